@@ -1,0 +1,1 @@
+"""The command line, `rlhf-gap`: the one place that imports gin."""

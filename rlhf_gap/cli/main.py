@@ -1,0 +1,135 @@
+"""`rlhf-gap COMMAND ...`: finds the command, runs it, reports mistakes.
+
+A command lives in `rlhf_gap.cli.command_<name>` as `add_arguments(parser)` and
+`run(arguments)`. Modules are imported when their command is called, so that
+`rlhf-gap --help` imports neither JAX nor TensorFlow.
+"""
+
+import argparse
+import difflib
+import errno
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+import rlhf_gap
+from rlhf_gap import errors
+
+COMMANDS = {
+    "inspect": "say what a checkpoint holds",
+    "convert": "rewrite a checkpoint in another format",
+}
+
+_EPILOG = """commands:
+{commands}
+
+`rlhf-gap COMMAND --help` explains one command."""
+
+# Faults of the machine or of permissions that deserve a line, not a traceback.
+_PLAIN_OS_ERRORS = {
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: "no space is left on the device",
+    errno.EDQUOT: "the disk quota is used up",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+  """Reports a misused flag in one line, with the nearest known flag."""
+
+  def error(self, message: str) -> NoReturn:
+    unknown = [word for word in message.split() if word.startswith("--")]
+    known = [o for action in self._actions for o in action.option_strings]
+    if unknown and message.startswith("unrecognized"):
+      flag = unknown[0].split("=")[0]
+      message = f"unknown flag {flag}{_near(flag, known)}"
+    self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _near(word: str, known: list[str]) -> str:
+  matches = difflib.get_close_matches(word, known, n=1)
+  return f", did you mean {matches[0]}?" if matches else ""
+
+
+def _top_parser() -> argparse.ArgumentParser:
+  width = max(map(len, COMMANDS))
+  rows = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+  parser = _Parser(
+      prog="rlhf-gap",
+      usage="rlhf-gap COMMAND [flags]",
+      description="Measures the gap between online and offline alignment.",
+      epilog=_EPILOG.format(commands="\n".join(rows)),
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      allow_abbrev=False,
+  )
+  parser.add_argument(
+      "--version", action="version", version=rlhf_gap.__version__
+  )
+  parser.add_argument("command", help=argparse.SUPPRESS)
+  return parser
+
+
+def _run(command: str, argv: list[str]) -> int:
+  module = importlib.import_module(f"rlhf_gap.cli.command_{command}")
+  parser = _Parser(
+      prog=f"rlhf-gap {command}",
+      description=module.__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      allow_abbrev=False,
+  )
+  module.add_arguments(parser)
+  status = module.run(parser.parse_args(argv))
+  return int(status or 0)
+
+
+def _describe(error: OSError) -> str | None:
+  reason = _PLAIN_OS_ERRORS.get(error.errno or 0)
+  if reason is None:
+    return None
+  place = f"{error.filename}: " if error.filename else ""
+  return f"{place}{reason}"
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs one command and returns the process's exit code.
+
+  Args:
+    argv: the words after `rlhf-gap`; those of this process if None.
+
+  Returns:
+    0 on success, 2 for a mistake of the user's, 130 after Ctrl-C.
+  """
+  argv = sys.argv[1:] if argv is None else argv
+  parser = _top_parser()
+  if not argv:
+    parser.print_help()
+    return 2
+  if argv[0].startswith("-"):
+    parser.parse_args(argv)
+  command, words = argv[0], argv[1:]
+  if command not in COMMANDS:
+    parser.error(f"unknown command {command}{_near(command, list(COMMANDS))}")
+  try:
+    return _run(command, words)
+  except errors.UserError as error:
+    message = str(error)
+  except KeyboardInterrupt:
+    print(f"rlhf-gap {command}: interrupted", file=sys.stderr)
+    return 130
+  except BrokenPipeError:
+    # The reader of our output has gone (`| head`); nothing is left to say.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+  except OSError as error:
+    described = _describe(error)
+    if described is None:
+      raise
+    message = described
+  print(f"rlhf-gap {command}: {message}", file=sys.stderr)
+  return 2
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,73 @@
+"""Progress of long work: a bar on a terminal, plain lines in a log."""
+
+import collections.abc
+import contextlib
+import sys
+import time
+from typing import Protocol
+
+import tqdm
+
+_LOG_EVERY_SECONDS = 10.0
+
+
+class Progress(Protocol):
+  """Counts units of work done."""
+
+  def update(self, n: int) -> object:
+    """Adds `n` units."""
+
+
+class _Lines:
+  """Prints a line at most every `_LOG_EVERY_SECONDS`, and one at the end."""
+
+  def __init__(self, what: str, total: int, unit: str):
+    self._what, self._total, self._unit = what, total, unit
+    self._done = 0
+    self._next = time.monotonic() + _LOG_EVERY_SECONDS
+
+  def update(self, n: int) -> None:
+    self._done += n
+    if time.monotonic() >= self._next:
+      self.print()
+      self._next = time.monotonic() + _LOG_EVERY_SECONDS
+
+  def print(self) -> None:
+    percent = 100 * self._done // max(self._total, 1)
+    print(
+        f"{self._what}: {self._done:,} of {self._total:,} {self._unit}"
+        f" ({percent}%)",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+@contextlib.contextmanager
+def bar(
+    what: str, total: int, unit: str
+) -> collections.abc.Iterator[Progress]:
+  """Yields a counter of `total` units, drawn on standard error.
+
+  Args:
+    what: what is being done, as a present participle: "converting".
+    total: how many units there are in all.
+    unit: the unit's short name: "B", "rows", "steps". Bytes are scaled.
+
+  Yields:
+    The counter; call `update(n)` after each n units.
+  """
+  if sys.stderr.isatty():
+    scaled = unit == "B"
+    with tqdm.tqdm(
+        desc=what,
+        total=total,
+        unit=unit,
+        unit_scale=scaled,
+        unit_divisor=1024,
+        file=sys.stderr,
+    ) as drawn:
+      yield drawn
+  else:
+    lines = _Lines(what, total, unit)
+    yield lines
+    lines.print()

@@ -1,0 +1,55 @@
+"""Installs rlhf_gap; tool settings are in pyproject.toml."""
+
+import setuptools
+
+setuptools.setup(
+    name="rlhf-gap",
+    version="0.1.0",
+    description=(
+        "Online against offline preference optimisation of T5 (Tang et al."
+        " 2024), in JAX/Flax"
+    ),
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["rlhf_gap", "rlhf_gap.*"]),
+    package_data={"rlhf_gap": ["py.typed"]},
+    entry_points={"console_scripts": ["rlhf-gap=rlhf_gap.cli.main:main"]},
+    install_requires=[
+        "jax>=0.10.2",
+        "flax>=0.12.8",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12.8",
+        "tensorstore>=0.1.86",
+        "seqio>=0.0.20",
+        "tensorflow-datasets>=4.9.10",
+        "gin-config>=0.5.0",
+        "clu>=0.0.12",
+        "absl-py>=2.0",
+        "etils[epath]>=1.9",
+        "jaxtyping>=0.3.11",
+        "matplotlib>=3.9",
+        "ml_dtypes>=0.5",
+        "msgpack>=1.0",
+        "numpy>=2.0",
+        "safetensors>=0.8.0",
+        "sentencepiece>=0.2",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "test": [
+            "beartype>=0.21",
+            "import-linter>=2.16",
+            "mypy>=1.18",
+            "pytest>=8.0",
+            "pytest-xdist>=3.6",
+            "ruff>=0.14",
+            "types-tqdm",
+        ],
+        "tpu": ["jax[tpu]>=0.10.2"],
+        "gpu": ["jax[cuda13]>=0.10.2"],
+        # Only to time transformers beside us; reading its files needs neither.
+        "hf": ["transformers>=5.0", "torch>=2.8"],
+    },
+)
