@@ -1,0 +1,328 @@
+"""The layers of T5, with T5X's parameter names, shapes and logical axes.
+
+Parameters are float32 and carry logical axis names ("embed", "joined_kv", ...);
+activations are `dtype`; layer norms, attention scores and softmax are float32.
+Dropout acts when, and only when, the caller gives a "dropout" key.
+"""
+
+import functools
+import math
+import operator
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+# Added to the scores of masked positions; their softmax is exactly zero. The
+# same number as T5X's, so that even a fully masked row agrees with it.
+MASKED_SCORE = -1e10
+
+_kernel_init = nn.initializers.variance_scaling(
+  1.0, "fan_in", "truncated_normal"
+)
+_attention_init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+_relative_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+
+_ACTIVATIONS = {
+  "gelu": functools.partial(nn.gelu, approximate=True),
+  "relu": nn.relu,
+  "silu": nn.silu,
+  "linear": lambda x: x,
+}
+ACTIVATION_NAMES = tuple(_ACTIVATIONS)
+
+
+class Dropout(nn.Module):
+  """Dropout with one mask for all positions of a sequence, as T5 trains.
+
+  Attributes:
+    rate: fraction of entries set to zero, in [0, 1).
+    broadcast_dims: axes that share one mask; the length axis by default.
+  """
+
+  rate: float
+  broadcast_dims: tuple[int, ...] = (-2,)
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Returns `x`, thinned out if the caller gave a "dropout" key."""
+    layer = nn.Dropout(self.rate, broadcast_dims=self.broadcast_dims)
+    return layer(x, deterministic=not self.has_rng("dropout"))
+
+
+class Dense(nn.Module):
+  """A linear map without bias: x @ kernel.
+
+  Attributes:
+    features: size of the output's last axis.
+    axes: logical names of the kernel's two axes.
+    dtype: type of the product.
+    kernel_init: initializer of the kernel [inputs, features].
+  """
+
+  features: int
+  axes: tuple[str, str]
+  dtype: jnp.dtype
+  kernel_init: nn.initializers.Initializer = _kernel_init
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "*batch inputs"]
+  ) -> Float[Array, "*batch outputs"]:
+    """Returns x @ kernel in `dtype`."""
+    kernel = self.param(
+      "kernel",
+      nn.with_logical_partitioning(self.kernel_init, self.axes),
+      (x.shape[-1], self.features),
+      jnp.float32,
+    )
+    return jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
+
+
+class LayerNorm(nn.Module):
+  """T5's layer norm: x / sqrt(mean(x^2) + 1e-6) * scale; no mean, no bias.
+
+  Attributes:
+    dtype: type of the result; the statistics are float32.
+  """
+
+  dtype: jnp.dtype
+  epsilon: float = 1e-6
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "*batch embed"]
+  ) -> Float[Array, "*batch embed"]:
+    """Returns the normalised activations."""
+    scale = self.param(
+      "scale",
+      nn.with_logical_partitioning(nn.initializers.ones, ("embed",)),
+      (x.shape[-1],),
+      jnp.float32,
+    )
+    wide = x.astype(jnp.float32)
+    mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+    normed = wide * jax.lax.rsqrt(mean_square + self.epsilon)
+    shape = (1,) * (x.ndim - 1) + scale.shape
+    return normed.astype(self.dtype) * scale.astype(self.dtype).reshape(shape)
+
+
+class Embed(nn.Module):
+  """The token embedding, shared by encoder, decoder and (T5 1.0) the head.
+
+  Attributes:
+    vocab_size: number of rows.
+    emb_dim: number of columns.
+    dtype: type of the embedded tokens.
+  """
+
+  vocab_size: int
+  emb_dim: int
+  dtype: jnp.dtype
+
+  def setup(self) -> None:
+    """Declares the table."""
+    init = nn.initializers.normal(stddev=1.0)
+    self.embedding = self.param(
+      "embedding",
+      nn.with_logical_partitioning(init, ("vocab", "embed")),
+      (self.vocab_size, self.emb_dim),
+      jnp.float32,
+    )
+
+  def __call__(
+    self, tokens: Int[Array, "batch length"]
+  ) -> Float[Array, "batch length embed"]:
+    """Looks tokens up."""
+    # Every id is a row: the stores hold no other. Clipping spares the compiler
+    # the masking of a gather that may run out of bounds.
+    rows = self.embedding.at[tokens].get(mode="clip")
+    return rows.astype(self.dtype)
+
+  def logits(
+    self, x: Float[Array, "*batch embed"]
+  ) -> Float[Array, "*batch vocab"]:
+    """The tied head of T5 1.0: x @ embedding^T / sqrt(emb_dim), float32."""
+    product = jnp.dot(x.astype(jnp.float32), self.embedding.T)
+    return product / math.sqrt(self.emb_dim)
+
+
+def relative_position_buckets(
+  relative_position: Int[np.ndarray, "..."],
+  *,
+  bidirectional: bool,
+  num_buckets: int,
+  max_distance: int,
+) -> Int[np.ndarray, "..."]:
+  """Maps a distance in tokens to its bucket (Raffel et al. 2020, section 2.1).
+
+  Half of the buckets are single distances; the others grow logarithmically up
+  to `max_distance`, beyond which all share the last one.
+
+  Args:
+    relative_position: key position minus query position.
+    bidirectional: whether keys after the query have buckets of their own (the
+      upper half); otherwise they share bucket 0.
+    num_buckets: number of buckets in all.
+    max_distance: distance, in tokens, from which the last bucket is used.
+
+  Returns:
+    Bucket numbers in [0, num_buckets).
+  """
+  distance = -np.asarray(relative_position)
+  offset = np.zeros_like(distance)
+  if bidirectional:
+    num_buckets //= 2
+    offset = np.where(distance < 0, num_buckets, 0)
+    distance = np.abs(distance)
+  else:
+    distance = np.maximum(distance, 0)
+  exact = num_buckets // 2
+  # float32 and its epsilon, as T5X computes it: in float64 some distances on
+  # the edge of a bucket fall into its neighbour.
+  ratio = distance.astype(np.float32) / np.float32(exact)
+  steps = np.log(ratio + np.finfo(np.float32).eps) / np.log(
+    max_distance / exact
+  )
+  logarithmic = exact + (steps * (num_buckets - exact)).astype(np.int32)
+  logarithmic = np.minimum(logarithmic, num_buckets - 1)
+  return offset + np.where(distance < exact, distance, logarithmic)
+
+
+class RelativePositionBias(nn.Module):
+  """A learned bias for each head and distance bucket; one table a stack.
+
+  Attributes:
+    num_heads: number of attention heads.
+    num_buckets: number of distance buckets.
+    max_distance: distance, in tokens, from which the last bucket is used.
+  """
+
+  num_heads: int
+  num_buckets: int
+  max_distance: int
+
+  def setup(self) -> None:
+    """Declares the table [heads, buckets]."""
+    axes = ("heads", "relpos_buckets")
+    self.rel_embedding = self.param(
+      "rel_embedding",
+      nn.with_logical_partitioning(_relative_init, axes),
+      (self.num_heads, self.num_buckets),
+      jnp.float32,
+    )
+
+  def __call__(
+    self, query_length: int, key_length: int, *, bidirectional: bool
+  ) -> Float[Array, "1 heads query key"]:
+    """Returns the bias of every query and key position, float32."""
+    buckets = relative_position_buckets(
+      np.arange(key_length)[None, :] - np.arange(query_length)[:, None],
+      bidirectional=bidirectional,
+      num_buckets=self.num_buckets,
+      max_distance=self.max_distance,
+    )
+    return jnp.take(self.rel_embedding, buckets, axis=1, mode="clip")[None]
+
+
+class Attention(nn.Module):
+  """Multi-head attention without biases; 1/sqrt(d) lives in the initializer.
+
+  Attributes:
+    num_heads: number of heads.
+    head_dim: size of a head.
+    emb_dim: size of the output.
+    dropout_rate: of the attention weights.
+    dtype: type of queries, keys, values and the output.
+  """
+
+  num_heads: int
+  head_dim: int
+  emb_dim: int
+  dropout_rate: float
+  dtype: jnp.dtype
+
+  def setup(self) -> None:
+    """Declares the four kernels."""
+
+    def query_init(*args: object) -> Array:
+      return _attention_init(*args) / math.sqrt(self.head_dim)
+
+    joined = self.num_heads * self.head_dim
+    into, out = ("embed", "joined_kv"), ("joined_kv", "embed")
+    self.query = Dense(joined, into, self.dtype, query_init)
+    self.key = Dense(joined, into, self.dtype, _attention_init)
+    self.value = Dense(joined, into, self.dtype, _attention_init)
+    self.out = Dense(self.emb_dim, out, self.dtype, _attention_init)
+    self.dropout = Dropout(self.dropout_rate)
+
+  def split_heads(
+    self, x: Float[Array, "batch length joined"]
+  ) -> Float[Array, "batch length heads head_dim"]:
+    """Names the heads of a projection."""
+    split = x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
+    return nn.with_logical_constraint(split, ("batch", "length", "heads", "kv"))
+
+  def __call__(
+    self,
+    x: Float[Array, "batch query embed"],
+    attended: Float[Array, "batch key embed"],
+    mask: Bool[Array, "#batch 1 #query key"],
+    bias: Float[Array, "1 heads query key"] | None = None,
+  ) -> Float[Array, "batch query embed"]:
+    """Attends from `x` to `attended` where `mask` allows.
+
+    Args:
+      x: what asks.
+      attended: what is asked: `x` itself, or the encoder's output.
+      mask: True where a query may see a key.
+      bias: added to the scores, in nats; None for cross-attention.
+
+    Returns:
+      The attended values through the output kernel.
+    """
+    query = self.split_heads(self.query(x))
+    key = self.split_heads(self.key(attended))
+    value = self.split_heads(self.value(attended))
+    scores = jnp.einsum(
+      "bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32
+    )
+    if bias is not None:
+      scores = scores + bias
+    scores = jnp.where(mask, scores, MASKED_SCORE)
+    weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
+    mixed = jnp.einsum("bhqk,bkhd->bqhd", self.dropout(weights), value)
+    return self.out(mixed.reshape(*x.shape[:-1], -1))
+
+
+class Mlp(nn.Module):
+  """T5's feed-forward layer: wi then wo (1.0), or act(wi_0) * wi_1 then wo.
+
+  Attributes:
+    mlp_dim: size of the hidden layer.
+    activations: a name for each input kernel; ("relu",) or ("gelu", "linear").
+    dropout_rate: of the hidden layer.
+    dtype: type of the activations.
+  """
+
+  mlp_dim: int
+  activations: tuple[str, ...]
+  dropout_rate: float
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "batch length embed"]
+  ) -> Float[Array, "batch length embed"]:
+    """Returns the layer's output."""
+    gates = []
+    for i, activation in enumerate(self.activations):
+      name = "wi" if len(self.activations) == 1 else f"wi_{i}"
+      dense = Dense(self.mlp_dim, ("embed", "mlp"), self.dtype, name=name)
+      gates.append(_ACTIVATIONS[activation](dense(x)))
+    hidden = functools.reduce(operator.mul, gates)
+    hidden = nn.with_logical_constraint(hidden, ("batch", "length", "mlp"))
+    hidden = Dropout(self.dropout_rate)(hidden)
+    return Dense(x.shape[-1], ("mlp", "embed"), self.dtype, name="wo")(hidden)

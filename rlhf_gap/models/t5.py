@@ -1,0 +1,408 @@
+"""T5 1.0 and T5 1.1 (with Flan-T5, mT5 and ByT5), as T5X names its parameters.
+
+Raffel et al. (2020), "Exploring the limits of transfer learning"; T5 1.1 is the
+gated variant of Shazeer (2020) with an output head of its own.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from rlhf_gap.models import layers
+
+# Nested dictionaries of arrays under T5X's names.
+Params = Mapping[str, Any]
+
+_REMAT_POLICIES = {
+  "full": None,  # keep nothing but each layer's input
+  "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class T5Config:
+  """The architecture; field names are those of T5X's `network.T5Config`.
+
+  Attributes:
+    vocab_size: rows of the embedding, extra ids and rounding included.
+    emb_dim: size of the residual stream.
+    num_heads: attention heads of every layer.
+    head_dim: size of a head.
+    mlp_dim: size of the feed-forward layer.
+    num_encoder_layers: layers of the encoder.
+    num_decoder_layers: layers of the decoder.
+    mlp_activations: ("gelu", "linear") for T5 1.1, ("relu",) for T5 1.0.
+    logits_via_embedding: whether the head is the embedding, its output divided
+      by sqrt(emb_dim) (T5 1.0), rather than a kernel of its own (T5 1.1).
+    dropout_rate: of every dropout, active when a dropout key is given.
+    dtype: type of the activations, "float32" or "bfloat16". Parameters keep
+      the type they are given in; logits and softmax are float32.
+    remat_policy: what the backward pass recomputes: "none", "minimal" (all but
+      the products with kernels) or "full" (all but each layer's input).
+    num_buckets: distance buckets of the relative-position bias.
+    max_distance: distance, in tokens, from which the last bucket is used.
+
+  Raises:
+    ValueError: a value that no T5 can have.
+  """
+
+  vocab_size: int
+  emb_dim: int
+  num_heads: int
+  head_dim: int
+  mlp_dim: int
+  num_encoder_layers: int
+  num_decoder_layers: int
+  mlp_activations: tuple[str, ...] = ("gelu", "linear")
+  logits_via_embedding: bool = False
+  dropout_rate: float = 0.0
+  dtype: str = "float32"
+  remat_policy: str = "none"
+  num_buckets: int = 32
+  max_distance: int = 128
+
+  def __post_init__(self):
+    # gin and JSON give lists; a static argument of `jax.jit` must be hashable.
+    object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
+    unknown = set(self.mlp_activations) - set(layers.ACTIVATION_NAMES)
+    if unknown:
+      raise ValueError(
+        f"mlp_activations={self.mlp_activations}: unknown {sorted(unknown)},"
+        f" known are {layers.ACTIVATION_NAMES}"
+      )
+    if self.dtype not in ("float32", "bfloat16"):
+      raise ValueError(f"dtype={self.dtype!r} is neither float32 nor bfloat16")
+    if self.remat_policy not in ("none", *_REMAT_POLICIES):
+      raise ValueError(
+        f"remat_policy={self.remat_policy!r} is none of none, minimal, full"
+      )
+    if not 0.0 <= self.dropout_rate < 1.0:
+      raise ValueError(f"dropout_rate={self.dropout_rate} is not in [0, 1)")
+
+
+def _attention(config: T5Config) -> layers.Attention:
+  return layers.Attention(
+    num_heads=config.num_heads,
+    head_dim=config.head_dim,
+    emb_dim=config.emb_dim,
+    dropout_rate=config.dropout_rate,
+    dtype=jnp.dtype(config.dtype),
+  )
+
+
+def _mlp(config: T5Config) -> layers.Mlp:
+  dtype = jnp.dtype(config.dtype)
+  return layers.Mlp(
+    config.mlp_dim, config.mlp_activations, config.dropout_rate, dtype
+  )
+
+
+def _relative_bias(config: T5Config) -> layers.RelativePositionBias:
+  return layers.RelativePositionBias(
+    config.num_heads, config.num_buckets, config.max_distance
+  )
+
+
+def _layer_norm(config: T5Config) -> layers.LayerNorm:
+  return layers.LayerNorm(jnp.dtype(config.dtype))
+
+
+def _rematted(layer: type[nn.Module], config: T5Config) -> type[nn.Module]:
+  if config.remat_policy == "none":
+    return layer
+  policy = _REMAT_POLICIES[config.remat_policy]
+  return nn.remat(layer, policy=policy, prevent_cse=False)
+
+
+class EncoderLayer(nn.Module):
+  """Self-attention and feed-forward, each in a normed residual branch."""
+
+  config: T5Config
+
+  def setup(self) -> None:
+    """Declares the layer's parts."""
+    self.pre_attention_layer_norm = _layer_norm(self.config)
+    self.attention = _attention(self.config)
+    self.pre_mlp_layer_norm = _layer_norm(self.config)
+    self.mlp = _mlp(self.config)
+    self.dropout = layers.Dropout(self.config.dropout_rate)
+
+  def __call__(
+    self,
+    x: Float[Array, "batch length embed"],
+    mask: Bool[Array, "batch 1 1 length"],
+    bias: Float[Array, "1 heads length length"],
+  ) -> Float[Array, "batch length embed"]:
+    """Returns the residual stream after this layer."""
+    x = nn.with_logical_constraint(x, ("batch", "length", "embed"))
+    y = self.pre_attention_layer_norm(x)
+    x = x + self.dropout(self.attention(y, y, mask, bias))
+    return x + self.dropout(self.mlp(self.pre_mlp_layer_norm(x)))
+
+
+class DecoderLayer(nn.Module):
+  """Causal self-attention, cross-attention and feed-forward."""
+
+  config: T5Config
+
+  def setup(self) -> None:
+    """Declares the layer's parts."""
+    self.pre_self_attention_layer_norm = _layer_norm(self.config)
+    self.self_attention = _attention(self.config)
+    self.pre_cross_attention_layer_norm = _layer_norm(self.config)
+    self.encoder_decoder_attention = _attention(self.config)
+    self.pre_mlp_layer_norm = _layer_norm(self.config)
+    self.mlp = _mlp(self.config)
+    self.dropout = layers.Dropout(self.config.dropout_rate)
+
+  def __call__(
+    self,
+    x: Float[Array, "batch length embed"],
+    encoded: Float[Array, "batch source embed"],
+    causal_mask: Bool[Array, "1 1 length length"],
+    encoded_mask: Bool[Array, "batch 1 1 source"],
+    bias: Float[Array, "1 heads length length"],
+  ) -> Float[Array, "batch length embed"]:
+    """Returns the residual stream after this layer."""
+    x = nn.with_logical_constraint(x, ("batch", "length", "embed"))
+    y = self.pre_self_attention_layer_norm(x)
+    x = x + self.dropout(self.self_attention(y, y, causal_mask, bias))
+    y = self.pre_cross_attention_layer_norm(x)
+    y = self.encoder_decoder_attention(y, encoded, encoded_mask)
+    x = x + self.dropout(y)
+    return x + self.dropout(self.mlp(self.pre_mlp_layer_norm(x)))
+
+
+class Encoder(nn.Module):
+  """Reads a prompt."""
+
+  config: T5Config
+
+  def setup(self) -> None:
+    """Declares the stack."""
+    layer = _rematted(EncoderLayer, self.config)
+    self.relpos_bias = _relative_bias(self.config)
+    self.layers = [
+      layer(self.config) for _ in range(self.config.num_encoder_layers)
+    ]
+    self.encoder_norm = _layer_norm(self.config)
+    self.dropout = layers.Dropout(self.config.dropout_rate)
+    self.output_dropout = layers.Dropout(self.config.dropout_rate, ())
+
+  def __call__(
+    self,
+    x: Float[Array, "batch length embed"],
+    mask: Bool[Array, "batch 1 1 length"],
+  ) -> Float[Array, "batch length embed"]:
+    """Returns the normed output of the last layer."""
+    length = x.shape[1]
+    bias = self.relpos_bias(length, length, bidirectional=True)
+    x = self.dropout(x)
+    for layer in self.layers:
+      x = layer(x, mask, bias)
+    return self.output_dropout(self.encoder_norm(x))
+
+
+class Decoder(nn.Module):
+  """Predicts the next token of a response, given the encoded prompt."""
+
+  config: T5Config
+
+  def setup(self) -> None:
+    """Declares the stack and, in T5 1.1, the head."""
+    config = self.config
+    layer = _rematted(DecoderLayer, config)
+    self.relpos_bias = _relative_bias(config)
+    self.layers = [layer(config) for _ in range(config.num_decoder_layers)]
+    self.decoder_norm = _layer_norm(config)
+    self.dropout = layers.Dropout(config.dropout_rate)
+    if not config.logits_via_embedding:
+      dtype = jnp.dtype("float32")
+      self.logits_dense = layers.Dense(
+        config.vocab_size, ("embed", "vocab"), dtype
+      )
+
+  def __call__(
+    self,
+    x: Float[Array, "batch length embed"],
+    encoded: Float[Array, "batch source embed"],
+    encoded_mask: Bool[Array, "batch 1 1 source"],
+  ) -> Float[Array, "batch length embed"]:
+    """Returns the normed output of the last layer: the head's input."""
+    length = x.shape[1]
+    bias = self.relpos_bias(length, length, bidirectional=False)
+    causal_mask = jnp.tril(jnp.ones((1, 1, length, length), bool))
+    x = self.dropout(x)
+    for layer in self.layers:
+      x = layer(x, encoded, causal_mask, encoded_mask, bias)
+    return self.dropout(self.decoder_norm(x))
+
+
+class Transformer(nn.Module):
+  """The whole model."""
+
+  config: T5Config
+
+  def setup(self) -> None:
+    """Declares the shared embedding and the two stacks."""
+    config = self.config
+    dtype = jnp.dtype(config.dtype)
+    self.token_embedder = layers.Embed(config.vocab_size, config.emb_dim, dtype)
+    self.encoder = Encoder(config)
+    self.decoder = Decoder(config)
+
+  def encode(
+    self, encoder_input_tokens: Int[Array, "batch source"]
+  ) -> Float[Array, "batch source embed"]:
+    """Reads prompts; pads (id 0) are seen by no position."""
+    mask = _padding_mask(encoder_input_tokens)
+    return self.encoder(self.token_embedder(encoder_input_tokens), mask)
+
+  def decode(
+    self,
+    encoded: Float[Array, "batch source embed"],
+    encoder_input_tokens: Int[Array, "batch source"],
+    decoder_input_tokens: Int[Array, "batch target"],
+  ) -> Float[Array, "batch target embed"]:
+    """Returns the head's input at every target position."""
+    mask = _padding_mask(encoder_input_tokens)
+    return self.decoder(
+      self.token_embedder(decoder_input_tokens), encoded, mask
+    )
+
+  def head(
+    self, x: Float[Array, "*batch embed"]
+  ) -> Float[Array, "*batch vocab"]:
+    """Returns the logits, float32."""
+    if self.config.logits_via_embedding:
+      return self.token_embedder.logits(x)
+    return self.decoder.logits_dense(x)
+
+  def __call__(
+    self,
+    encoder_input_tokens: Int[Array, "batch source"],
+    decoder_input_tokens: Int[Array, "batch target"],
+  ) -> Float[Array, "batch target vocab"]:
+    """Returns the logits of every next token, float32."""
+    encoded = self.encode(encoder_input_tokens)
+    x = self.decode(encoded, encoder_input_tokens, decoder_input_tokens)
+    return self.head(x)
+
+
+def _padding_mask(
+  tokens: Int[Array, "batch source"],
+) -> Bool[Array, "batch 1 1 source"]:
+  return (tokens > 0)[:, None, None, :]
+
+
+def _rngs(dropout_key: Array | None) -> dict[str, Array]:
+  return {} if dropout_key is None else {"dropout": dropout_key}
+
+
+def init(config: T5Config, key: Array) -> Params:
+  """Draws float32 parameters as T5X initialises them.
+
+  Args:
+    config: the architecture.
+    key: a JAX random key.
+
+  Returns:
+    Nested dictionaries under T5X's names.
+  """
+  return nn.unbox(_init_boxed(config, key))
+
+
+def _init_boxed(config: T5Config, key: Array) -> Params:
+  token = jnp.ones((1, 1), jnp.int32)
+  return Transformer(config).init(key, token, token)["params"]
+
+
+def param_shapes(config: T5Config) -> Params:
+  """Returns the `jax.ShapeDtypeStruct` of every parameter; computes nothing."""
+  return nn.unbox(_abstract(config))
+
+
+def logical_axes(config: T5Config) -> Params:
+  """Returns the logical axis names of every parameter, as `PartitionSpec`s."""
+  return nn.get_partition_spec(_abstract(config))
+
+
+def _abstract(config: T5Config) -> Params:
+  return jax.eval_shape(lambda: _init_boxed(config, jax.random.key(0)))
+
+
+def logits(
+  config: T5Config,
+  params: Params,
+  encoder_input_tokens: Int[Array, "batch source"],
+  decoder_input_tokens: Int[Array, "batch target"],
+  *,
+  dropout_key: Array | None = None,
+) -> Float[Array, "batch target vocab"]:
+  """Returns the logits of the token after each decoder input.
+
+  Args:
+    config: the architecture.
+    params: its parameters, under T5X's names.
+    encoder_input_tokens: prompt ids, padded with 0 on the right.
+    decoder_input_tokens: target ids shifted right: 0 first, then the response.
+    dropout_key: a random key that turns dropout on; None turns it off.
+
+  Returns:
+    Unnormalised log-probabilities, float32, in nats. What stands where the
+    target is padding has no meaning.
+  """
+  return Transformer(config).apply(
+    {"params": params},
+    encoder_input_tokens,
+    decoder_input_tokens,
+    rngs=_rngs(dropout_key),
+  )
+
+
+def encode(
+  config: T5Config,
+  params: Params,
+  encoder_input_tokens: Int[Array, "batch source"],
+  *,
+  dropout_key: Array | None = None,
+) -> Float[Array, "batch source embed"]:
+  """Returns the encoder's output for prompts padded with 0 on the right."""
+  return Transformer(config).apply(
+    {"params": params},
+    encoder_input_tokens,
+    rngs=_rngs(dropout_key),
+    method="encode",
+  )
+
+
+def decode(
+  config: T5Config,
+  params: Params,
+  encoded: Float[Array, "batch source embed"],
+  encoder_input_tokens: Int[Array, "batch source"],
+  decoder_input_tokens: Int[Array, "batch target"],
+  *,
+  dropout_key: Array | None = None,
+) -> Float[Array, "batch target embed"]:
+  """Returns the head's input at each target position (see `logits`)."""
+  return Transformer(config).apply(
+    {"params": params},
+    encoded,
+    encoder_input_tokens,
+    decoder_input_tokens,
+    rngs=_rngs(dropout_key),
+    method="decode",
+  )
+
+
+def head(
+  config: T5Config, params: Params, x: Float[Array, "*batch embed"]
+) -> Float[Array, "*batch vocab"]:
+  """Returns the float32 logits of `decode`'s output."""
+  return Transformer(config).apply({"params": params}, x, method="head")
