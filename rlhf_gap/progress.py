@@ -19,11 +19,12 @@ class Progress(Protocol):
 
 
 class _Lines:
-  """Prints a line at most every `_LOG_EVERY_SECONDS`, and one at the end."""
+  """Prints a line every `_LOG_EVERY_SECONDS` or so; none for short work."""
 
   def __init__(self, what: str, total: int, unit: str):
     self._what, self._total, self._unit = what, total, unit
     self._done = 0
+    self._printed = False
     self._next = time.monotonic() + _LOG_EVERY_SECONDS
 
   def update(self, n: int) -> None:
@@ -32,20 +33,23 @@ class _Lines:
       self.print()
       self._next = time.monotonic() + _LOG_EVERY_SECONDS
 
+  def finish(self) -> None:
+    if self._printed:
+      self.print()
+
   def print(self) -> None:
+    self._printed = True
     percent = 100 * self._done // max(self._total, 1)
     print(
-        f"{self._what}: {self._done:,} of {self._total:,} {self._unit}"
-        f" ({percent}%)",
-        file=sys.stderr,
-        flush=True,
+      f"{self._what}: {self._done:,} of {self._total:,} {self._unit}"
+      f" ({percent}%)",
+      file=sys.stderr,
+      flush=True,
     )
 
 
 @contextlib.contextmanager
-def bar(
-    what: str, total: int, unit: str
-) -> collections.abc.Iterator[Progress]:
+def bar(what: str, total: int, unit: str) -> collections.abc.Iterator[Progress]:
   """Yields a counter of `total` units, drawn on standard error.
 
   Args:
@@ -59,15 +63,15 @@ def bar(
   if sys.stderr.isatty():
     scaled = unit == "B"
     with tqdm.tqdm(
-        desc=what,
-        total=total,
-        unit=unit,
-        unit_scale=scaled,
-        unit_divisor=1024,
-        file=sys.stderr,
+      desc=what,
+      total=total,
+      unit=unit,
+      unit_scale=scaled,
+      unit_divisor=1024,
+      file=sys.stderr,
     ) as drawn:
       yield drawn
   else:
     lines = _Lines(what, total, unit)
     yield lines
-    lines.print()
+    lines.finish()

@@ -8,6 +8,8 @@ Dropout acts when, and only when, the caller gives a "dropout" key.
 import functools
 import math
 import operator
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -25,13 +27,26 @@ _kernel_init = nn.initializers.variance_scaling(
 _attention_init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 _relative_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
   "gelu": functools.partial(nn.gelu, approximate=True),
   "relu": nn.relu,
   "silu": nn.silu,
   "linear": lambda x: x,
 }
 ACTIVATION_NAMES = tuple(_ACTIVATIONS)
+
+
+def _parameter(
+  module: nn.Module,
+  name: str,
+  init: Callable[..., Any],
+  axes: tuple[str, ...],
+  shape: tuple[int, ...],
+) -> Array:
+  """Declares a float32 parameter with logical axis names."""
+  boxed = nn.with_logical_partitioning(init, axes)
+  parameter: Any = module.param(name, boxed, shape, jnp.float32)
+  return parameter  # Flax takes the box of axis names off
 
 
 class Dropout(nn.Module):
@@ -65,18 +80,19 @@ class Dense(nn.Module):
   features: int
   axes: tuple[str, str]
   dtype: jnp.dtype
-  kernel_init: nn.initializers.Initializer = _kernel_init
+  kernel_init: Callable[..., Any] = _kernel_init
 
   @nn.compact
   def __call__(
     self, x: Float[Array, "*batch inputs"]
   ) -> Float[Array, "*batch outputs"]:
     """Returns x @ kernel in `dtype`."""
-    kernel = self.param(
+    kernel = _parameter(
+      self,
       "kernel",
-      nn.with_logical_partitioning(self.kernel_init, self.axes),
+      self.kernel_init,
+      self.axes,
       (x.shape[-1], self.features),
-      jnp.float32,
     )
     return jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
 
@@ -96,11 +112,8 @@ class LayerNorm(nn.Module):
     self, x: Float[Array, "*batch embed"]
   ) -> Float[Array, "*batch embed"]:
     """Returns the normalised activations."""
-    scale = self.param(
-      "scale",
-      nn.with_logical_partitioning(nn.initializers.ones, ("embed",)),
-      (x.shape[-1],),
-      jnp.float32,
+    scale = _parameter(
+      self, "scale", nn.initializers.ones, ("embed",), (x.shape[-1],)
     )
     wide = x.astype(jnp.float32)
     mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
@@ -124,12 +137,12 @@ class Embed(nn.Module):
 
   def setup(self) -> None:
     """Declares the table."""
-    init = nn.initializers.normal(stddev=1.0)
-    self.embedding = self.param(
+    self.embedding = _parameter(
+      self,
       "embedding",
-      nn.with_logical_partitioning(init, ("vocab", "embed")),
+      nn.initializers.normal(stddev=1.0),
+      ("vocab", "embed"),
       (self.vocab_size, self.emb_dim),
-      jnp.float32,
     )
 
   def __call__(
@@ -206,12 +219,12 @@ class RelativePositionBias(nn.Module):
 
   def setup(self) -> None:
     """Declares the table [heads, buckets]."""
-    axes = ("heads", "relpos_buckets")
-    self.rel_embedding = self.param(
+    self.rel_embedding = _parameter(
+      self,
       "rel_embedding",
-      nn.with_logical_partitioning(_relative_init, axes),
+      _relative_init,
+      ("heads", "relpos_buckets"),
       (self.num_heads, self.num_buckets),
-      jnp.float32,
     )
 
   def __call__(
@@ -247,7 +260,7 @@ class Attention(nn.Module):
   def setup(self) -> None:
     """Declares the four kernels."""
 
-    def query_init(*args: object) -> Array:
+    def query_init(*args: Any) -> Array:
       return _attention_init(*args) / math.sqrt(self.head_dim)
 
     joined = self.num_heads * self.head_dim

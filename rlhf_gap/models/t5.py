@@ -66,7 +66,7 @@ class T5Config:
   num_buckets: int = 32
   max_distance: int = 128
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     # gin and JSON give lists; a static argument of `jax.jit` must be hashable.
     object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
     unknown = set(self.mlp_activations) - set(layers.ACTIVATION_NAMES)
@@ -300,8 +300,16 @@ def _padding_mask(
   return (tokens > 0)[:, None, None, :]
 
 
-def _rngs(dropout_key: Array | None) -> dict[str, Array]:
-  return {} if dropout_key is None else {"dropout": dropout_key}
+def _apply(
+  config: T5Config,
+  params: Params,
+  *arguments: Array,
+  method: str = "__call__",
+  dropout_key: Array | None = None,
+) -> Any:
+  rngs = {} if dropout_key is None else {"dropout": dropout_key}
+  model = Transformer(config)
+  return model.apply({"params": params}, *arguments, rngs=rngs, method=method)
 
 
 def init(config: T5Config, key: Array) -> Params:
@@ -357,11 +365,12 @@ def logits(
     Unnormalised log-probabilities, float32, in nats. What stands where the
     target is padding has no meaning.
   """
-  return Transformer(config).apply(
-    {"params": params},
+  return _apply(
+    config,
+    params,
     encoder_input_tokens,
     decoder_input_tokens,
-    rngs=_rngs(dropout_key),
+    dropout_key=dropout_key,
   )
 
 
@@ -373,11 +382,12 @@ def encode(
   dropout_key: Array | None = None,
 ) -> Float[Array, "batch source embed"]:
   """Returns the encoder's output for prompts padded with 0 on the right."""
-  return Transformer(config).apply(
-    {"params": params},
+  return _apply(
+    config,
+    params,
     encoder_input_tokens,
-    rngs=_rngs(dropout_key),
     method="encode",
+    dropout_key=dropout_key,
   )
 
 
@@ -391,13 +401,14 @@ def decode(
   dropout_key: Array | None = None,
 ) -> Float[Array, "batch target embed"]:
   """Returns the head's input at each target position (see `logits`)."""
-  return Transformer(config).apply(
-    {"params": params},
+  return _apply(
+    config,
+    params,
     encoded,
     encoder_input_tokens,
     decoder_input_tokens,
-    rngs=_rngs(dropout_key),
     method="decode",
+    dropout_key=dropout_key,
   )
 
 
@@ -405,4 +416,4 @@ def head(
   config: T5Config, params: Params, x: Float[Array, "*batch embed"]
 ) -> Float[Array, "*batch vocab"]:
   """Returns the float32 logits of `decode`'s output."""
-  return Transformer(config).apply({"params": params}, x, method="head")
+  return _apply(config, params, x, method="head")

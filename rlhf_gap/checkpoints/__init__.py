@@ -1,0 +1,272 @@
+"""Checkpoints of T5: T5X's format, its Orbax layout, Hugging Face, our own.
+
+    ckpt = checkpoints.load(path)              # the format is detected
+    checkpoints.save(path, ckpt, format="hf")
+
+`open` reads names and shapes alone; `load` reads the arrays into place.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlhf_gap import errors
+from rlhf_gap.checkpoints import (
+  architecture,
+  files,
+  hf,
+  stored,
+  t5x,
+  t5x_orbax,
+)
+from rlhf_gap.checkpoints.architecture import check_vocabulary
+from rlhf_gap.checkpoints.stored import StoredArray, StoredCheckpoint
+from rlhf_gap.models import t5
+
+_FORMATS = {module.NAME: module for module in (t5x, t5x_orbax, hf)}
+FORMATS = tuple(_FORMATS)
+
+__all__ = [
+  "FORMATS",
+  "Checkpoint",
+  "StoredArray",
+  "StoredCheckpoint",
+  "check_vocabulary",
+  "convert",
+  "load",
+  "open",
+  "save",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+  """A model in memory.
+
+  Attributes:
+    config: the architecture.
+    params: nested dictionaries of arrays under T5X's names.
+    step: training step, 0 where the source has none.
+    optimizer_state: the optimizer's state under T5X's names, as it stands below
+      `state/param_states`; None where there is none.
+  """
+
+  config: t5.T5Config
+  params: t5.Params
+  step: int = 0
+  optimizer_state: Mapping[str, Any] | None = None
+
+
+def open(path: str | os.PathLike[str]) -> StoredCheckpoint:
+  """Detects a checkpoint's format and reads its names and shapes.
+
+  Args:
+    path: the checkpoint's folder, `checkpoint_<step>` for T5X; local or, for
+      T5X's formats, in object storage ("gs://...").
+
+  Returns:
+    The checkpoint; its arrays are read when asked for.
+
+  Raises:
+    UserError: nothing whole is there, or it is no T5.
+  """
+  path = os.fspath(path)
+  files.check_readable(path)
+  if files.read(path, f"{t5x_orbax.ITEM}/{t5x_orbax.INDEX}") is not None:
+    return t5x_orbax.read(path)
+  if files.read(path, t5x.INDEX) is not None:
+    return t5x.read(path)
+  if files.is_remote(path):
+    raise errors.UserError(
+      f"{path}: no T5X checkpoint is there; expected the folder"
+      " checkpoint_<step> (Hugging Face folders are read locally)"
+    )
+  names = sorted(os.listdir(path))
+  weights = (hf.CONFIG, hf.WEIGHTS, hf.INDEX, hf.TORCH_WEIGHTS)
+  if any(name in names for name in weights):
+    return hf.read(path)
+  raise errors.UserError(f"{path}: {_what_else(path, names)}")
+
+
+def _what_else(path: str, names: list[str]) -> str:
+  steps = [name for name in names if name.startswith("checkpoint_")]
+  if steps:
+    latest = max(steps, key=lambda name: (len(name), name))
+    return (
+      f"holds {len(steps)} checkpoints ({', '.join(steps[:4])}...); name one"
+      f" of them, such as {os.path.join(path, latest)}"
+    )
+  if any(name.startswith("target.") for name in names):
+    return (
+      f"holds arrays of a T5X checkpoint but not its index {t5x.INDEX}; the"
+      " save or the copy was interrupted"
+    )
+  if t5x_orbax.ITEM in names:
+    return (
+      f"holds {t5x_orbax.ITEM}/ but not {t5x_orbax.ITEM}/{t5x_orbax.INDEX};"
+      " the save or the copy was interrupted"
+    )
+  shown = ", ".join(names[:4]) or "nothing"
+  return (
+    f"no checkpoint is there (found {shown}); expected T5X's index"
+    f" {t5x.INDEX}, an Orbax {t5x_orbax.ITEM}/, or {hf.CONFIG}"
+  )
+
+
+def load(
+  path: str | os.PathLike[str],
+  *,
+  shardings: Any = None,
+  dtype: str | None = None,
+  optimizer_state: bool = True,
+) -> Checkpoint:
+  """Loads a checkpoint of any known format.
+
+  Args:
+    path: the checkpoint's folder (see `open`).
+    shardings: where each parameter goes: a `jax.sharding.Sharding` for all, or
+      nested dictionaries of them like the parameters; None for the default
+      device. Hosts read only the slices that their devices hold.
+    dtype: type to cast parameters to as they are read, "float32" or
+      "bfloat16"; None keeps them bit for bit.
+    optimizer_state: whether to load the optimizer's state too, if there is any;
+      it is placed on the default device.
+
+  Returns:
+    The model. No more than one copy of it is held on the way.
+
+  Raises:
+    UserError: nothing whole is there, it is no T5, or an array is damaged.
+  """
+  source = open(path)
+  arrays = dict(source.arrays)
+  if dtype is not None:
+    arrays = {n: a.astype(jnp.dtype(dtype)) for n, a in arrays.items()}
+  places = _places(shardings, arrays)
+  params = stored.for_each(
+    arrays,
+    "loading",
+    lambda name, array: stored.to_device(array, places[name]),
+  )
+  state = None
+  if optimizer_state and source.optimizer_arrays:
+    state = stored.unflatten(
+      stored.for_each(
+        source.optimizer_arrays,
+        "loading optimizer state",
+        lambda _, array: stored.to_device(array, None),
+      )
+    )
+  return Checkpoint(source.config, stored.unflatten(params), source.step, state)
+
+
+def _places(
+  shardings: Any, arrays: Mapping[str, StoredArray]
+) -> dict[str, jax.sharding.Sharding | None]:
+  if shardings is None or isinstance(shardings, jax.sharding.Sharding):
+    return dict.fromkeys(arrays, shardings)
+  flat = stored.flatten(shardings)
+  if set(flat) != set(arrays):
+    name = min(set(flat) ^ set(arrays))
+    raise ValueError(f"shardings and parameters differ, for example at {name}")
+  return flat
+
+
+def in_memory(checkpoint: Checkpoint) -> StoredCheckpoint:
+  """Views a model in memory as a stored one, to be written."""
+  params = stored.flatten(checkpoint.params)
+  states = stored.flatten(checkpoint.optimizer_state or {})
+  return StoredCheckpoint(
+    format="memory",
+    config=checkpoint.config,
+    step=int(checkpoint.step),
+    arrays={n: stored.of_array(a) for n, a in params.items()},
+    optimizer_arrays={n: stored.of_array(a) for n, a in states.items()},
+  )
+
+
+def save(
+  path: str | os.PathLike[str], checkpoint: Checkpoint, *, format: str = "t5x"
+) -> None:
+  """Saves a model.
+
+  Args:
+    path: a local folder that does not exist yet. T5X looks for folders named
+      `checkpoint_<step>`.
+    checkpoint: the model. "hf" keeps neither step nor optimizer state.
+    format: "t5x", "t5x_orbax" or "hf".
+
+  Raises:
+    UserError: the format is unknown, `path` exists or cannot be made, the disk
+      is full, or parameters and configuration disagree. Nothing is left behind.
+  """
+  _write(os.fspath(path), in_memory(checkpoint), format)
+
+
+def _write(path: str, source: StoredCheckpoint, format: str) -> None:
+  if format not in _FORMATS:
+    raise errors.UserError(
+      f"unknown format {format!r}; expected one of {', '.join(FORMATS)}"
+    )
+  shapes = {name: array.shape for name, array in source.arrays.items()}
+  architecture.check(source.config, shapes, path)
+  with files.new_folder(path, source.nbytes) as folder:
+    _FORMATS[format].write(folder, source)
+
+
+def convert(
+  source: str | os.PathLike[str],
+  destination: str | os.PathLike[str],
+  *,
+  format: str,
+  dtype: str | None = None,
+) -> StoredCheckpoint:
+  """Rewrites a checkpoint in another format and reads it back.
+
+  Args:
+    source: a checkpoint of any known format; it is not touched.
+    destination: a local folder that does not exist yet.
+    format: "t5x", "t5x_orbax" or "hf".
+    dtype: type to cast parameters to; None keeps them bit for bit.
+
+  Returns:
+    The new checkpoint, every array of which has been read back and compared.
+
+  Raises:
+    UserError: as `open` and `save`, or what was read back differs.
+  """
+  original = open(source)
+  if dtype is not None:
+    cast = {
+      name: array.astype(np.dtype(jnp.dtype(dtype)))
+      for name, array in original.arrays.items()
+    }
+    original = dataclasses.replace(original, arrays=cast)
+  noted, digests = stored.with_digests(original)
+  if format == hf.NAME:
+    noted = dataclasses.replace(noted, optimizer_arrays={})
+  _write(os.fspath(destination), noted, format)
+  written = open(destination)
+  _verify(written, digests, os.fspath(destination))
+  return written
+
+
+def _verify(
+  written: StoredCheckpoint, digests: Mapping[str, str], path: str
+) -> None:
+  found = stored.for_each(
+    written.all_arrays(),
+    "verifying",
+    lambda _, array: stored.digest(array.read_all()),
+  )
+  for name in sorted(set(found) | set(digests)):
+    if found.get(name) != digests.get(name):
+      raise errors.UserError(
+        f"{path}: {name} was written but reads back differently; the disk or"
+        " its driver is at fault, do not use this folder"
+      )

@@ -1,0 +1,134 @@
+"""T5X's own checkpoint format: a msgpack index beside one zarr array a leaf.
+
+    checkpoint_1000/checkpoint                      the index
+    checkpoint_1000/target.encoder....kernel/0.0    the parameters
+    checkpoint_1000/state.param_states....v/0.0     Adafactor's state
+
+Optimizer state of a single element stands in the index itself.
+"""
+
+import os
+from typing import Any
+
+import flax.serialization
+import numpy as np
+import tensorstore as ts
+
+from rlhf_gap import errors
+from rlhf_gap.checkpoints import architecture, files, stored, zarr
+
+NAME = "t5x"
+INDEX = "checkpoint"
+
+_VERSION = 3
+_CHUNK_BYTES = 64 * 1024 * 1024
+
+
+def read(path: str) -> stored.StoredCheckpoint:
+  """Opens a T5X checkpoint.
+
+  Args:
+    path: the folder that holds the index, local or in object storage.
+
+  Returns:
+    The checkpoint, not yet read.
+
+  Raises:
+    UserError: the index is damaged or describes no T5.
+  """
+  index = _index(path)
+  arrays = zarr.of_tree(index["target"], path)
+  shapes = {name: array.shape for name, array in arrays.items()}
+  states = index["state"].get("param_states") or {}
+  return stored.StoredCheckpoint(
+    format=NAME,
+    config=architecture.infer(shapes, path),
+    step=int(index["state"]["step"]),
+    arrays=arrays,
+    optimizer_arrays=zarr.of_tree(states, path),
+  )
+
+
+def _index(path: str) -> dict[str, Any]:
+  content = files.read(path, INDEX) or b""
+  if content.startswith(b"model_checkpoint_path"):
+    raise errors.UserError(
+      f"{path}: a TensorFlow checkpoint; convert it with T5X's"
+      " convert_tf_checkpoint.py first"
+    )
+  try:
+    index = flax.serialization.msgpack_restore(content)
+    optimizer = index["optimizer"]
+    return {
+      "target": optimizer["target"],
+      "state": {"step": optimizer["state"]["step"], **optimizer["state"]},
+    }
+  except Exception as error:  # msgpack raises whatever the bytes lead it to
+    raise errors.UserError(
+      f"{path}: its index {INDEX} ({len(content):,} bytes) cannot be read"
+      f" ({type(error).__name__}); it is cut short or of another program"
+    ) from error
+
+
+def chunk_shape(shape: tuple[int, ...], itemsize: int) -> list[int]:
+  """Returns T5X's chunks: at most 64 MiB, the largest axis divided first.
+
+  Args:
+    shape: the array's shape.
+    itemsize: bytes an element.
+
+  Returns:
+    A shape whose every axis divides the array's.
+  """
+  chunks = list(shape)
+  while int(np.prod(chunks)) * itemsize > _CHUNK_BYTES:
+    axis = int(np.argmax(chunks))
+    smaller = range(chunks[axis] - 1, 0, -1)
+    chunks[axis] = next(n for n in smaller if shape[axis] % n == 0)
+  return chunks
+
+
+def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
+  """Writes a T5X checkpoint into the empty folder `path`.
+
+  Args:
+    path: an existing, empty, local folder.
+    checkpoint: what to write; arrays are read and written one after another.
+  """
+  leaves = stored.for_each(
+    checkpoint.all_arrays(),
+    "writing",
+    lambda name, array: _write_array(path, name, array),
+  )
+  tree = stored.unflatten(
+    {
+      **leaves,
+      "state/step": np.asarray(checkpoint.step, np.int32),
+    }
+  )
+  content = flax.serialization.msgpack_serialize(
+    {"version": _VERSION, "optimizer": tree}
+  )
+  # Last, so that a folder with an index holds every array that it names.
+  with open(os.path.join(path, INDEX), "wb") as file:
+    file.write(content)
+
+
+def _write_array(
+  path: str, name: str, array: stored.StoredArray
+) -> dict[str, Any] | np.ndarray:
+  value = array.read_all()
+  if name.startswith("state/") and value.size == 1:
+    return value  # T5X partitions no such leaf and keeps it in the index
+  folder = name.replace("/", ".") + "/"
+  metadata = {
+    "shape": list(array.shape),
+    "chunks": chunk_shape(array.shape, array.dtype.itemsize),
+    "compressor": {"id": "gzip", "level": 1},
+  }
+  spec = {"driver": "zarr", "dtype": array.dtype.name, "metadata": metadata}
+  absolute = {"driver": "file", "path": os.path.join(path, folder)}
+  # Left to the default context, small writes would queue behind each other.
+  target = ts.open({**spec, "kvstore": absolute}, create=True).result()
+  target.write(value).result()
+  return {**spec, "kvstore": {"driver": "file", "path": folder}}

@@ -1,0 +1,129 @@
+"""T5X's Orbax layout, in which our training checkpoints are kept as well.
+
+    checkpoint_1000/state/...   target (parameters) and state (optimizer)
+
+It is read through TensorStore alone, so that a slice of an array can be read by
+itself, and written by Orbax.
+"""
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+import orbax.checkpoint as ocp
+
+from rlhf_gap import errors
+from rlhf_gap.checkpoints import architecture, files, stored, zarr
+
+NAME = "t5x_orbax"
+ITEM = "state"
+INDEX = "_METADATA"
+
+
+def read(path: str) -> stored.StoredCheckpoint:
+  """Opens a checkpoint in T5X's Orbax layout.
+
+  Args:
+    path: the folder `checkpoint_<step>`, local or in object storage.
+
+  Returns:
+    The checkpoint, not yet read.
+
+  Raises:
+    UserError: it is damaged or describes no T5.
+  """
+  index = _index(path)
+  names = [
+    "/".join(str(key["key"]) for key in leaf["key_metadata"])
+    for leaf in index["tree_metadata"].values()
+  ]
+  arrays = {name: _array(path, name, index) for name in names}
+  target = _below(arrays, "target/")
+  shapes = {name: array.shape for name, array in target.items()}
+  if "state/step" not in arrays:
+    raise errors.UserError(
+      f"{path}: holds no state/step; expected T5X's train state (target,"
+      " state) in its Orbax layout"
+    )
+  return stored.StoredCheckpoint(
+    format=NAME,
+    config=architecture.infer(shapes, path),
+    step=int(arrays["state/step"].read_all()),
+    arrays=target,
+    optimizer_arrays=_below(arrays, "state/param_states/"),
+  )
+
+
+def _below(
+  arrays: dict[str, stored.StoredArray], prefix: str
+) -> dict[str, stored.StoredArray]:
+  return {
+    name.removeprefix(prefix): array
+    for name, array in sorted(arrays.items())
+    if name.startswith(prefix)
+  }
+
+
+def _index(path: str) -> dict[str, Any]:
+  content = files.read(path, f"{ITEM}/{INDEX}")
+  if content is None:
+    raise errors.UserError(
+      f"{path}: {ITEM}/{INDEX} is missing; expected an Orbax checkpoint of a"
+      " train state; the save may have been interrupted"
+    )
+  try:
+    index = json.loads(content)
+    if not index["tree_metadata"]:
+      raise KeyError("tree_metadata is empty")
+    return index
+  except (ValueError, KeyError, TypeError) as error:
+    raise errors.UserError(
+      f"{path}: {ITEM}/{INDEX} ({len(content):,} bytes) cannot be read"
+      f" ({error}); it is cut short or of another version"
+    ) from error
+
+
+def _array(path: str, name: str, index: dict[str, Any]) -> stored.StoredArray:
+  base = files.kvstore(os.path.join(path, ITEM))
+  folder = name.replace("/", ".") + "/"
+  if index.get("use_ocdbt", False):
+    kvstore = {"driver": "ocdbt", "base": base, "path": folder}
+  else:
+    kvstore = {**base, "path": base["path"] + folder}
+  spec: dict[str, Any] = {
+    "driver": "zarr3" if index.get("use_zarr3") else "zarr",
+    "kvstore": kvstore,
+  }
+  if index.get("store_array_data_equal_to_fill_value"):
+    # All chunks were written: a missing one is damage, not zeros.
+    spec["fill_missing_data_reads"] = False
+  return zarr.array(spec, name, path)
+
+
+def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
+  """Writes T5X's Orbax layout into the empty folder `path`.
+
+  Args:
+    path: an existing, empty, local folder.
+    checkpoint: what to write. Orbax takes the whole tree: the arrays are held
+      in memory together, once.
+  """
+  arrays = stored.for_each(
+    checkpoint.all_arrays(), "reading", lambda _, array: array.read_all()
+  )
+  tree = stored.unflatten(
+    {
+      **arrays,
+      "state/step": np.asarray(checkpoint.step, np.int32),
+    }
+  )
+  handler = ocp.CompositeCheckpointHandler(
+    **{ITEM: ocp.PyTreeCheckpointHandler()}
+  )
+  with ocp.Checkpointer(handler) as checkpointer:
+    checkpointer.save(
+      path,
+      args=ocp.args.Composite(**{ITEM: ocp.args.PyTreeSave(tree)}),
+      force=True,  # the folder exists: ours, made a moment ago, and empty
+    )
