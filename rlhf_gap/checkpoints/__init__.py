@@ -7,13 +7,14 @@
 """
 
 import dataclasses
+import difflib
 import os
+import shutil
+import types
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from rlhf_gap import errors
 from rlhf_gap.checkpoints import (
@@ -24,6 +25,7 @@ from rlhf_gap.checkpoints import (
   t5x,
   t5x_orbax,
 )
+from rlhf_gap.checkpoints import vocabulary as vocabularies
 from rlhf_gap.checkpoints.architecture import check_vocabulary
 from rlhf_gap.checkpoints.stored import StoredArray, StoredCheckpoint
 from rlhf_gap.models import t5
@@ -146,7 +148,7 @@ def load(
   source = open(path)
   arrays = dict(source.arrays)
   if dtype is not None:
-    arrays = {n: a.astype(jnp.dtype(dtype)) for n, a in arrays.items()}
+    arrays = {n: a.astype(dtype) for n, a in arrays.items()}
   places = _places(shardings, arrays)
   params = stored.for_each(
     arrays,
@@ -205,18 +207,22 @@ def save(
     UserError: the format is unknown, `path` exists or cannot be made, the disk
       is full, or parameters and configuration disagree. Nothing is left behind.
   """
-  _write(os.fspath(path), in_memory(checkpoint), format)
-
-
-def _write(path: str, source: StoredCheckpoint, format: str) -> None:
-  if format not in _FORMATS:
-    raise errors.UserError(
-      f"unknown format {format!r}; expected one of {', '.join(FORMATS)}"
-    )
+  path, source = os.fspath(path), in_memory(checkpoint)
+  module = _module(format)
   shapes = {name: array.shape for name, array in source.arrays.items()}
   architecture.check(source.config, shapes, path)
   with files.new_folder(path, source.nbytes) as folder:
-    _FORMATS[format].write(folder, source)
+    module.write(folder, source)
+
+
+def _module(format: str) -> types.ModuleType:
+  if format not in _FORMATS:
+    near = difflib.get_close_matches(format, FORMATS, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise errors.UserError(
+      f"unknown format {format!r}{hint}; expected one of {', '.join(FORMATS)}"
+    )
+  return _FORMATS[format]
 
 
 def convert(
@@ -225,6 +231,7 @@ def convert(
   *,
   format: str,
   dtype: str | None = None,
+  vocabulary: str | None = None,
 ) -> StoredCheckpoint:
   """Rewrites a checkpoint in another format and reads it back.
 
@@ -233,6 +240,8 @@ def convert(
     destination: a local folder that does not exist yet.
     format: "t5x", "t5x_orbax" or "hf".
     dtype: type to cast parameters to; None keeps them bit for bit.
+    vocabulary: a SentencePiece model, checked against the embedding; a Hugging
+      Face folder gets a copy.
 
   Returns:
     The new checkpoint, every array of which has been read back and compared.
@@ -240,20 +249,25 @@ def convert(
   Raises:
     UserError: as `open` and `save`, or what was read back differs.
   """
+  source, destination = os.fspath(source), os.fspath(destination)
+  module = _module(format)
+  files.check_new(destination)
   original = open(source)
+  if vocabulary is not None:
+    size = vocabularies.size(vocabulary)
+    check_vocabulary(original.config, size, source)
   if dtype is not None:
-    cast = {
-      name: array.astype(np.dtype(jnp.dtype(dtype)))
-      for name, array in original.arrays.items()
-    }
-    original = dataclasses.replace(original, arrays=cast)
+    arrays = {n: a.astype(dtype) for n, a in original.arrays.items()}
+    original = dataclasses.replace(original, arrays=arrays)
+  if module is hf:
+    original = dataclasses.replace(original, optimizer_arrays={})
   noted, digests = stored.with_digests(original)
-  if format == hf.NAME:
-    noted = dataclasses.replace(noted, optimizer_arrays={})
-  _write(os.fspath(destination), noted, format)
-  written = open(destination)
-  _verify(written, digests, os.fspath(destination))
-  return written
+  with files.new_folder(destination, original.nbytes) as folder:
+    module.write(folder, noted)
+    if module is hf and vocabulary is not None:
+      shutil.copyfile(vocabulary, os.path.join(folder, hf.VOCABULARY))
+    _verify(module.read(folder), digests, destination)
+  return open(destination)
 
 
 def _verify(
@@ -268,5 +282,5 @@ def _verify(
     if found.get(name) != digests.get(name):
       raise errors.UserError(
         f"{path}: {name} was written but reads back differently; the disk or"
-        " its driver is at fault, do not use this folder"
+        " its driver is at fault; nothing was kept"
       )

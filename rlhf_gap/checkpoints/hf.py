@@ -18,6 +18,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TORCH_WEIGHTS = "pytorch_model.bin"
+VOCABULARY = "spiece.model"  # the name transformers looks for
 
 # The largest file that transformers itself writes by default; one file's
 # arrays are in memory together while it is written.

@@ -8,6 +8,7 @@ more than one copy of the parameters is ever in memory.
 import concurrent.futures
 import dataclasses
 import hashlib
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -40,9 +41,14 @@ class StoredArray:
     return self.read((slice(None),) * len(self.shape))
 
   @property
+  def size(self) -> int:
+    """Number of elements."""
+    return math.prod(self.shape)
+
+  @property
   def nbytes(self) -> int:
     """Size of the whole array in bytes."""
-    return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+    return self.size * self.dtype.itemsize
 
   def transposed(self) -> "StoredArray":
     """Returns the transpose of a matrix, read a slice at a time as well."""
@@ -52,13 +58,14 @@ class StoredArray:
 
     return StoredArray(self.shape[::-1], self.dtype, read)
 
-  def astype(self, dtype: np.dtype) -> "StoredArray":
-    """Returns the array in another type, cast as it is read."""
+  def astype(self, name: str) -> "StoredArray":
+    """Returns the array cast as it is read to "float32" or "bfloat16"."""
+    dtype = np.dtype(jax.numpy.dtype(name))
 
     def read(index: Index) -> np.ndarray:
       return self.read(index).astype(dtype, copy=False)
 
-    return StoredArray(self.shape, np.dtype(dtype), read)
+    return StoredArray(self.shape, dtype, read)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import json
 import os
 from typing import Any
 
-import numpy as np
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from rlhf_gap import errors
@@ -110,14 +110,12 @@ def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
       in memory together, once.
   """
   arrays = stored.for_each(
-    checkpoint.all_arrays(), "reading", lambda _, array: array.read_all()
+    checkpoint.all_arrays(),
+    "reading",
+    lambda _, array: stored.to_device(array, None),
   )
-  tree = stored.unflatten(
-    {
-      **arrays,
-      "state/step": np.asarray(checkpoint.step, np.int32),
-    }
-  )
+  step = jnp.asarray(checkpoint.step, jnp.int32)
+  tree = stored.unflatten({**arrays, "state/step": step})
   handler = ocp.CompositeCheckpointHandler(
     **{ITEM: ocp.PyTreeCheckpointHandler()}
   )

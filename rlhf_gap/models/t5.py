@@ -85,6 +85,17 @@ class T5Config:
       raise ValueError(f"dropout_rate={self.dropout_rate} is not in [0, 1)")
 
 
+def architecture_name(config: T5Config) -> str:
+  """Returns "t5_1_1" or "t5_1_0"; a mixture of the two is spelt out."""
+  variant = (config.mlp_activations, config.logits_via_embedding)
+  if variant == (("gelu", "linear"), False):
+    return "t5_1_1"
+  if variant == (("relu",), True):
+    return "t5_1_0"
+  head = "tied" if config.logits_via_embedding else "own"
+  return f"t5 ({'*'.join(config.mlp_activations)}, {head} head)"
+
+
 def _attention(config: T5Config) -> layers.Attention:
   return layers.Attention(
     num_heads=config.num_heads,

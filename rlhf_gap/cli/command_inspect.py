@@ -1,0 +1,101 @@
+"""Says what a checkpoint holds: format, architecture, parameters, step, size.
+
+Only names and shapes are read, so that an 11B checkpoint answers at once.
+"""
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from rlhf_gap import checkpoints
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Declares the flags of `rlhf-gap inspect`."""
+  parser.add_argument("path", metavar="PATH", help="the checkpoint's folder")
+  parser.add_argument("--json", action="store_true", help="print one object")
+  parser.add_argument(
+    "--vocabulary",
+    metavar="FILE",
+    help="a SentencePiece model that the embedding must have rows for",
+  )
+
+
+def run(arguments: argparse.Namespace) -> None:
+  """Prints what the checkpoint at `arguments.path` holds."""
+  from rlhf_gap import checkpoints
+  from rlhf_gap.checkpoints import vocabulary
+
+  checkpoint = checkpoints.open(arguments.path)
+  if arguments.vocabulary:
+    size = vocabulary.size(arguments.vocabulary)
+    checkpoints.check_vocabulary(checkpoint.config, size, arguments.path)
+  summary = describe(arguments.path, checkpoint)
+  if arguments.json:
+    print(json.dumps(summary, indent=2))
+    return
+  width = max(map(len, summary))
+  for name, value in summary.items():
+    print(f"{name:<{width}}  {_readable(value)}")
+
+
+def describe(
+  path: str, checkpoint: "checkpoints.StoredCheckpoint"
+) -> dict[str, Any]:
+  """Returns the facts that `rlhf-gap inspect` prints.
+
+  Args:
+    path: the checkpoint's folder.
+    checkpoint: the opened checkpoint.
+
+  Returns:
+    Facts by name; sizes are in bytes, None where they are not known.
+  """
+  from rlhf_gap.checkpoints import files
+  from rlhf_gap.models import t5
+
+  config = checkpoint.config
+  arrays = checkpoint.arrays.values()
+  sizes = {
+    name: getattr(config, name)
+    for name in (
+      "emb_dim",
+      "num_heads",
+      "head_dim",
+      "mlp_dim",
+      "num_encoder_layers",
+      "num_decoder_layers",
+    )
+  }
+  return {
+    "path": path,
+    "format": checkpoint.format,
+    "architecture": t5.architecture_name(config),
+    "parameters": sum(array.size for array in arrays),
+    "step": checkpoint.step,
+    "dtype": "+".join(sorted({array.dtype.name for array in arrays})),
+    "parameter_bytes": sum(array.nbytes for array in arrays),
+    "size_bytes": files.size_bytes(path),
+    "vocab_size": config.vocab_size,
+    **sizes,
+    "mlp_activations": list(config.mlp_activations),
+    "logits_via_embedding": config.logits_via_embedding,
+    "optimizer_state": optimizer_kind(checkpoint),
+  }
+
+
+def optimizer_kind(checkpoint: "checkpoints.StoredCheckpoint") -> str:
+  """Names the optimizer whose state a checkpoint holds."""
+  leaves = {name.rsplit("/", 1)[1] for name in checkpoint.optimizer_arrays}
+  if not leaves:
+    return "none"
+  if leaves == {"v_row", "v_col", "v", "m"}:
+    return "adafactor"
+  return f"unknown ({', '.join(sorted(leaves))})"
+
+
+def _readable(value: Any) -> str:
+  if isinstance(value, bool) or not isinstance(value, int):
+    return ", ".join(value) if isinstance(value, list) else str(value)
+  return f"{value:,}"
