@@ -1,0 +1,85 @@
+"""Anthropic's hh-rlhf: two whole dialogues, `chosen` and `rejected`.
+
+Bai et al. (2022), arXiv 2204.05862. There is no prompt column and no id.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+
+from rlhf_gap.data.formats import rows
+
+HELPFUL_SUBSETS = (
+  "helpful-base",
+  "helpful-online",
+  "helpful-rejection-sampled",
+)
+HARMLESS_SUBSETS = ("harmless-base",)
+SPLITS = ("train", "test")
+
+_HUMAN = "\n\nHuman:"
+_ASSISTANT = "\n\nAssistant:"
+_MARKER = re.compile(r"\n\n(Human|Assistant):")
+_WORDS = {"Human": rows.HUMAN, "Assistant": rows.ASSISTANT}
+
+
+def comparison(fields: Mapping[str, object], subset: str) -> rows.Comparison:
+  r"""Reads one row.
+
+  The prompt ends at the last "\n\nAssistant:" inside the longest common prefix
+  of the two dialogues. The last marker of each dialogue would give two prompts
+  where a response holds a marker of its own, and the bare common prefix would
+  swallow the first words that two answers share.
+
+  The published order tells the label, so the two sides are put in an order
+  that depends on their text alone: a model that reads (a, b) cannot learn it.
+
+  Args:
+    fields: one JSON object.
+    subset: the publisher's folder: "helpful-base" ...
+
+  Raises:
+    MalformedError: the keys or types are wrong, or a side is no dialogue.
+    DroppedError: `no_shared_prompt`, `identical_responses`, `empty_response`,
+      or `response_has_human_turn`: one side goes on, so that its last answer
+      replies to something the other side never saw.
+  """
+  chosen, rejected = (
+    rows.text(fields, "chosen"),
+    rows.text(fields, "rejected"),
+  )
+  for side in (chosen, rejected):
+    if not side.startswith(_HUMAN):
+      raise rows.MalformedError("not_a_dialogue", repr(side[:40]))
+  shared = os.path.commonprefix([chosen, rejected])
+  cut = shared.rfind(_ASSISTANT)
+  if cut < 0:
+    raise rows.DroppedError("no_shared_prompt")
+  better = chosen[cut + len(_ASSISTANT) :].strip()
+  worse = rejected[cut + len(_ASSISTANT) :].strip()
+  rows.check_responses(better, worse)
+  if any(_HUMAN in side[cut:] for side in (chosen, rejected)):
+    raise rows.DroppedError("response_has_human_turn")
+  body = rows.dialogue(_turns(chosen[:cut]))
+  label = int(rows.digest(body, *sorted((better, worse)))[0], 16) % 2
+  mismatched = chosen.count(_ASSISTANT) != rejected.count(_ASSISTANT)
+  return rows.Comparison(
+    prompt_head="",
+    prompt_body=body,
+    prompt_tail="",
+    response_a=worse if label else better,
+    response_b=better if label else worse,
+    label=label,
+    prompt_id=rows.digest(body),
+    published={"subset": subset},
+    notes=("turn_count_mismatch",) if mismatched else (),
+  )
+
+
+def _turns(text: str) -> list[tuple[str, str]]:
+  r"""Splits "\n\nHuman: a\n\nAssistant: b" into marked turns."""
+  pieces = _MARKER.split(text)[1:]
+  return [
+    (_WORDS[marker], turn)
+    for marker, turn in zip(pieces[::2], pieces[1::2], strict=True)
+  ]
