@@ -1,0 +1,1 @@
+"""Training: the optimizers and the one train step."""
