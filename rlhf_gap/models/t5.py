@@ -67,8 +67,6 @@ class T5Config:
   max_distance: int = 128
 
   def __post_init__(self) -> None:
-    # gin and JSON give lists; a static argument of `jax.jit` must be hashable.
-    object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
     unknown = set(self.mlp_activations) - set(layers.ACTIVATION_NAMES)
     if unknown:
       raise ValueError(
