@@ -1,0 +1,282 @@
+"""seqio preprocessors: comparisons to token ids that fit their windows.
+
+Text is tokenized part by part and joined as ids. Truncation shortens the body
+of the prompt; a response that is too long is cut at its end and flagged, never
+in silence. A response that fits ends with EOS (1), a cut one does not, so that
+no model learns to stop where a window happened to end.
+
+Every task's examples hold, beside the features that T5X reads,
+
+  truncated      int32, bits of `stores.columns.Truncated`
+  prompt_id      string
+  *_length       int32, tokens before truncation, without EOS
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import seqio
+import tensorflow as tf
+
+from rlhf_gap.stores import columns
+
+Example = dict[str, tf.Tensor]
+Lengths = Mapping[str, int] | None
+Features = Mapping[str, seqio.Feature]
+Keep = Literal["start", "end"]
+
+EOS = 1
+RESPONSE_A = "[RESPONSE A]"
+RESPONSE_B = "[RESPONSE B]"
+LABELS = ("A", "B")
+
+_TEXT_PARTS = (
+  "prompt_head",
+  "prompt_body",
+  "prompt_tail",
+  "response_a",
+  "response_b",
+)
+
+
+def whole_prompt(dataset: tf.data.Dataset) -> tf.data.Dataset:
+  """Makes a prompt that has no parts all body.
+
+  Input:  {"prompt": "list the fruits", ...}
+  Output: {"prompt_head": "", "prompt_body": "list the fruits",
+           "prompt_tail": "", ...}
+  """
+
+  def split(example: Example) -> Example:
+    rest = {key: value for key, value in example.items() if key != "prompt"}
+    return rest | {
+      "prompt_head": tf.constant(""),
+      "prompt_body": example["prompt"],
+      "prompt_tail": tf.constant(""),
+    }
+
+  return dataset.map(split, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def tokenize(
+  dataset: tf.data.Dataset, output_features: Features
+) -> tf.data.Dataset:
+  """Replaces each part's text by its token ids, without EOS.
+
+  Rows of which a response has no token at all (white space that the vocabulary
+  drops) are left out: its log-probability would be that of EOS alone.
+  """
+  vocabulary = output_features["inputs"].vocabulary
+
+  def encode(example: Example) -> Example:
+    return example | {
+      part: tf.cast(vocabulary.encode_tf(example[part]), tf.int32)
+      for part in _TEXT_PARTS
+    }
+
+  def has_responses(example: Example) -> tf.Tensor:
+    a, b = tf.size(example["response_a"]), tf.size(example["response_b"])
+    return tf.minimum(a, b) > 0
+
+  return dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE).filter(
+    has_responses
+  )
+
+
+def to_prompts(
+  dataset: tf.data.Dataset, sequence_length: Lengths, *, keep: Keep
+) -> tf.data.Dataset:
+  """Keeps each prompt once: {"inputs"}."""
+
+  def convert(example: Example) -> Example:
+    prompt, cut = _prompt(example, _length(sequence_length, "inputs"), keep)
+    return _common(example, cut) | {"inputs": _with_eos(prompt)}
+
+  return dataset.filter(lambda example: ~example["prompt_repeats"]).map(
+    convert, num_parallel_calls=tf.data.AUTOTUNE
+  )
+
+
+def to_sft(
+  dataset: tf.data.Dataset, sequence_length: Lengths, *, keep: Keep
+) -> tf.data.Dataset:
+  """Gives two examples a row, one a response: {"inputs", "targets"}."""
+
+  def convert(example: Example) -> tf.data.Dataset:
+    prompt, cut = _prompt(example, _length(sequence_length, "inputs"), keep)
+
+    def respond(name: str) -> Example:
+      response, response_cut = _response(example[name], sequence_length)
+      return _common(
+        example, cut | _bit(response_cut, columns.Truncated.RESPONSE)
+      ) | {
+        "inputs": _with_eos(prompt),
+        "targets": response,
+        "response_length": tf.size(example[name]),
+      }
+
+    first = tf.data.Dataset.from_tensors(respond("response_a"))
+    return first.concatenate(
+      tf.data.Dataset.from_tensors(respond("response_b"))
+    )
+
+  return dataset.flat_map(convert)
+
+
+def to_pairs(
+  dataset: tf.data.Dataset, sequence_length: Lengths, *, keep: Keep
+) -> tf.data.Dataset:
+  """Gives {"inputs", "chosen", "rejected"}, the preferred response first."""
+
+  def convert(example: Example) -> Example:
+    prompt, cut = _prompt(example, _length(sequence_length, "inputs"), keep)
+    return _pair(example, prompt, cut, sequence_length)
+
+  return dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def to_preference(
+  dataset: tf.data.Dataset,
+  sequence_length: Lengths,
+  output_features: Features,
+  *,
+  keep: Keep,
+) -> tf.data.Dataset:
+  """Gives the preference model's text, and the parts that it is made of.
+
+  `inputs` is `{prompt} [RESPONSE A] {a} [RESPONSE B] {b}` and EOS; `targets` is
+  A or B and EOS: what T5X trains on as it is. `prompt`, `chosen`, `rejected`
+  are the same row for a pair store, from which the project's own preference
+  model assembles its input, on the device, in either order.
+
+  The prompt is cut to what the two responses leave of the window, so that
+  whoever joins these parts has nothing left to cut.
+
+  Raises:
+    ValueError: A or B is not one token, or the window cannot hold two
+      responses and their markers.
+  """
+  vocabulary = output_features["inputs"].vocabulary
+  marker_a, marker_b = (
+    vocabulary.encode(f" {marker} ") for marker in (RESPONSE_A, RESPONSE_B)
+  )
+  labels = [vocabulary.encode(label) for label in LABELS]
+  if [len(label) for label in labels] != [1, 1]:
+    raise ValueError(f"the labels {LABELS} are {labels}; expected one id each")
+  window = _length(sequence_length, "inputs")
+  overhead = len(marker_a) + len(marker_b)
+  if window is not None:
+    needed = 2 * (_length(sequence_length, "targets") or 0) + overhead + 1
+    if window <= needed:
+      raise ValueError(
+        f"a window of {window} tokens cannot hold two responses and their"
+        f" markers ({needed} tokens); raise inputs or lower targets"
+      )
+
+  def convert(example: Example) -> Example:
+    length = _length(sequence_length, "targets")
+    a, b = example["response_a"][:length], example["response_b"][:length]
+    budget = None
+    if window is not None:
+      budget = window - overhead - tf.size(a) - tf.size(b)
+    prompt, cut = _prompt(example, budget, keep)
+    pair = _pair(example, prompt, cut, sequence_length)
+    joined = tf.concat([prompt, marker_a, a, marker_b, b], axis=0)
+    target = tf.gather(
+      tf.constant([label[0] for label in labels]), pair["label"]
+    )
+    return pair | {
+      "prompt": pair["inputs"],
+      "inputs": _with_eos(joined),
+      "targets": tf.stack([target, EOS]),
+    }
+
+  return dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _pair(
+  example: Example,
+  prompt: tf.Tensor,
+  cut: tf.Tensor,
+  sequence_length: Lengths,
+) -> Example:
+  better_is_a = tf.equal(example["label"], 0)
+  a, b = example["response_a"], example["response_b"]
+  better = tf.cond(better_is_a, lambda: a, lambda: b)
+  worse = tf.cond(better_is_a, lambda: b, lambda: a)
+  chosen, chosen_cut = _response(better, sequence_length)
+  rejected, rejected_cut = _response(worse, sequence_length)
+  cut |= _bit(chosen_cut, columns.Truncated.CHOSEN)
+  cut |= _bit(rejected_cut, columns.Truncated.REJECTED)
+  return _common(example, cut) | {
+    "inputs": _with_eos(prompt),
+    "chosen": chosen,
+    "rejected": rejected,
+    "label": tf.cast(example["label"], tf.int32),
+    "chosen_length": tf.size(better),
+    "rejected_length": tf.size(worse),
+  }
+
+
+def _common(example: Example, truncated: tf.Tensor) -> Example:
+  parts = [example[f"prompt_{part}"] for part in ("head", "body", "tail")]
+  return {
+    "prompt_id": example["prompt_id"],
+    "prompt_length": tf.add_n([tf.size(part) for part in parts]),
+    "truncated": truncated,
+  }
+
+
+def _length(sequence_length: Lengths, feature: str) -> int | None:
+  return None if sequence_length is None else sequence_length[feature]
+
+
+def _bit(flag: tf.Tensor, bit: columns.Truncated) -> tf.Tensor:
+  return tf.where(flag, tf.constant(int(bit), tf.int32), 0)
+
+
+def _with_eos(tokens: tf.Tensor) -> tf.Tensor:
+  return tf.concat([tokens, [EOS]], axis=0)
+
+
+def _prompt(
+  example: Example, window: int | tf.Tensor | None, keep: Keep
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Joins the parts of the prompt, shortened to leave room for EOS.
+
+  Args:
+    example: holds the ids of the three parts.
+    window: tokens that the prompt and its EOS may take; None: any number.
+    keep: which end of the body stays. Head and tail stay whole as long as the
+      two fit; then the head gives way.
+
+  Returns:
+    int32 [<= window - 1] and the bits of what was cut.
+  """
+  head, body, tail = (
+    example[f"prompt_{part}"] for part in ("head", "body", "tail")
+  )
+  whole = tf.concat([head, body, tail], axis=0)
+  if window is None:
+    return whole, tf.constant(0, tf.int32)
+  budget = tf.maximum(window - 1, 0)
+  tail = tail[tf.maximum(tf.size(tail) - budget, 0) :]
+  head = head[: budget - tf.size(tail)]
+  room = budget - tf.size(head) - tf.size(tail)
+  if keep == "start":
+    body = body[:room]
+  else:
+    body = body[tf.maximum(tf.size(body) - room, 0) :]
+  fitted = tf.concat([head, body, tail], axis=0)
+  was_cut = tf.size(fitted) < tf.size(whole)
+  return fitted, _bit(was_cut, columns.Truncated.PROMPT)
+
+
+def _response(
+  tokens: tf.Tensor, sequence_length: Lengths
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Ends a response with EOS if both fit, and says whether it was cut."""
+  length = _length(sequence_length, "targets")
+  if length is None:
+    return _with_eos(tokens), tf.constant(False)
+  return _with_eos(tokens)[:length], tf.size(tokens) + 1 > length
