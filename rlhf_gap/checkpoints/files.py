@@ -65,8 +65,7 @@ def check_readable(path: str) -> None:
   Raises:
     UserError: nothing is there, a file is there, or a half-written folder.
   """
-  name = os.path.basename(path.rstrip("/"))
-  if _HALF_WRITTEN.search(name):
+  if _HALF_WRITTEN.search("/".join(path.rstrip("/").split("/")[-2:])):
     raise errors.UserError(
       f"{path}: a half-written checkpoint, left by a save that was"
       " interrupted; load another step, or finish the save"
@@ -166,10 +165,13 @@ def new_folder(path: str, needed_bytes: int = 0) -> Iterator[str]:
   path = os.path.abspath(path)
   made = _make_parents(path)
   scratch = f"{path}.tmp-{os.getpid()}"
+  # Orbax writes beside the folder it is given: that has to lie in ours too.
+  folder = os.path.join(scratch, os.path.basename(path))
   try:
-    os.mkdir(scratch)
-    yield scratch
-    os.rename(scratch, path)
+    os.makedirs(folder)
+    yield folder
+    os.rename(folder, path)
+    os.rmdir(scratch)
   except BaseException as error:
     shutil.rmtree(scratch, ignore_errors=True)
     for parent in reversed(made):

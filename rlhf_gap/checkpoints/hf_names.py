@@ -292,17 +292,18 @@ def reconcile(
     UserError: the two differ.
   """
   for field, hf_field in _CHECKED_FIELDS.items():
-    said, found = getattr(described, field), getattr(inferred, field)
-    if said != found:
+    size, rows = getattr(described, field), getattr(inferred, field)
+    if size != rows:
       raise errors.UserError(
-        f"{path}: config.json says {hf_field}={said}, but the arrays have"
-        f" {found}; the two belong to different models"
+        f"{path}: config.json says {hf_field}={size}, but the arrays have"
+        f" {rows}; the two belong to different models"
       )
-  if len(described.mlp_activations) != len(inferred.mlp_activations):
+  said, found = described.mlp_activations, inferred.mlp_activations
+  if len(said) != len(found):
+    kind = {1: "relu", 2: "gated-gelu"}
     raise errors.UserError(
-      f"{path}: config.json describes {len(described.mlp_activations)} input"
-      f" kernels of the feed-forward layer, the arrays have"
-      f" {len(inferred.mlp_activations)}"
+      f"{path}: config.json says feed_forward_proj={kind[len(said)]}, but the"
+      f" arrays have {len(found)} input kernels a layer, as {kind[len(found)]}"
     )
   if inferred.logits_via_embedding and not described.logits_via_embedding:
     raise errors.UserError(

@@ -1,6 +1,6 @@
 """Optimizers as T5X has them, on optax, and their state under T5X's names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,7 +11,8 @@ from jaxtyping import Array
 
 from rlhf_gap import errors
 
-Schedule = optax.Schedule
+# step count -> learning rate
+Schedule = Callable[[Any], Any]
 
 # A T5X leaf that its parameter has no use for: no momentum, not factored.
 _UNUSED_SHAPE = (1,)
