@@ -1,0 +1,178 @@
+"""Reading a store: by row, or batch after batch in a reproducible order."""
+
+import collections
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorstore as ts
+
+from rlhf_gap import errors
+from rlhf_gap.stores import arrays, locations, orders
+from rlhf_gap.stores import manifest as manifests
+
+
+def open_store(path: str) -> "Store":
+  """Opens a store to read it.
+
+  A store that is still being written shows the rows committed by now.
+
+  Args:
+    path: the store's directory: a local path, or a URL such as `gs://...`.
+
+  Raises:
+    UserError: there is no store, or it is damaged, incomplete in its files, or
+      of a newer format.
+  """
+  with locations.reporting(f"cannot read {path}"):
+    read = locations.directory(path).read(b"manifest.json").result()
+  if read.state != "value":
+    raise errors.UserError(
+      f"{path} holds no store (no manifest.json); `rlhf-gap data` makes one"
+    )
+  manifest = manifests.loads(read.value, path)
+  if not manifest.rows:
+    raise errors.UserError(
+      f"{path} holds no committed rows yet; finish writing it first"
+    )
+  return Store(path, manifest, arrays.open_existing(path, manifest))
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+  """An open store; made by `open_store`.
+
+  Attributes:
+    path: the directory.
+    manifest: what the store holds, as of when it was opened.
+  """
+
+  path: str
+  manifest: manifests.Manifest
+  _arrays: Mapping[str, ts.TensorStore] = dataclasses.field(repr=False)
+
+  @property
+  def num_rows(self) -> int:
+    """Rows that were committed when the store was opened."""
+    return self.manifest.rows
+
+  def read(
+    self,
+    rows: Sequence[int] | np.ndarray,
+    columns: Sequence[str] | None = None,
+  ) -> dict[str, np.ndarray]:
+    """Returns rows, in the order asked for.
+
+    Args:
+      rows: which rows; they may repeat. Reading a `range` is fastest.
+      columns: which columns; None: all.
+
+    Returns:
+      By column name, an array `[len(rows), *row_shape]`.
+
+    Raises:
+      UserError: a row or column is not in the store, or its file is damaged.
+    """
+    return self._wait(self._start(rows, columns))
+
+  def batches(
+    self,
+    order: orders.Order,
+    *,
+    seed: int,
+    batch_size: int,
+    start_step: int = 0,
+    host: int = 0,
+    num_hosts: int = 1,
+    columns: Sequence[str] | None = None,
+    prefetch: int = 2,
+  ) -> Iterator[dict[str, np.ndarray]]:
+    """Yields batches `start_step`, `start_step + 1`, ... of an order.
+
+    The next batches are read by TensorStore's threads while the caller works on
+    this one.
+
+    Args:
+      order: in which order rows are taken.
+      seed: chooses the order's permutations.
+      batch_size: rows of a batch, all hosts together.
+      start_step: the first batch, after a restart: how many were consumed.
+      host: which of the hosts this is.
+      num_hosts: how many hosts share each batch; divides `batch_size`.
+      columns: which columns; None: all.
+      prefetch: batches read ahead, >= 0.
+
+    Yields:
+      By column name, an array `[batch_size / num_hosts, *row_shape]`. Ends
+      after `orders.num_batches`, if that is not None.
+
+    Raises:
+      ValueError: an argument is out of range.
+      UserError: a column is not in the store, or a file is damaged.
+    """
+    # Checked here, at the call: a generator would only do so at its first use.
+    orders.host_rows(np.zeros(batch_size), host, num_hosts)
+    if prefetch < 0 or start_step < 0:
+      raise ValueError(f"{prefetch=}, {start_step=}; expected >= 0")
+    self._check_columns(columns)
+
+    def start(step: int) -> dict[str, ts.Future]:
+      batch = orders.rows(
+        order, seed, step, num_rows=self.num_rows, batch_size=batch_size
+      )
+      return self._start(orders.host_rows(batch, host, num_hosts), columns)
+
+    def generate() -> Iterator[dict[str, np.ndarray]]:
+      end = orders.num_batches(order, self.num_rows, batch_size)
+      step = start_step
+      ahead: collections.deque[dict[str, ts.Future]] = collections.deque()
+      while True:
+        while len(ahead) <= prefetch and (end is None or step < end):
+          ahead.append(start(step))
+          step += 1
+        if not ahead:
+          return
+        yield self._wait(ahead.popleft())
+
+    return generate()
+
+  def refresh(self) -> "Store":
+    """Returns the store as it is now, with the rows committed meanwhile."""
+    return open_store(self.path)
+
+  def _check_columns(self, columns: Sequence[str] | None) -> None:
+    unknown = sorted(set(columns or ()) - set(self._arrays))
+    if unknown:
+      raise errors.UserError(
+        f"{self.path} has no column {', '.join(unknown)}; it has"
+        f" {', '.join(self._arrays)}"
+      )
+
+  def _start(
+    self, rows: Sequence[int] | np.ndarray, columns: Sequence[str] | None
+  ) -> dict[str, ts.Future]:
+    self._check_columns(columns)
+    index = np.asarray(rows, dtype=np.int64)
+    outside = index[(index < 0) | (index >= self.num_rows)]
+    if outside.size:
+      raise errors.UserError(
+        f"row {outside[0]} is out of range: {self.path} holds rows 0 to"
+        f" {self.num_rows - 1}"
+      )
+    where: np.ndarray | slice = index
+    if isinstance(rows, range) and rows.step == 1:
+      where = slice(rows.start, rows.stop)
+    names = self._arrays if columns is None else columns
+    return {name: self._arrays[name][where].read() for name in names}
+
+  def _wait(self, reads: Mapping[str, ts.Future]) -> dict[str, np.ndarray]:
+    values = {}
+    for name, read in reads.items():
+      try:
+        values[name] = read.result()
+      except ValueError as error:
+        raise locations.failure(
+          f"the column {name} of {self.path} is damaged, copy the store again",
+          error,
+        ) from error
+    return values
