@@ -1,0 +1,44 @@
+"""Procedural miniatures of the four preference sets, their quality known.
+
+A row is a pure function of (name, seed, split, index). A grammar writes the
+prompt and two responses of varied quality, a hidden utility says what each is
+worth, and a noisy rater compares them.
+"""
+
+from rlhf_gap.data.mini.corpora import CORPORA, Corpus
+from rlhf_gap.data.mini.rater import (
+  TIE,
+  preference_probability,
+  tie_probability,
+)
+from rlhf_gap.data.mini.reading import EMPTY_UTILITY, FLOOR
+from rlhf_gap.data.mini.rows import (
+  SPLITS,
+  PairRow,
+  PromptRow,
+  pairs,
+  prompts,
+  split_of,
+  utilities,
+  utility,
+)
+from rlhf_gap.data.mini.vocabulary import VOCABULARY_PATH
+
+__all__ = [
+  "CORPORA",
+  "EMPTY_UTILITY",
+  "FLOOR",
+  "SPLITS",
+  "TIE",
+  "VOCABULARY_PATH",
+  "Corpus",
+  "PairRow",
+  "PromptRow",
+  "pairs",
+  "preference_probability",
+  "prompts",
+  "split_of",
+  "tie_probability",
+  "utilities",
+  "utility",
+]

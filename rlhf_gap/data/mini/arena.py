@@ -1,0 +1,201 @@
+"""Mixed short questions, one or two at a time: answer each one, and rightly."""
+
+import functools
+from typing import NamedTuple
+
+from rlhf_gap.data.mini import reading, writing
+from rlhf_gap.data.mini.draws import Draws
+
+NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
+_ADDENDS = NUMBERS[:4]
+COLORS = {
+  "grass": "green",
+  "sky": "blue",
+  "roses": "red",
+  "snow": "white",
+  "coal": "black",
+}
+LISTS = {
+  "animals": ("cat", "dog", "cow", "fish"),
+  "foods": ("rice", "bread", "cake", "beans"),
+}
+ITEMS = tuple(item for items in LISTS.values() for item in items)
+# A mood and the reply that fits it.
+REPLIES = {
+  "sad": "cheer up",
+  "mad": "cheer up",
+  "glad": "good for you",
+  "calm": "good for you",
+}
+
+_RIGHT_WORTH = 1.2
+_WRONG_COST = 1.0
+_ITEM_WORTH = 0.6
+_EXCESS_COST = 0.5
+_REPEAT_COST = 0.5
+_REFUSAL_COST = 0.9
+
+LEXICON = reading.Lexicon(
+  reading.classes(
+    number=NUMBERS,
+    color=tuple(COLORS.values()),
+    item=ITEMS,
+    it=("it",),
+    be=("is",),
+    conjunction=("and",),
+    cheer=("cheer",),
+    up=("up",),
+    good=("good",),
+    preposition=("for",),
+    you=("you",),
+    tone=("sure",),
+    short=reading.SHORT_ANSWERS,
+    sorry=("sorry",),
+    i=("i",),
+    can=("can",),
+    refusal=("not",),
+  ),
+  reading.joins(
+    "^ tone|it|number|color|item|cheer|good|short|sorry",
+    "tone tone|it|number|color|item|cheer|good",
+    "it be number|color conjunction|$",
+    "item item|conjunction|$",
+    "cheer up conjunction|$",
+    "good preposition you conjunction|$",
+    "conjunction it|number|color|item|cheer|good",
+    "sorry i can refusal $",
+    "short $",
+  ),
+)
+
+_OPENERS = ("", "hi", "please", "today")
+_TOPICS = ("sum", "color", "list", "mood")
+_KINDS = (
+  ("answer", 38),
+  ("invent", 20),
+  ("repeat", 9),
+  ("ramble", 10),
+  ("garble", 4),
+  ("refuse", 6),
+  ("short", 9),
+)
+
+
+def write_prompt(draws: Draws) -> str:
+  """Writes one or two questions: "name two foods and what is one plus four"."""
+  topics = draws.shuffled(_TOPICS)[: 1 if draws.chance(0.2) else 2]
+  questions = " and ".join(_question(draws, topic) for topic in topics)
+  return f"{draws.one_of(_OPENERS)} {questions}".strip()
+
+
+def _question(draws: Draws, topic: str) -> str:
+  if topic == "sum":
+    first, second = draws.one_of(_ADDENDS), draws.one_of(_ADDENDS)
+    return f"what is {first} plus {second}"
+  if topic == "color":
+    return f"color of {draws.one_of(tuple(COLORS))}"
+  if topic == "list":
+    return f"name {draws.one_of(NUMBERS[1:3])} {draws.one_of(tuple(LISTS))}"
+  return f"i am {draws.one_of(tuple(REPLIES))}"
+
+
+class _Questions(NamedTuple):
+  """What a prompt asks for; "" where it does not ask.
+
+  Attributes:
+    number: the right sum.
+    color: the right color.
+    items: what may be named.
+    item_count: how many items to name.
+    cheer: the first word of the fitting reply to a mood.
+  """
+
+  number: str = ""
+  color: str = ""
+  items: tuple[str, ...] = ()
+  item_count: int = 0
+  cheer: str = ""
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _questions(prompt: str) -> _Questions:
+  """Reads a prompt; of two questions of a topic it keeps the last."""
+  asked = _Questions()
+  words = ["", *prompt.split(), ""]
+  for before, word, after in zip(words, words[1:], words[2:], strict=False):
+    if word == "plus" and {before, after} <= set(_ADDENDS):
+      total = NUMBERS.index(before) + NUMBERS.index(after) + 2
+      asked = asked._replace(number=NUMBERS[total - 1])
+    elif before == "of" and word in COLORS:
+      asked = asked._replace(color=COLORS[word])
+    elif before in NUMBERS and word in LISTS:
+      count = NUMBERS.index(before) + 1
+      asked = asked._replace(items=LISTS[word], item_count=count)
+    elif before == "am" and word in REPLIES:
+      asked = asked._replace(cheer=REPLIES[word].split()[0])
+  return asked
+
+
+def write_response(draws: Draws, prompt: str) -> str:
+  """Writes an answer of varied quality to a prompt of `write_prompt`."""
+  kind = draws.weighted(_KINDS)
+  if kind == "short":
+    return draws.one_of((*reading.SHORT_ANSWERS, "it", "and"))
+  if kind == "refuse":
+    return "sorry i can not"
+  answers = draws.shuffled(_answers(draws, prompt, kind == "invent"))
+  if draws.chance(0.3):
+    answers = answers[:1]
+  words = " and ".join(answers).split()
+  if draws.chance(0.22):
+    words = ["sure"] * (2 if draws.chance(0.12) else 1) + words
+  return writing.finish(draws, kind, words)
+
+
+def _answers(draws: Draws, prompt: str, invent: bool) -> list[str]:
+  """Returns one answer a question; wrong ones, mostly, where `invent`."""
+  asked = _questions(prompt)
+  answers = []
+  it_is = "it is " if draws.chance(0.4) else ""
+  if asked.number:
+    answers.append(it_is + (draws.one_of(NUMBERS) if invent else asked.number))
+  if asked.color:
+    colors = tuple(COLORS.values()) if invent else (asked.color,)
+    answers.append(it_is * (not asked.number) + draws.one_of(colors))
+  if asked.items:
+    items = draws.shuffled(ITEMS if invent else asked.items)
+    count = draws.weighted(((asked.item_count, 6), (1, 2), (3, 2)))
+    answers.append(" ".join(items[:count]))
+  if asked.cheer:
+    replies = [r for r in REPLIES.values() if invent or asked.cheer in r]
+    answers.append(draws.one_of(replies))
+  return answers
+
+
+def utility(prompt: str, response: str) -> float:
+  """Returns what a response to the questions is worth; see `CORPORA`."""
+  seen = LEXICON.read(response)
+  asked = _questions(prompt)
+  value = seen.manner - _REFUSAL_COST * seen.classes.count("refusal")
+  replies = seen.of_class("cheer") + seen.of_class("good")
+  for right, said in (
+    (asked.number, seen.of_class("number")),
+    (asked.color, seen.of_class("color")),
+    (asked.cheer, replies),
+  ):
+    hits = said.count(right)
+    value += _RIGHT_WORTH * bool(hits) - _REPEAT_COST * max(hits - 1, 0)
+    value -= _WRONG_COST * (len(said) - hits)
+  return max(value + _list_value(asked, seen.of_class("item")), reading.FLOOR)
+
+
+def _list_value(asked: _Questions, said: list[str]) -> float:
+  """Returns what the items named are worth: asked for, distinct, enough."""
+  named = set(said)
+  right = len(named.intersection(asked.items))
+  return (
+    _ITEM_WORTH * min(right, asked.item_count)
+    - _EXCESS_COST * max(right - asked.item_count, 0)
+    - _WRONG_COST * (len(named) - right)
+    - _REPEAT_COST * (len(said) - len(named))
+  )
