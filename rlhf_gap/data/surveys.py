@@ -207,14 +207,14 @@ class _Seen:
 
 
 def check_malformed(
-  counts: Mapping[str, SplitCounts], *, allowed: bool, listed_in: str
+  counts: Mapping[str, SplitCounts], *, allowed: bool, example: str
 ) -> None:
   """Refuses files of which more than `MALFORMED_LIMIT` is malformed.
 
   Args:
     counts: of each split, the unknown one included.
     allowed: whether the user accepts any number.
-    listed_in: names the place where every such row is listed.
+    example: one malformed row, for the message.
 
   Raises:
     UserError: there are too many, and they are not allowed.
@@ -229,7 +229,7 @@ def check_malformed(
   told = ", ".join(f"{reason} {n:,}" for reason, n in reasons.most_common())
   raise errors.UserError(
     f"{malformed:,} of {read:,} rows are malformed ({told}), more than"
-    f" {MALFORMED_LIMIT:.0%}; {listed_in}; are these the published files?"
+    f" {MALFORMED_LIMIT:.0%}, such as {example}; are these the published files?"
     " --allow_malformed leaves such rows out"
   )
 

@@ -87,7 +87,7 @@ class ComparisonBuilder(tfds.core.GeneratorBasedBuilder):
     surveys.check_malformed(
       survey.counts,
       allowed=self.allow_malformed,
-      listed_in=_first(survey.skipped),
+      example=_first_malformed(survey.skipped),
     )
     if not survey.splits():
       raise errors.UserError(_nothing_left(self.dataset(), survey))
@@ -143,12 +143,12 @@ class ComparisonBuilder(tfds.core.GeneratorBasedBuilder):
     return self.dataset().find(etils.epath.Path(folder))
 
 
-def _first(skipped: list[surveys.SkippedRow]) -> str:
+def _first_malformed(skipped: list[surveys.SkippedRow]) -> str:
   malformed = [row for row in skipped if row.outcome == "malformed"]
   if not malformed:
     return ""
   row = malformed[0]
-  return f"the first is {row.file}:{row.line} ({row.reason} {row.detail})"
+  return f"{row.file}:{row.line} ({row.reason} {row.detail})"
 
 
 def _nothing_left(dataset: datasets.Dataset, survey: surveys.Survey) -> str:

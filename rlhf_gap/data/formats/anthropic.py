@@ -61,19 +61,26 @@ def comparison(fields: Mapping[str, object], subset: str) -> rows.Comparison:
   if any(_HUMAN in side[cut:] for side in (chosen, rejected)):
     raise rows.DroppedError("response_has_human_turn")
   body = rows.dialogue(_turns(chosen[:cut]))
-  label = int(rows.digest(body, *sorted((better, worse)))[0], 16) % 2
+  first, second = _shuffled(body, better, worse)
   mismatched = chosen.count(_ASSISTANT) != rejected.count(_ASSISTANT)
   return rows.Comparison(
     prompt_head="",
     prompt_body=body,
     prompt_tail="",
-    response_a=worse if label else better,
-    response_b=better if label else worse,
-    label=label,
+    response_a=first,
+    response_b=second,
+    label=int(first == worse),
     prompt_id=rows.digest(body),
     published={"subset": subset},
     notes=("turn_count_mismatch",) if mismatched else (),
   )
+
+
+def _shuffled(prompt: str, *responses: str) -> tuple[str, str]:
+  """Orders two responses by a coin that their texts and the prompt's toss."""
+  first, second = sorted(responses)
+  heads = int(rows.digest(prompt, first, second), 16) % 2
+  return (first, second) if heads else (second, first)
 
 
 def _turns(text: str) -> list[tuple[str, str]]:
