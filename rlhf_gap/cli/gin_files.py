@@ -1,5 +1,6 @@
 """gin files at the edge: parsed once, their mistakes in one line."""
 
+import copy
 import difflib
 import pathlib
 import re
@@ -32,24 +33,24 @@ def parse(
   gin.clear_config()
   for folder in (str(_ROOT), *reversed(search_paths)):
     gin.add_config_file_search_path(folder)
-  _check_found(files, search_paths)
+  paths = [_find(file, search_paths) for file in files]
   try:
     gin.parse_config_files_and_bindings(
-      list(files), list(bindings), skip_unknown=False, finalize_config=False
+      paths, list(bindings), skip_unknown=False, finalize_config=False
     )
   except Exception as error:  # gin raises what the file leads it to
     raise errors.UserError(_one_line(error)) from error
 
 
-def _check_found(files: Sequence[str], search_paths: Sequence[str]) -> None:
-  folders = [pathlib.Path(), *map(pathlib.Path, search_paths), _ROOT]
-  for file in files:
-    if any((folder / file).is_file() for folder in folders):
-      continue
-    known = [str(p.relative_to(_ROOT)) for p in _ROOT.glob("gin_configs/*/*")]
-    near = difflib.get_close_matches(file, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise errors.UserError(f"{file}: no such gin file{hint}")
+def _find(file: str, search_paths: Sequence[str]) -> str:
+  # gin would look through its search paths too, and log each miss as an error.
+  for folder in (pathlib.Path(), *map(pathlib.Path, search_paths), _ROOT):
+    if (folder / file).is_file():
+      return str(folder / file)
+  known = [str(p.relative_to(_ROOT)) for p in _ROOT.glob("gin_configs/*/*")]
+  near = difflib.get_close_matches(file, known, n=1)
+  hint = f"; did you mean {near[0]}?" if near else ""
+  raise errors.UserError(f"{file}: no such gin file{hint}")
 
 
 def _one_line(error: Exception) -> str:
@@ -74,10 +75,9 @@ def macro(name: str) -> Any:
     UserError: no file sets it.
   """
   try:
-    return gin.query_parameter(
-      f"{name}/gin.macro.value"
-    ).scoped_configurable_fn()
+    value = gin.query_parameter(f"{name}/gin.macro.value")
   except ValueError as error:
     raise errors.UserError(
       f"no gin file sets {name}; add one that does, or --gin.{name}=value"
     ) from error
+  return copy.deepcopy(value)  # which is how gin resolves its references

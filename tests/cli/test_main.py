@@ -1,0 +1,97 @@
+"""The program itself: help, mistakes, exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rlhf_gap.cli import main
+from tests import reference
+
+_LISTING = """
+import json, sys
+{statement}
+heavy = ("jax", "flax", "tensorflow", "seqio", "torch", "gin", "numpy")
+print(json.dumps([name for name in heavy if name in sys.modules]))
+"""
+
+
+def _imports(statement):
+  """Returns which heavy packages a statement imports in a fresh process."""
+  program = _LISTING.format(statement=statement)
+  run = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True, check=True
+  )
+  return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_help_imports_nothing_heavy():
+  statement = """
+from rlhf_gap.cli import main
+try:
+  main.main(["--help"])
+except SystemExit as end:
+  assert end.code == 0
+"""
+  assert _imports(statement) == []
+
+
+def test_checkpoints_import_no_tensorflow():
+  found = _imports("import rlhf_gap.checkpoints")
+  assert "jax" in found
+  assert not {"tensorflow", "seqio", "torch"} & set(found)
+
+
+@pytest.mark.parametrize("command", main.COMMANDS)
+def test_every_command_explains_itself(capsys, command):
+  with pytest.raises(SystemExit) as end:
+    main.main([command, "--help"])
+  assert end.value.code == 0
+  out = capsys.readouterr().out
+  assert f"rlhf-gap {command}" in out
+  assert len(out.splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+  ("argv", "expected"),
+  [
+    (["inspct"], "did you mean inspect?"),
+    (["inspect", "x", "--jsn"], "unknown flag --jsn, did you mean --json?"),
+    (["inspect"], "PATH"),
+    (["convert", "a", "b"], "--format"),
+  ],
+)
+def test_a_mistyped_call_is_one_line_and_exit_code_2(capsys, argv, expected):
+  with pytest.raises(SystemExit) as end:
+    main.main(argv)
+  assert end.value.code == 2
+  lines = capsys.readouterr().err.strip().splitlines()
+  assert len(lines) == 1
+  assert expected in lines[0]
+
+
+def test_inspect_tells_what_t5x_wrote(capsys):
+  path = reference.checkpoint("t5x_1_1")
+  assert main.main(["inspect", path, "--json"]) == 0
+  facts = json.loads(capsys.readouterr().out)
+  config = reference.table("t5x_1_1", "config")
+  shared = set(facts) & set(config)
+  assert len(shared) >= 9
+  assert {k: facts[k] for k in shared - {"dtype"}} == {
+    k: config[k] for k in shared - {"dtype"}
+  }
+  assert facts["format"] == "t5x"
+  assert facts["architecture"] == "t5_1_1"
+  assert facts["parameters"] == 74_368  # the sum of state_shapes.json's targets
+  assert facts["optimizer_state"] == "adafactor"
+  assert main.main(["inspect", path]) == 0
+  assert "74,368" in capsys.readouterr().out
+
+
+def test_convert_says_what_it_wrote(capsys, tmp_path):
+  source, out = reference.checkpoint("hf_1_0"), str(tmp_path / "checkpoint_0")
+  assert main.main(["convert", source, out, "--format=t5x"]) == 0
+  line = capsys.readouterr().out.strip()
+  assert "t5_1_0" in line
+  assert "read back and equal" in line
