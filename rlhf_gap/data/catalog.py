@@ -15,6 +15,11 @@ from rlhf_gap import errors
 
 KINDS = ("sft", "pairs", "preference", "prompts")
 
+WINDOWS = {"inputs": 1024, "targets": 128}
+"""The paper's windows, in tokens, EOS included."""
+MINI_WINDOWS = {"inputs": 48, "targets": 16}
+"""Room for a miniature's prompt with two responses of any length."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TaskEntry:
@@ -123,6 +128,21 @@ def entries(name: str) -> tuple[TaskEntry, ...]:
     f"did you mean {near[0]}?" if near else "rlhf-gap data --list names all"
   )
   raise errors.UserError(f"there is no task {name}; {hint}")
+
+
+def windows(name: str) -> dict[str, int]:
+  """Returns the windows, in tokens, that a task or mixture has by default."""
+  procedural = is_procedural(entries(name)[0])
+  return dict(MINI_WINDOWS if procedural else WINDOWS)
+
+
+def listing() -> str:
+  """Returns a line for each task and mixture: its name and what it reads."""
+  both = {entry.name: entry.dataset for entry in TASKS} | {
+    name: " + ".join(parts) for name, parts in MIXTURES.items()
+  }
+  width = max(map(len, both))
+  return "\n".join(f"{name:<{width}}  {reads}" for name, reads in both.items())
 
 
 def is_procedural(entry: TaskEntry) -> bool:

@@ -50,7 +50,10 @@ class Dataset:
   urls: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def find(self, folder: etils.epath.Path) -> dict[str, etils.epath.Path]:
-    """Returns this dataset's files below `folder`, by relative name, sorted.
+    """Returns this dataset's files below `folder`, by their names, sorted.
+
+    A name is relative to `folder`; that of a file right in it has the folder's
+    own name before it, since `helpful-base` says what `test.jsonl.gz` holds.
 
     Raises:
       UserError: there is no such folder, or none of its files.
@@ -58,7 +61,7 @@ class Dataset:
     if not folder.is_dir():
       raise errors.UserError(f"{folder} is not a folder of published files")
     found = {
-      str(path.relative_to(folder)): path
+      _name(path, folder): path
       for path in sorted(_files_below(folder))
       if path.name.endswith(published.SUFFIXES)
     }
@@ -77,6 +80,12 @@ def _files_below(folder: etils.epath.Path) -> Iterator[etils.epath.Path]:
       yield from _files_below(path)
     else:
       yield path
+
+
+def _name(path: etils.epath.Path, folder: etils.epath.Path) -> str:
+  """Names a file below `folder`, with at least one folder: it has meaning."""
+  name = str(path.relative_to(folder))
+  return name if "/" in name else f"{path.resolve().parent.name}/{name}"
 
 
 def _folder(name: str) -> str:

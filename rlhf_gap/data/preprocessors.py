@@ -9,6 +9,7 @@ Every task's examples hold, beside the features that T5X reads,
 
   truncated      int32, bits of `stores.columns.Truncated`
   prompt_id      string
+  file, line     string, int64: where the row was published
   *_length       int32, tokens before truncation, without EOS
 """
 
@@ -37,25 +38,6 @@ _TEXT_PARTS = (
   "response_a",
   "response_b",
 )
-
-
-def whole_prompt(dataset: tf.data.Dataset) -> tf.data.Dataset:
-  """Makes a prompt that has no parts all body.
-
-  Input:  {"prompt": "list the fruits", ...}
-  Output: {"prompt_head": "", "prompt_body": "list the fruits",
-           "prompt_tail": "", ...}
-  """
-
-  def split(example: Example) -> Example:
-    rest = {key: value for key, value in example.items() if key != "prompt"}
-    return rest | {
-      "prompt_head": tf.constant(""),
-      "prompt_body": example["prompt"],
-      "prompt_tail": tf.constant(""),
-    }
-
-  return dataset.map(split, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def tokenize(
@@ -222,6 +204,8 @@ def _common(example: Example, truncated: tf.Tensor) -> Example:
   parts = [example[f"prompt_{part}"] for part in ("head", "body", "tail")]
   return {
     "prompt_id": example["prompt_id"],
+    "file": example["file"],
+    "line": example["line"],
     "prompt_length": tf.add_n([tf.size(part) for part in parts]),
     "truncated": truncated,
   }

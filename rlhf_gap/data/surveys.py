@@ -41,10 +41,20 @@ class Format:
 
 @dataclasses.dataclass
 class SplitCounts:
-  """What became of the rows of one split; rows of no known split likewise."""
+  """What became of the rows of one split; rows of no known split likewise.
+
+  Attributes:
+    read: all rows.
+    kept: rows that give a comparison.
+    prompts: distinct prompts among these.
+    dropped: sound rows that say nothing of preference, by reason.
+    malformed: rows that are not what the publisher promises, by reason.
+    notes: kept rows with an oddity, by its name.
+  """
 
   read: int = 0
   kept: int = 0
+  prompts: int = 0
   dropped: dict[str, int] = dataclasses.field(default_factory=dict)
   malformed: dict[str, int] = dataclasses.field(default_factory=dict)
   notes: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -159,6 +169,8 @@ class Survey:
         _increment(counts.notes, note)
       if seen.repeats_prompt(comparison, split):
         self._repeats.add((file, row.line))
+      else:
+        counts.prompts += 1
     counts.read += 1
 
 

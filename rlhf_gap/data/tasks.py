@@ -5,16 +5,21 @@ T5X users who want T5's need only import this module.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import seqio
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 # Importing it registers the builders that the sources below name.
-from rlhf_gap.data import builders, catalog, preprocessors, vocabularies
-
-LENGTHS = {"inputs": 1024, "targets": 128}
-"""The windows of every task, in tokens, EOS included."""
+from rlhf_gap.data import (
+  builders,
+  catalog,
+  mini,
+  preprocessors,
+  procedural,
+  vocabularies,
+)
 
 FEATURES = {
   "sft": ("inputs", "targets"),
@@ -41,37 +46,60 @@ _CONVERTERS: dict[str, Callable[..., tf.data.Dataset]] = {
 }
 
 
-def source(
-  entry: catalog.TaskEntry, tfds_data_dir: str | None = None
-) -> seqio.DataSource:
-  """Returns where a task's comparisons come from.
+def tfds_builder(
+  entry: catalog.TaskEntry, data_dir: str
+) -> builders.ComparisonBuilder:
+  """Returns the builder of a task's comparisons.
 
   Args:
-    entry: the task.
-    tfds_data_dir: where its TFDS data set has been prepared; None: TFDS's own
-      default. Procedural tasks have no such place.
+    entry: a task on published files.
+    data_dir: where the builder prepares its data set.
+  """
+  builder = tfds.builder(_TFDS_NAMES[entry.dataset], data_dir=data_dir)
+  if not isinstance(builder, builders.ComparisonBuilder):
+    raise TypeError(f"{entry.dataset} is read by {type(builder)}")
+  return builder
+
+
+def published_source(
+  entry: catalog.TaskEntry, data_dir: str | None = None
+) -> seqio.DataSource:
+  """Returns the prepared comparisons that a task reads.
+
+  Args:
+    entry: a task on published files.
+    data_dir: where they have been prepared; None: TFDS's own default.
   """
   return seqio.TfdsDataSource(
-    f"{_TFDS_NAMES[entry.dataset]}:1.0.0", tfds_data_dir=tfds_data_dir
+    f"{_TFDS_NAMES[entry.dataset]}:{builders.ComparisonBuilder.VERSION}",
+    tfds_data_dir=data_dir,
   )
 
 
 def with_vocabulary(
-  task: seqio.Task,
+  entry: catalog.TaskEntry,
   vocabulary: seqio.Vocabulary,
-  data_source: seqio.DataSource | None = None,
+  source: seqio.DataSource,
 ) -> seqio.Task:
-  """Returns a task like `task` that tokenizes with another vocabulary.
+  """Returns a task with another vocabulary and source than it was registered.
 
   Args:
-    task: a registered task.
+    entry: the task.
     vocabulary: what to tokenize with.
-    data_source: what to read; None: what `task` reads.
+    source: what to read.
   """
-  return task.replace(
-    source=data_source or task.source,
-    output_features=_features(tuple(task.output_features), vocabulary),
+  return seqio.TaskRegistry.get(entry.name).replace(
+    source=source,
+    output_features=_features(FEATURES[entry.kind], vocabulary),
   )
+
+
+def mixture(
+  name: str, parts: Sequence[seqio.Task], split: str
+) -> seqio.Mixture:
+  """Returns a mixture in which every row of a split is equally likely."""
+  rate = functools.partial(seqio.mixing_rate_num_examples, split=split)
+  return seqio.Mixture(name, list(parts), default_rate=rate)
 
 
 def _features(
@@ -84,21 +112,25 @@ def _register(entry: catalog.TaskEntry) -> None:
   convert = functools.partial(
     _CONVERTERS[entry.kind], keep=_KEEPS.get(entry.dataset, "end")
   )
+  if catalog.is_procedural(entry):
+    source = procedural.source(entry.dataset)
+    vocabulary = vocabularies.seqio_vocabulary(
+      vocabularies.named(mini.VOCABULARY_PATH)
+    )
+  else:
+    source = published_source(entry)
+    vocabulary = vocabularies.t5_vocabulary()
   seqio.TaskRegistry.add(
     entry.name,
-    source=source(entry),
+    source=source,
     preprocessors=[preprocessors.tokenize, convert],
-    output_features=_features(
-      FEATURES[entry.kind], vocabularies.t5_vocabulary()
-    ),
+    output_features=_features(FEATURES[entry.kind], vocabulary),
   )
 
 
 for _entry in catalog.TASKS:
-  if not catalog.is_procedural(_entry):
-    _register(_entry)
-seqio.MixtureRegistry.add(
-  "pooled_sft",
-  catalog.MIXTURES["pooled_sft"],
-  default_rate=seqio.mixing_rate_num_examples,
-)
+  _register(_entry)
+for _name, _parts in catalog.MIXTURES.items():
+  seqio.MixtureRegistry.add(
+    _name, list(_parts), default_rate=seqio.mixing_rate_num_examples
+  )

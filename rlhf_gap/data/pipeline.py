@@ -1,0 +1,235 @@
+"""Runs a task's seqio pipeline once and writes a pair store."""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+
+import etils.epath
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from rlhf_gap import errors, progress, stores
+from rlhf_gap.data import (
+  catalog,
+  native_logs,
+  reports,
+  rows_to_columns,
+  sources,
+  tasks,
+  vocabularies,
+)
+
+# Features that come along and are not among seqio's output features.
+_EXTRA = (
+  "prompt_id",
+  "file",
+  "line",
+  "truncated",
+  "prompt_length",
+  "response_length",
+  "chosen_length",
+  "rejected_length",
+  "prompt",
+  "label",
+)
+# Order in which a mixture interleaves its parts.
+_MIXING_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """What `rlhf-gap data TASK` is asked for.
+
+  Attributes:
+    task: a name of `catalog`, a task or a mixture.
+    vocabulary: what to tokenize with.
+    output: the store's directory, local or `gs://`.
+    split: which split.
+    windows: tokens for "inputs" and "targets", EOS included.
+    folder: where the published files are; None: downloaded from their URLs.
+    tfds_data_dir: where TFDS keeps data sets.
+    allow_malformed: whether more than 1% of the rows may be malformed.
+    seed: of a miniature's corpus.
+    num_rows: how many comparisons of a miniature to draw; None: the default.
+  """
+
+  task: str
+  vocabulary: stores.Vocabulary
+  output: str
+  split: str
+  windows: Mapping[str, int]
+  folder: str | None
+  tfds_data_dir: str
+  allow_malformed: bool = False
+  seed: int = 0
+  num_rows: int | None = None
+
+
+def build(request: Request) -> reports.Report:
+  """Builds a store, or finishes one that was begun by the same request.
+
+  Rows that gave no comparison are listed in `<output>.skipped_rows.jsonl`.
+
+  Args:
+    request: what is asked for.
+
+  Returns:
+    What was read, kept, dropped, cut, and how long it took.
+
+  Raises:
+    UserError: see `sources.prepared` and `stores.create`.
+  """
+  started = time.monotonic()
+  entries = catalog.entries(request.task)
+  kind = entries[0].kind
+  found = [_source(entry, request) for entry in entries]
+  for source in found:
+    source.check_split(request.split)
+  vocabulary = vocabularies.seqio_vocabulary(request.vocabulary)
+  dataset = _dataset(request, found, vocabulary)
+  files = sorted({file for source in found for file in source.files})
+  writer = stores.create(request.output, _manifest(request, found, files))
+  _write_skipped(request.output, found)
+  tally = reports.Tally(kind, vocabulary.unk_id)
+  indices = {file: index for index, file in enumerate(files)}
+  expected = _expected_rows(kind, found, request.split)
+  chunk_rows = writer.manifest.chunk_rows
+  batches = _batches(dataset, kind, request.windows, chunk_rows)
+  with progress.bar("writing", expected, "rows") as bar:
+    for chunk, batch in enumerate(batches):
+      writer.append(chunk, rows_to_columns.columns(kind, batch, indices))
+      writer.commit()
+      tally.add(batch)
+      bar.update(len(batch["line"]))
+  report = reports.report(
+    task=request.task,
+    split=request.split,
+    output=request.output,
+    counts={s.entry.dataset: s.counts for s in found},
+    expected=expected,
+    tally=tally,
+    seconds=time.monotonic() - started,
+  )
+  writer.finish(dropped=report.dropped)
+  return report
+
+
+def _source(entry: catalog.TaskEntry, request: Request) -> sources.Source:
+  if catalog.is_procedural(entry):
+    if request.folder is not None:
+      raise errors.UserError(
+        f"{entry.dataset} is generated and reads no files; leave --source out"
+      )
+    return sources.drawn(
+      entry,
+      seed=request.seed,
+      split=request.split,
+      num_rows=request.num_rows,
+    )
+  if request.num_rows is not None or request.seed:
+    raise errors.UserError(
+      f"{entry.dataset} is published as it is; --rows and --seed are for"
+      " miniatures"
+    )
+  return sources.prepared(
+    entry,
+    folder=request.folder,
+    tfds_data_dir=request.tfds_data_dir,
+    allow_malformed=request.allow_malformed,
+  )
+
+
+def _dataset(
+  request: Request, found: list[sources.Source], vocabulary: seqio.Vocabulary
+) -> tf.data.Dataset:
+  parts = [
+    tasks.with_vocabulary(source.entry, vocabulary, source.data)
+    for source in found
+  ]
+  if request.task not in catalog.MIXTURES:
+    return parts[0].get_dataset(
+      request.windows, split=request.split, shuffle=False
+    )
+  return tasks.mixture(request.task, parts, request.split).get_dataset(
+    request.windows,
+    split=request.split,
+    shuffle=False,
+    seed=_MIXING_SEED,
+    num_epochs=1,
+    passthrough_features=_EXTRA,
+  )
+
+
+def _batches(
+  dataset: tf.data.Dataset,
+  kind: str,
+  windows: Mapping[str, int],
+  chunk_rows: int,
+) -> Iterator[Mapping[str, np.ndarray]]:
+  """Yields chunks, their token ids padded with 0 to the windows."""
+  tokens = rows_to_columns.token_features(kind)
+  spec = dataset.element_spec
+  kept = [name for name in spec if name in tokens or name in _EXTRA]
+
+  def width(name: str) -> list[int]:
+    if name not in tokens:
+      return []
+    prompt = name in ("inputs", "prompt")
+    return [windows["inputs" if prompt else "targets"]]
+
+  batches = (
+    dataset.map(lambda example: {name: example[name] for name in kept})
+    .padded_batch(chunk_rows, {name: width(name) for name in kept})
+    .prefetch(tf.data.AUTOTUNE)
+    .as_numpy_iterator()
+  )
+  with native_logs.held_back():  # Tokenizers speak up when they are loaded.
+    first = list(itertools.islice(batches, 1))
+  yield from first
+  yield from batches
+
+
+def _manifest(
+  request: Request, found: list[sources.Source], files: list[str]
+) -> stores.Manifest:
+  entry = found[0].entry
+  rater = "rater" if catalog.is_procedural(entry) else "human"
+  labelled = rows_to_columns.SCHEMAS[entry.kind] == "pairs"
+  return stores.Manifest(
+    task=request.task,
+    schema=rows_to_columns.SCHEMAS[entry.kind],
+    columns=rows_to_columns.specs(entry.kind),
+    feature_lengths={
+      "prompt": request.windows["inputs"],
+      "response": request.windows["targets"],
+    },
+    vocabulary=request.vocabulary,
+    label=stores.Label(rater if labelled else "none"),
+    source={
+      "split": request.split,
+      "files": "\n".join(files),
+      **{
+        f"fingerprint_{source.entry.dataset}": source.fingerprint
+        for source in found
+      },
+    },
+  )
+
+
+def _expected_rows(kind: str, found: list[sources.Source], split: str) -> int:
+  """Returns how many examples the kept comparisons should give."""
+  kept = sum(source.counts[split].kept for source in found)
+  if kind == "sft":
+    return 2 * kept
+  if kind == "prompts":
+    return sum(source.counts[split].prompts for source in found)
+  return kept
+
+
+def _write_skipped(output: str, found: list[sources.Source]) -> None:
+  lines = [line for source in found for line in source.skipped]
+  if lines:
+    path = etils.epath.Path(f"{output.rstrip('/')}.skipped_rows.jsonl")
+    path.write_text("\n".join(lines) + "\n")

@@ -1,0 +1,99 @@
+"""The miniatures as seqio sources: drawn once, ties dropped and counted."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+
+import seqio
+import tensorflow as tf
+
+from rlhf_gap.data import mini, surveys
+from rlhf_gap.data.formats import rows
+
+SPLITS = mini.SPLITS
+DEFAULT_ROWS = {"train": 32_768, "validation": 4_096, "test": 4_096}
+"""How many comparisons are drawn of each split, before any is dropped."""
+
+Columns = Mapping[str, Sequence[str | int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+  """Comparisons of one split of a miniature.
+
+  Attributes:
+    counts: how many were drawn, kept and dropped.
+    columns: the kept ones under the names that published comparisons have;
+      `file` is the miniature's name and `line` the row's index, from 0.
+  """
+
+  counts: surveys.SplitCounts
+  columns: Columns
+
+
+@functools.lru_cache(maxsize=8)
+def draw(name: str, seed: int, split: str, num_rows: int) -> Drawn:
+  """Draws comparisons; ties and identical responses are dropped.
+
+  Args:
+    name: a miniature's name.
+    seed: another seed gives other comparisons of the same kind.
+    split: one of `SPLITS`.
+    num_rows: how many to draw.
+
+  Raises:
+    UserError: there is no such miniature or split.
+  """
+  counts = surveys.SplitCounts()
+  kept: list[dict[str, str | int]] = []
+  prompts: set[str] = set()
+  for index, row in enumerate(mini.pairs(name, seed, 0, num_rows, split=split)):
+    counts.read += 1
+    try:
+      if row["label"] == mini.TIE:
+        raise rows.DroppedError("tie")
+      rows.check_responses(row["response_a"], row["response_b"])
+    except rows.DroppedError as error:
+      reason = error.reason
+      counts.dropped[reason] = counts.dropped.get(reason, 0) + 1
+      continue
+    counts.kept += 1
+    kept.append(
+      {
+        "prompt_head": "",
+        "prompt_body": row["prompt"],
+        "prompt_tail": "",
+        "response_a": row["response_a"],
+        "response_b": row["response_b"],
+        "label": row["label"],
+        "prompt_id": row["prompt_id"],
+        "prompt_repeats": row["prompt_id"] in prompts,
+        "file": name,
+        "line": index,
+      }
+    )
+    prompts.add(row["prompt_id"])
+  counts.prompts = len(prompts)
+  return Drawn(counts, {key: [row[key] for row in kept] for key in kept[0]})
+
+
+def source(
+  name: str, *, corpus_seed: int = 0, num_rows: int | None = None
+) -> seqio.DataSource:
+  """Returns a miniature's comparisons as a seqio source.
+
+  Args:
+    name: a miniature's name.
+    corpus_seed: the seed of `draw`; seqio's own seeds only shuffle.
+    num_rows: how many to draw of any split; None: `DEFAULT_ROWS`.
+  """
+  sizes = {split: num_rows or DEFAULT_ROWS[split] for split in SPLITS}
+
+  def dataset(
+    split: str, shuffle_files: bool, seed: int | None = None
+  ) -> tf.data.Dataset:
+    del shuffle_files, seed
+    drawn = draw(name, corpus_seed, split, sizes[split])
+    return tf.data.Dataset.from_tensor_slices(dict(drawn.columns))
+
+  return seqio.FunctionDataSource(dataset, SPLITS, num_input_examples=sizes)

@@ -1,0 +1,194 @@
+"""What building a store read, kept, dropped and cut, as a table or JSON."""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rlhf_gap import stores
+from rlhf_gap.data import rows_to_columns, surveys
+
+_PERCENTILES = (50, 95, 99)
+_HEADINGS = (*(f"p{p}" for p in _PERCENTILES), "max")
+_UNKNOWN_SPLIT = surveys.UNKNOWN_SPLIT
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """What became of a task's rows.
+
+  Attributes:
+    task: the task or mixture.
+    split: the split.
+    output: the store's directory.
+    rows_written: rows of the store.
+    datasets: by data set, `surveys.SplitCounts` of the split; and, where
+      there are any, of the rows whose split could not be read, as "unknown".
+    rows_read: published rows of these, all data sets together.
+    rows_kept: those of them that give a comparison.
+    dropped: rows left out, by reason, all data sets and stages together.
+    notes: rows kept in spite of an oddity, by its name, likewise.
+    truncated: rows of which a part was cut to its window, by part.
+    lengths_tokens: by part, p50, p95, p99 and max before cutting, without EOS.
+    unknown_token_rate: share of unknown pieces among the stored tokens.
+    seconds: from the first file opened to the last row written.
+    rows_per_second: comparisons read, per second.
+  """
+
+  task: str
+  split: str
+  output: str
+  rows_written: int
+  datasets: Mapping[str, Mapping[str, Any]]
+  rows_read: int
+  rows_kept: int
+  dropped: Mapping[str, int]
+  notes: Mapping[str, int]
+  truncated: Mapping[str, int]
+  lengths_tokens: Mapping[str, Mapping[str, int]]
+  unknown_token_rate: float
+  seconds: float
+  rows_per_second: float
+
+
+class Tally:
+  """Adds up what the examples of a task hold."""
+
+  def __init__(self, kind: str, unknown_id: int | None):
+    self.rows = 0
+    self.identical_tokens = 0
+    self._features = rows_to_columns.token_features(kind)
+    self._unknown_id = unknown_id
+    self._unknown = self._tokens = 0
+    self._truncated = dict.fromkeys(stores.Truncated, 0)
+    self._lengths: dict[str, list[np.ndarray]] = {}
+
+  def add(self, batch: rows_to_columns.Arrays) -> None:
+    """Adds a padded batch of examples."""
+    self.rows += len(batch["line"])
+    for name in self._features:
+      self._tokens += int((batch[name] != 0).sum())
+      self._unknown += int((batch[name] == self._unknown_id).sum())
+    for part in self._truncated:
+      self._truncated[part] += int((batch["truncated"] & part != 0).sum())
+    for name, values in batch.items():
+      if name.endswith("_length"):
+        self._lengths.setdefault(name.removesuffix("_length"), []).append(
+          values
+        )
+    if "chosen" in batch:
+      same = (batch["chosen"] == batch["rejected"]).all(axis=1)
+      self.identical_tokens += int(same.sum())
+
+  def truncated(self) -> dict[str, int]:
+    """Returns rows of which a part was cut, by the part's name."""
+    return {
+      p.name.lower(): n for p, n in self._truncated.items() if n and p.name
+    }
+
+  def lengths(self) -> dict[str, dict[str, int]]:
+    """Returns percentiles and maximum of each part's length in tokens."""
+    return {
+      part: _percentiles(np.concatenate(chunks))
+      for part, chunks in sorted(self._lengths.items())
+    }
+
+  def unknown_token_rate(self) -> float:
+    """Returns the share of unknown pieces among all tokens."""
+    return self._unknown / max(self._tokens, 1)
+
+
+def report(
+  *,
+  task: str,
+  split: str,
+  output: str,
+  counts: Mapping[str, Mapping[str, surveys.SplitCounts]],
+  expected: int,
+  tally: Tally,
+  seconds: float,
+) -> Report:
+  """Puts together what the survey and the pipeline counted.
+
+  Args:
+    task: the task or mixture.
+    split: the split.
+    output: the store's directory.
+    counts: by data set, its survey.
+    expected: examples that the kept comparisons should have given.
+    tally: what they gave.
+    seconds: how long it took.
+  """
+  datasets = {
+    name: {s: c for s, c in surveyed.items() if s in (split, _UNKNOWN_SPLIT)}
+    for name, surveyed in counts.items()
+  }
+  shown = [count for splits in datasets.values() for count in splits.values()]
+  dropped = _total(count.dropped | count.malformed for count in shown)
+  notes = _total(count.notes for count in shown)
+  if expected > tally.rows:
+    dropped["empty_after_tokenizing"] = expected - tally.rows
+  if tally.identical_tokens:
+    notes["identical_tokens"] = tally.identical_tokens
+  rows_read = sum(count.read for count in shown)
+  return Report(
+    task=task,
+    split=split,
+    output=output,
+    rows_written=tally.rows,
+    datasets={
+      name: {s: dataclasses.asdict(c) for s, c in splits.items()}
+      for name, splits in datasets.items()
+    },
+    rows_read=rows_read,
+    rows_kept=sum(count.kept for count in shown),
+    dropped=dropped,
+    notes=notes,
+    truncated=tally.truncated(),
+    lengths_tokens=tally.lengths(),
+    unknown_token_rate=tally.unknown_token_rate(),
+    seconds=round(seconds, 3),
+    rows_per_second=round(rows_read / seconds, 1),
+  )
+
+
+def table(report: Report) -> str:
+  """Returns the report for a terminal."""
+  lines = [f"{report.task}, split {report.split}: {report.output}", ""]
+  counted = {
+    "rows read": report.rows_read,
+    **{f"  dropped, {name}": n for name, n in report.dropped.items()},
+    "rows kept": report.rows_kept,
+    **{f"  of them, {name}": n for name, n in report.notes.items()},
+    "rows written": report.rows_written,
+    **{f"  {part} cut": n for part, n in report.truncated.items()},
+  }
+  width = max(map(len, counted))
+  lines += [f"{name:<{width}}  {n:>9,}" for name, n in counted.items()]
+  lines += ["", f"{'tokens':<10}" + "".join(f"{c:>8}" for c in _HEADINGS)]
+  for part, lengths in report.lengths_tokens.items():
+    values = "".join(f"{lengths[heading]:>8,}" for heading in _HEADINGS)
+    lines.append(f"{part:<10}{values}")
+  lines += [
+    "",
+    f"unknown tokens {report.unknown_token_rate:.3%};"
+    f" {report.rows_per_second:,.0f} rows/s ({report.seconds:.1f} s)",
+  ]
+  return "\n".join(lines)
+
+
+def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+  total: collections.Counter[str] = collections.Counter()
+  for count in counts:
+    total.update(count)
+  return dict(total.most_common())
+
+
+def _percentiles(lengths: np.ndarray) -> dict[str, int]:
+  found = np.percentile(lengths, _PERCENTILES, method="higher")
+  named = zip(_PERCENTILES, found, strict=True)
+  return {f"p{p}": int(value) for p, value in named} | {
+    "max": int(lengths.max())
+  }

@@ -1,0 +1,131 @@
+"""Makes the comparisons that a task reads ready, and says what they are."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Mapping
+
+import etils.epath
+import seqio
+import tensorflow_datasets as tfds
+
+from rlhf_gap import errors
+from rlhf_gap.data import catalog, procedural, published, surveys, tasks
+from rlhf_gap.data.builders import comparison_builder
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Comparisons that are ready to be read.
+
+  Attributes:
+    entry: the task that reads them.
+    data: them, as seqio reads them.
+    counts: what became of the rows of each split, `surveys.UNKNOWN_SPLIT` too.
+    files: names of the published files, sorted; a miniature's own name.
+    fingerprint: names the content: of the files, or seed and size.
+    skipped: one JSON object a published row that gave no comparison.
+  """
+
+  entry: catalog.TaskEntry
+  data: seqio.DataSource
+  counts: Mapping[str, surveys.SplitCounts]
+  files: tuple[str, ...]
+  fingerprint: str
+  skipped: tuple[str, ...] = ()
+
+  def check_split(self, split: str) -> None:
+    """Raises `UserError` unless the split has a comparison."""
+    splits = sorted(name for name, c in self.counts.items() if c.kept)
+    if split not in splits:
+      raise errors.UserError(
+        f"{self.entry.dataset} has no split {split} here, only"
+        f" {', '.join(splits)}; choose with --split"
+      )
+
+
+def drawn(
+  entry: catalog.TaskEntry, *, seed: int, split: str, num_rows: int | None
+) -> Source:
+  """Draws a miniature's comparisons; arguments as of `procedural.draw`."""
+  if split not in procedural.SPLITS:
+    raise errors.UserError(
+      f"{entry.dataset} has no split {split}, only"
+      f" {', '.join(procedural.SPLITS)}; choose with --split"
+    )
+  size = num_rows or procedural.DEFAULT_ROWS[split]
+  found = procedural.draw(entry.dataset, seed, split, size)
+  return Source(
+    entry=entry,
+    data=procedural.source(entry.dataset, corpus_seed=seed, num_rows=size),
+    counts={split: found.counts},
+    files=(entry.dataset,),
+    fingerprint=f"seed {seed}, {size} rows",
+  )
+
+
+def prepared(
+  entry: catalog.TaskEntry,
+  *,
+  folder: str | None,
+  tfds_data_dir: str,
+  allow_malformed: bool,
+) -> Source:
+  """Prepares published comparisons, or finds them prepared.
+
+  They are kept below `tfds_data_dir` under a name that depends on the files'
+  bytes, so that changed files are never answered with what they held before.
+
+  Args:
+    entry: the task.
+    folder: where the published files are; None: their URLs are downloaded.
+    tfds_data_dir: where TFDS keeps data sets.
+    allow_malformed: whether more than 1% of the rows may be malformed.
+
+  Raises:
+    UserError: the files are missing, damaged, or too malformed.
+  """
+  builder = tasks.tfds_builder(entry, tfds_data_dir)
+  dataset = builder.dataset()
+  if folder is None:
+    files, fingerprint = tuple(sorted(dataset.urls)), "published"
+  else:
+    found = dataset.find(etils.epath.Path(folder))
+    files, fingerprint = tuple(found), published.fingerprint(found)
+  data_dir = os.path.join(tfds_data_dir, "rlhf_gap", fingerprint)
+  builder = tasks.tfds_builder(entry, data_dir)
+  builder.allow_malformed = allow_malformed
+  _prepare(builder, folder)
+  stored = json.loads((builder.data_path / "metadata.json").read_text())
+  counts = {
+    split: surveys.SplitCounts(**count)
+    for split, count in stored["counts"].items()
+  }
+  side_file = builder.data_path / comparison_builder.SKIPPED_ROWS_FILE
+  skipped = tuple(side_file.read_text().splitlines())
+  # A data set that was prepared with --allow_malformed may be found again.
+  surveys.check_malformed(
+    counts,
+    allowed=allow_malformed,
+    example=next((s for s in skipped if '"malformed"' in s), ""),
+  )
+  return Source(
+    entry=entry,
+    data=tasks.published_source(entry, data_dir),
+    counts=counts,
+    files=files,
+    fingerprint=fingerprint,
+    skipped=skipped,
+  )
+
+
+def _prepare(
+  builder: comparison_builder.ComparisonBuilder, folder: str | None
+) -> None:
+  tfds.disable_progress_bar()
+  config = tfds.download.DownloadConfig(manual_dir=folder)
+  # TFDS prints on standard output, which belongs to the command's own report.
+  with contextlib.redirect_stdout(io.StringIO()):
+    builder.download_and_prepare(download_config=config)
