@@ -39,6 +39,9 @@ from rlhf_gap.stores.orders import Exact as Exact
 from rlhf_gap.stores.orders import Order as Order
 from rlhf_gap.stores.orders import num_batches as num_batches
 from rlhf_gap.stores.orders import rows as rows
+from rlhf_gap.stores.reader import (
+  NothingCommittedError as NothingCommittedError,
+)
 from rlhf_gap.stores.reader import Store as Store
 from rlhf_gap.stores.reader import open_store as open  # noqa: F401
 from rlhf_gap.stores.vocabularies import Vocabulary as Vocabulary

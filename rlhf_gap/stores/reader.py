@@ -12,6 +12,10 @@ from rlhf_gap.stores import arrays, locations, orders
 from rlhf_gap.stores import manifest as manifests
 
 
+class NothingCommittedError(errors.UserError):
+  """The store exists, and its writer has not committed a row yet."""
+
+
 def open_store(path: str) -> "Store":
   """Opens a store to read it.
 
@@ -22,7 +26,8 @@ def open_store(path: str) -> "Store":
 
   Raises:
     UserError: there is no store, or it is damaged, incomplete in its files, or
-      of a newer format.
+      of a newer format; `NothingCommittedError` where its first rows are yet
+      to come.
   """
   with locations.reporting(f"cannot read {path}"):
     read = locations.directory(path).read(b"manifest.json").result()
@@ -32,7 +37,7 @@ def open_store(path: str) -> "Store":
     )
   manifest = manifests.loads(read.value, path)
   if not manifest.rows:
-    raise errors.UserError(
+    raise NothingCommittedError(
       f"{path} holds no committed rows yet; finish writing it first"
     )
   return Store(path, manifest, arrays.open_existing(path, manifest))

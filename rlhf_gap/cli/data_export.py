@@ -1,0 +1,168 @@
+"""`rlhf-gap data export`: a store as JSON lines or parquet.
+
+Each row has the text of every token column (`prompt`, `chosen`, `rejected`, as
+Hugging Face's preference tools expect), its token ids without padding
+(`chosen_tokens`: text does not always tokenize back to the ids it came from),
+and the scalar columns. A float that was not computed (NaN) is null.
+"""
+
+import argparse
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from rlhf_gap import errors, progress, stores
+from rlhf_gap.cli import data_show
+from rlhf_gap.stores import manifest as manifests
+
+_ROWS_AT_ONCE = 1024
+_ARROW_TYPES = {"int32": "int32", "int64": "int64", "float32": "float32"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Declares the flags of `rlhf-gap data export`."""
+  parser.add_argument("directory", metavar="DIR", help="the store")
+  parser.add_argument("--format", required=True, help=" or ".join(FORMATS))
+  parser.add_argument(
+    "--output", metavar="FILE", help="by default DIR.jsonl or DIR.parquet"
+  )
+  parser.add_argument(
+    "--vocabulary",
+    metavar="FILE",
+    help="the SentencePiece model, if it has moved since the store was made",
+  )
+
+
+def run(arguments: argparse.Namespace) -> None:
+  """Exports the store and prints the file's name."""
+  print(
+    export(
+      arguments.directory,
+      arguments.format,
+      arguments.output,
+      arguments.vocabulary,
+    )
+  )
+
+
+def _ids(tokens: np.ndarray) -> list[int]:
+  """Returns one row's token ids, EOS included, padding left out."""
+  return tokens[: np.count_nonzero(tokens)].tolist()
+
+
+def _column(
+  spec: stores.ColumnSpec,
+  values: np.ndarray,
+  decode: Callable[[Sequence[int]], str],
+) -> dict[str, list[Any]]:
+  """Returns the exported columns that one column of a store becomes."""
+  if spec.holds_tokens:
+    ids = [_ids(row) for row in values]
+    text = [decode(row) for row in ids]
+    return {spec.name.removesuffix("_tokens"): text, spec.name: ids}
+  return {
+    spec.name: [
+      None if isinstance(v, float) and math.isnan(v) else v
+      for v in values.tolist()
+    ]
+  }
+
+
+def _tables(
+  store: stores.Store, decode: Callable[[Sequence[int]], str]
+) -> Iterator[dict[str, list[Any]]]:
+  """Yields the exported columns, some rows at a time, under a progress bar."""
+  with progress.bar("exporting", store.num_rows, "rows") as done:
+    for first in range(0, store.num_rows, _ROWS_AT_ONCE):
+      rows = range(first, min(first + _ROWS_AT_ONCE, store.num_rows))
+      values = store.read(rows)
+      table: dict[str, list[Any]] = {}
+      for spec in store.manifest.columns:
+        table |= _column(spec, values[spec.name], decode)
+      yield table
+      done.update(len(rows))
+
+
+def _write_jsonl(
+  path: str, store: stores.Store, decode: Callable[[Sequence[int]], str]
+) -> None:
+  with open(path, "w", encoding="utf-8") as file:
+    for table in _tables(store, decode):
+      for values in zip(*table.values(), strict=True):
+        row = dict(zip(table, values, strict=True))
+        file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _write_parquet(
+  path: str, store: stores.Store, decode: Callable[[Sequence[int]], str]
+) -> None:
+  import pyarrow  # here: only parquet needs it
+  from pyarrow import parquet
+
+  fields = []
+  for spec in store.manifest.columns:
+    dtype = pyarrow.type_for_alias(_ARROW_TYPES[spec.dtype])
+    if spec.holds_tokens:
+      text = spec.name.removesuffix("_tokens")
+      fields.append(pyarrow.field(text, pyarrow.string()))
+      dtype = pyarrow.list_(dtype)
+    fields.append(pyarrow.field(spec.name, dtype))
+  about = {"rlhf_gap.manifest": manifests.dumps(store.manifest)}
+  schema = pyarrow.schema(fields, metadata=about)
+  with parquet.ParquetWriter(path, schema) as writer:
+    for table in _tables(store, decode):
+      writer.write_table(pyarrow.table(table, schema=schema))
+
+
+_WRITERS = {"jsonl": _write_jsonl, "parquet": _write_parquet}
+FORMATS = tuple(_WRITERS)
+
+
+def export(
+  directory: str,
+  format: str,
+  output: str | None = None,
+  vocabulary: str | None = None,
+) -> str:
+  """Writes a finished store as one file.
+
+  Args:
+    directory: the store.
+    format: one of `FORMATS`.
+    output: the file; None: the store's name with the format as its ending,
+      beside a local store or in the working directory for one elsewhere.
+    vocabulary: the SentencePiece model, if it has moved.
+
+  Returns:
+    The file's path. It appears whole or not at all.
+
+  Raises:
+    UserError: no such store, format or vocabulary, or the store is unfinished.
+  """
+  if format not in _WRITERS:
+    raise errors.UserError(
+      f"--format={format} is not known; expected {' or '.join(FORMATS)}"
+    )
+  store = stores.open(directory)
+  if not store.manifest.complete:
+    raise errors.UserError(
+      f"{directory} is unfinished, with {store.num_rows} rows so far; let its"
+      " writer finish, or start that again, before exporting"
+    )
+  decode = data_show.decoder(store, vocabulary)
+  place = directory.rstrip("/")
+  if "://" in place:
+    place = place.rpartition("/")[2]
+  output = output or f"{place}.{format}"
+  with tempfile.TemporaryDirectory(
+    dir=os.path.dirname(os.path.abspath(output)), prefix=".export-"
+  ) as folder:
+    unfinished = os.path.join(folder, "rows")
+    _WRITERS[format](unfinished, store, decode)
+    os.replace(unfinished, output)
+  return output
