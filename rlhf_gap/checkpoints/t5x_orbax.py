@@ -20,6 +20,10 @@ NAME = "t5x_orbax"
 ITEM = "state"
 INDEX = "_METADATA"
 
+# Orbax holds compressed data until a file is full: with its default of 2 GB
+# that is nearly a second copy of a model of 3 GB.
+_DATA_FILE_BYTES = 64 * 1024 * 1024
+
 
 def read(path: str) -> stored.StoredCheckpoint:
   """Opens a checkpoint in T5X's Orbax layout.
@@ -122,6 +126,12 @@ def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
   with ocp.Checkpointer(handler) as checkpointer:
     checkpointer.save(
       path,
-      args=ocp.args.Composite(**{ITEM: ocp.args.PyTreeSave(tree)}),
+      args=ocp.args.Composite(
+        **{
+          ITEM: ocp.args.PyTreeSave(
+            tree, ocdbt_target_data_file_size=_DATA_FILE_BYTES
+          )
+        }
+      ),
       force=True,  # the folder exists: ours, made a moment ago, and empty
     )
