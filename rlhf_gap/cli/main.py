@@ -17,8 +17,10 @@ import rlhf_gap
 from rlhf_gap import errors
 
 COMMANDS = {
-    "inspect": "say what a checkpoint holds",
-    "convert": "rewrite a checkpoint in another format",
+  "inspect": "say what a checkpoint holds",
+  "convert": "rewrite a checkpoint in another format",
+  "data": "build, show and export preference data",
+  "bench": "measure how fast a part runs here",
 }
 
 _EPILOG = """commands:
@@ -28,11 +30,11 @@ _EPILOG = """commands:
 
 # Faults of the machine or of permissions that deserve a line, not a traceback.
 _PLAIN_OS_ERRORS = {
-    errno.EACCES: "no permission",
-    errno.EPERM: "no permission",
-    errno.EROFS: "the file system is read-only",
-    errno.ENOSPC: "no space is left on the device",
-    errno.EDQUOT: "the disk quota is used up",
+  errno.EACCES: "no permission",
+  errno.EPERM: "no permission",
+  errno.EROFS: "the file system is read-only",
+  errno.ENOSPC: "no space is left on the device",
+  errno.EDQUOT: "the disk quota is used up",
 }
 
 
@@ -57,15 +59,15 @@ def _top_parser() -> argparse.ArgumentParser:
   width = max(map(len, COMMANDS))
   rows = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
   parser = _Parser(
-      prog="rlhf-gap",
-      usage="rlhf-gap COMMAND [flags]",
-      description="Measures the gap between online and offline alignment.",
-      epilog=_EPILOG.format(commands="\n".join(rows)),
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-      allow_abbrev=False,
+    prog="rlhf-gap",
+    usage="rlhf-gap COMMAND [flags]",
+    description="Measures the gap between online and offline alignment.",
+    epilog=_EPILOG.format(commands="\n".join(rows)),
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
   )
   parser.add_argument(
-      "--version", action="version", version=rlhf_gap.__version__
+    "--version", action="version", version=rlhf_gap.__version__
   )
   parser.add_argument("command", help=argparse.SUPPRESS)
   return parser
@@ -74,10 +76,10 @@ def _top_parser() -> argparse.ArgumentParser:
 def _run(command: str, argv: list[str]) -> int:
   module = importlib.import_module(f"rlhf_gap.cli.command_{command}")
   parser = _Parser(
-      prog=f"rlhf-gap {command}",
-      description=module.__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-      allow_abbrev=False,
+    prog=f"rlhf-gap {command}",
+    description=module.__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
   )
   module.add_arguments(parser)
   status = module.run(parser.parse_args(argv))
