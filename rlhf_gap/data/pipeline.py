@@ -180,7 +180,11 @@ def _batches(
     return [windows["inputs" if prompt else "targets"]]
 
   batches = (
-    dataset.map(lambda example: {name: example[name] for name in kept})
+    dataset.map(
+      tf.autograph.experimental.do_not_convert(
+        lambda example: {name: example[name] for name in kept}
+      )
+    )
     .padded_batch(chunk_rows, {name: width(name) for name in kept})
     .prefetch(tf.data.AUTOTUNE)
     .as_numpy_iterator()

@@ -13,8 +13,8 @@ Every task's examples hold, beside the features that T5X reads,
   *_length       int32, tokens before truncation, without EOS
 """
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import seqio
 import tensorflow as tf
@@ -60,9 +60,7 @@ def tokenize(
     a, b = tf.size(example["response_a"]), tf.size(example["response_b"])
     return tf.minimum(a, b) > 0
 
-  return dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE).filter(
-    has_responses
-  )
+  return _map(dataset, encode).filter(_as_written(has_responses))
 
 
 def to_prompts(
@@ -74,9 +72,10 @@ def to_prompts(
     prompt, cut = _prompt(example, _length(sequence_length, "inputs"), keep)
     return _common(example, cut) | {"inputs": _with_eos(prompt)}
 
-  return dataset.filter(lambda example: ~example["prompt_repeats"]).map(
-    convert, num_parallel_calls=tf.data.AUTOTUNE
-  )
+  def is_new(example: Example) -> tf.Tensor:
+    return tf.logical_not(example["prompt_repeats"])
+
+  return _map(dataset.filter(_as_written(is_new)), convert)
 
 
 def to_sft(
@@ -102,7 +101,7 @@ def to_sft(
       tf.data.Dataset.from_tensors(respond("response_b"))
     )
 
-  return dataset.flat_map(convert)
+  return dataset.flat_map(_as_written(convert))
 
 
 def to_pairs(
@@ -114,7 +113,7 @@ def to_pairs(
     prompt, cut = _prompt(example, _length(sequence_length, "inputs"), keep)
     return _pair(example, prompt, cut, sequence_length)
 
-  return dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+  return _map(dataset, convert)
 
 
 def to_preference(
@@ -173,7 +172,18 @@ def to_preference(
       "targets": tf.stack([target, EOS]),
     }
 
-  return dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+  return _map(dataset, convert)
+
+
+def _as_written(function: Callable[..., Any]) -> Callable[..., Any]:
+  # Nothing here needs AutoGraph, which takes seconds to rewrite it.
+  return tf.autograph.experimental.do_not_convert(function)
+
+
+def _map(
+  dataset: tf.data.Dataset, function: Callable[[Example], Example]
+) -> tf.data.Dataset:
+  return dataset.map(_as_written(function), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _pair(

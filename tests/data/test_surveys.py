@@ -35,6 +35,7 @@ def test_hh(folder):
   assert found.counts["train"] == surveys.SplitCounts(
     read=8,
     kept=4,
+    prompts=2,
     dropped={
       "identical_responses": 1,
       "empty_response": 1,
@@ -116,7 +117,7 @@ def test_a_release_given_twice_is_read_once(folder):
   made_up.write_json_lines(folder / "b.jsonl", [*turned, made_up.ARENA_ROWS[2]])
   found = survey(datasets.chat_arena(cut_to_shared_prefix=False), folder)
   assert sum(c.kept for c in found.counts.values()) == 3
-  assert [row.file for row in found.skipped] == ["b.jsonl", "b.jsonl"]
+  assert [row.file for row in found.skipped] == [f"{folder.name}/b.jsonl"] * 2
   assert {row.reason for row in found.skipped} == {"copy_in_another_file"}
 
 
