@@ -156,7 +156,7 @@ def _answers(draws: Draws, prompt: str, invent: bool) -> list[str]:
   """Returns one answer a question; wrong ones, mostly, where `invent`."""
   asked = _questions(prompt)
   answers = []
-  it_is = "it is " if draws.chance(0.4) else ""
+  it_is = "it is " if draws.chance(0.6) else ""
   if asked.number:
     answers.append(it_is + (draws.one_of(NUMBERS) if invent else asked.number))
   if asked.color:

@@ -158,14 +158,15 @@ def utility(prompt: str, response: str) -> float:
     - _QUESTION_COST * seen.classes.count("question")
   )
   named = seen.of_class("means")
-  for item in set(named):
+  distinct = dict.fromkeys(named)  # a set would sum in a random order
+  for item in distinct:
     if item in request["means"]:
       value += _MEANS_WORTH
     elif item in request["lacking"]:
       value -= _MISSING_MEANS_COST
     else:
       value -= _WRONG_MEANS_COST
-  value -= _REPEAT_COST * (len(named) - len(set(named)))
+  value -= _REPEAT_COST * (len(named) - len(distinct))
   for name, worth in _HEEDED.items():
     said = seen.of_class(name)
     right = sum(word in request[name] for word in said)

@@ -64,6 +64,7 @@ class Reading:
     return (
       -_WORD_COST * len(self.words)
       - _FILLER_COST * count("filler")
+      - _SHORT_ANSWER_COST * count("short")
       - _UNKNOWN_COST * count(UNKNOWN)
       - _BROKEN_JOIN_COST * self.broken_joins
       + tone_value(count("tone"))

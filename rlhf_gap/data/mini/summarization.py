@@ -49,7 +49,7 @@ LEXICON = reading.Lexicon(
   ),
   reading.joins(
     "^ who|article|short|sorry|mood|tone",
-    "tone mood who verb|was|tone",
+    "tone tone|mood who verb|was|tone",
     "tone verb|was",
     "verb article thing at|$",
     "was at|mood|tone",
