@@ -35,7 +35,7 @@ def _keys(key: tuple[int, ...]) -> np.ndarray:
   """Returns one key a round, and one more."""
   state = 0
   for word in key:
-    state = _mix((state + _GAMMA) ^ _mix(word & _MASK))
+    state = _mix(((state + _GAMMA) & _MASK) ^ _mix(word & _MASK))
   keys = [_mix((state + i * _GAMMA) & _MASK) for i in range(1, _ROUNDS + 2)]
   return np.array(keys, dtype=np.uint64)
 
