@@ -61,14 +61,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
   """Builds the store that is asked for and prints what became of the rows."""
   entries = catalog.entries(arguments.task)
-  vocabulary_name = arguments.vocabulary or _own_vocabulary(entries[0])
+  own_vocabulary = catalog.is_procedural(entries[0])
+  if arguments.vocabulary is None and not own_vocabulary:
+    raise errors.UserError(
+      "--vocabulary=FILE is missing: a SentencePiece model, or `bytes`"
+    )
   if arguments.output is None:
     raise errors.UserError("--output=DIR is missing: where the store goes")
   if arguments.rows is not None and arguments.rows < 1:
     raise errors.UserError(f"--rows={arguments.rows}; expected 1 or more")
   from rlhf_gap.data import native_logs, vocabularies
 
-  vocabulary = vocabularies.named(vocabulary_name)
+  if arguments.vocabulary is None:
+    vocabulary = vocabularies.miniature()
+  else:
+    vocabulary = vocabularies.named(arguments.vocabulary)
   windows = _windows(arguments)
   native_logs.start_tensorflow()
   logging.getLogger("absl").setLevel(logging.ERROR)
@@ -92,16 +99,6 @@ def run(arguments: argparse.Namespace) -> None:
     print(json.dumps(dataclasses.asdict(report), indent=2))
   else:
     print(reports.table(report))
-
-
-def _own_vocabulary(entry: catalog.TaskEntry) -> str:
-  if not catalog.is_procedural(entry):
-    raise errors.UserError(
-      "--vocabulary=FILE is missing: a SentencePiece model, or `bytes`"
-    )
-  from rlhf_gap.data import mini
-
-  return mini.VOCABULARY_PATH
 
 
 def _windows(arguments: argparse.Namespace) -> dict[str, int]:

@@ -108,7 +108,7 @@ def build(request: Request) -> reports.Report:
     split=request.split,
     output=request.output,
     counts={s.entry.dataset: s.counts for s in found},
-    expected=expected,
+    empty=_check_none_lost(request, found, vocabulary, expected, tally.rows),
     tally=tally,
     seconds=time.monotonic() - started,
   )
@@ -230,6 +230,37 @@ def _expected_rows(kind: str, found: list[sources.Source], split: str) -> int:
   if kind == "prompts":
     return sum(source.counts[split].prompts for source in found)
   return kept
+
+
+def _check_none_lost(
+  request: Request,
+  found: list[sources.Source],
+  vocabulary: seqio.Vocabulary,
+  expected: int,
+  written: int,
+) -> int:
+  """Returns how many examples a response without a token has cost.
+
+  Raises:
+    RuntimeError: other examples are missing.
+  """
+  if written == expected:
+    return 0
+  kind = found[0].entry.kind
+  empty = 0
+  for source in found:
+    rows = source.data.get_dataset(split=request.split, shuffle=False)
+    for row in rows.as_numpy_iterator():
+      texts = (row["response_a"].decode(), row["response_b"].decode())
+      if not all(map(vocabulary.encode, texts)):
+        repeats = kind == "prompts" and row["prompt_repeats"]
+        empty += 2 if kind == "sft" else int(not repeats)
+  if written + empty != expected:
+    raise RuntimeError(
+      f"{written} of {expected} examples of {request.task} were written and"
+      f" {empty} have an empty response: a bug in the pipeline lost the rest"
+    )
+  return empty
 
 
 def _write_skipped(output: str, found: list[sources.Source]) -> None:

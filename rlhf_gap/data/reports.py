@@ -106,7 +106,7 @@ def report(
   split: str,
   output: str,
   counts: Mapping[str, Mapping[str, surveys.SplitCounts]],
-  expected: int,
+  empty: int,
   tally: Tally,
   seconds: float,
 ) -> Report:
@@ -117,7 +117,7 @@ def report(
     split: the split.
     output: the store's directory.
     counts: by data set, its survey.
-    expected: examples that the kept comparisons should have given.
+    empty: examples left out for a response without a token.
     tally: what they gave.
     seconds: how long it took.
   """
@@ -128,8 +128,8 @@ def report(
   shown = [count for splits in datasets.values() for count in splits.values()]
   dropped = _total(count.dropped | count.malformed for count in shown)
   notes = _total(count.notes for count in shown)
-  if expected > tally.rows:
-    dropped["empty_after_tokenizing"] = expected - tally.rows
+  if empty:
+    dropped["empty_after_tokenizing"] = empty
   if tally.identical_tokens:
     notes["identical_tokens"] = tally.identical_tokens
   rows_read = sum(count.read for count in shown)

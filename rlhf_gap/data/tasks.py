@@ -97,9 +97,15 @@ def with_vocabulary(
 def mixture(
   name: str, parts: Sequence[seqio.Task], split: str
 ) -> seqio.Mixture:
-  """Returns a mixture in which every row of a split is equally likely."""
+  """Returns a mixture that gives every row of a split, equally likely."""
   rate = functools.partial(seqio.mixing_rate_num_examples, split=split)
-  return seqio.Mixture(name, list(parts), default_rate=rate)
+  # seqio would stop at the end of the first part that runs out.
+  to_the_end = functools.partial(
+    tf.data.Dataset.sample_from_datasets, stop_on_empty_dataset=False
+  )
+  return seqio.Mixture(
+    name, list(parts), default_rate=rate, sample_fn=to_the_end
+  )
 
 
 def _features(

@@ -34,6 +34,13 @@ def named(name: str) -> vocabularies.Vocabulary:
   return vocabularies.sentencepiece(name, T5_EXTRA_IDS)
 
 
+def miniature() -> vocabularies.Vocabulary:
+  """Returns the vocabulary of the miniatures."""
+  from rlhf_gap.data import mini
+
+  return named(mini.VOCABULARY_PATH)
+
+
 def seqio_vocabulary(
   vocabulary: vocabularies.Vocabulary,
 ) -> "seqio.Vocabulary":
