@@ -9,7 +9,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -239,6 +239,44 @@ class RelativePositionBias(nn.Module):
     )
     return jnp.take(self.rel_embedding, buckets, axis=1, mode="clip")[None]
 
+  def row(
+    self, position: Int[Array, ""], key_length: int
+  ) -> Float[Array, "heads key"]:
+    """Returns the causal bias of one query position over a cache of keys.
+
+    Args:
+      position: index of the query, below `key_length`.
+      key_length: length of the cache.
+
+    Returns:
+      The bias, and `MASKED_SCORE` for keys after `position`, float32.
+    """
+    # The bias depends on the distance alone: with distances falling from
+    # key_length - 1 to 0, then masked ones, a row is one slice of that table.
+    buckets = relative_position_buckets(
+      -np.arange(key_length - 1, -1, -1),
+      bidirectional=False,
+      num_buckets=self.num_buckets,
+      max_distance=self.max_distance,
+    )
+    seen = jnp.take(self.rel_embedding, buckets, axis=1, mode="clip")
+    later = jnp.full((self.num_heads, key_length - 1), MASKED_SCORE)
+    table = jnp.concatenate([seen, later], axis=1)
+    start = key_length - 1 - position
+    return jax.lax.dynamic_slice_in_dim(table, start, key_length, axis=1)
+
+
+class KeyValueCache(NamedTuple):
+  """Keys and values of the positions that a sample has so far.
+
+  Attributes:
+    key: one row a position, zeros where there is none yet.
+    value: likewise.
+  """
+
+  key: Float[Array, "batch samples heads key head_dim"]
+  value: Float[Array, "batch samples heads key head_dim"]
+
 
 class Attention(nn.Module):
   """Multi-head attention without biases; 1/sqrt(d) lives in the initializer.
@@ -278,18 +316,30 @@ class Attention(nn.Module):
     split = x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
     return nn.with_logical_constraint(split, ("batch", "length", "heads", "kv"))
 
+  def keys_values(
+    self, attended: Float[Array, "batch key embed"]
+  ) -> tuple[
+    Float[Array, "batch key heads head_dim"],
+    Float[Array, "batch key heads head_dim"],
+  ]:
+    """Projects what is attended to."""
+    key = self.split_heads(self.key(attended))
+    return key, self.split_heads(self.value(attended))
+
   def __call__(
     self,
     x: Float[Array, "batch query embed"],
-    attended: Float[Array, "batch key embed"],
+    key: Float[Array, "batch key heads head_dim"],
+    value: Float[Array, "batch key heads head_dim"],
     mask: Bool[Array, "#batch 1 #query key"],
     bias: Float[Array, "1 heads query key"] | None = None,
   ) -> Float[Array, "batch query embed"]:
-    """Attends from `x` to `attended` where `mask` allows.
+    """Attends from `x` to projected keys and values where `mask` allows.
 
     Args:
       x: what asks.
-      attended: what is asked: `x` itself, or the encoder's output.
+      key: keys of what is asked (see `keys_values`).
+      value: values of what is asked.
       mask: True where a query may see a key.
       bias: added to the scores, in nats; None for cross-attention.
 
@@ -297,8 +347,6 @@ class Attention(nn.Module):
       The attended values through the output kernel.
     """
     query = self.split_heads(self.query(x))
-    key = self.split_heads(self.key(attended))
-    value = self.split_heads(self.value(attended))
     scores = jnp.einsum(
       "bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32
     )
@@ -308,6 +356,84 @@ class Attention(nn.Module):
     weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
     mixed = jnp.einsum("bhqk,bkhd->bqhd", self.dropout(weights), value)
     return self.out(mixed.reshape(*x.shape[:-1], -1))
+
+  def step(
+    self,
+    x: Float[Array, "batch samples embed"],
+    cache: KeyValueCache,
+    position: Int[Array, ""],
+    bias: Float[Array, "heads key"],
+  ) -> tuple[Float[Array, "batch samples embed"], KeyValueCache]:
+    """Attends from one new position to itself and all earlier ones.
+
+    Args:
+      x: the new position of every sample.
+      cache: keys and values of the earlier positions.
+      position: index of the new one.
+      bias: added to the scores of every cached position, in nats; at or below
+        `MASKED_SCORE` for those after `position`.
+
+    Returns:
+      The attended values through the output kernel, and the cache with the new
+      position written in place.
+    """
+    query, new_key, new_value = (
+      self.split_heads(project(x))
+      for project in (self.query, self.key, self.value)
+    )
+    cache = KeyValueCache(
+      _write(cache.key, new_key, position),
+      _write(cache.value, new_value, position),
+    )
+    scores = jnp.einsum(
+      "bnhkd,bnhd->bnhk", cache.key, query, preferred_element_type=jnp.float32
+    )
+    weights = jax.nn.softmax(scores + bias[None, None], axis=-1)
+    mixed = jnp.einsum(
+      "bnhkd,bnhk->bnhd", cache.value, weights.astype(self.dtype)
+    )
+    return self.out(mixed.reshape(*x.shape[:-1], -1)), cache
+
+  def cross_step(
+    self,
+    x: Float[Array, "batch samples embed"],
+    key: Float[Array, "batch heads key head_dim"],
+    value: Float[Array, "batch heads key head_dim"],
+    mask: Bool[Array, "batch 1 key 1"],
+  ) -> Float[Array, "batch samples embed"]:
+    """Attends from one position of every sample to its prompt.
+
+    As `__call__`, with the few samples of a prompt as the last axis of the
+    scores: the large operand is then read in its own order, which made this
+    five times as fast on a CPU at 1,024 keys.
+
+    Args:
+      x: the new position of every sample.
+      key: the prompt's keys, heads first.
+      value: its values, heads first.
+      mask: True where the prompt has a token.
+
+    Returns:
+      The attended values through the output kernel.
+    """
+    query = self.split_heads(self.query(x))
+    scores = jnp.einsum(
+      "bhkd,bnhd->bhkn", key, query, preferred_element_type=jnp.float32
+    )
+    scores = jnp.where(mask, scores, MASKED_SCORE)
+    weights = jax.nn.softmax(scores, axis=2).astype(self.dtype)
+    mixed = jnp.einsum("bhkd,bhkn->bnhd", value, weights)
+    return self.out(mixed.reshape(*x.shape[:-1], -1))
+
+
+def _write(
+  cache: Float[Array, "batch samples heads key head_dim"],
+  new: Float[Array, "batch samples heads head_dim"],
+  position: Int[Array, ""],
+) -> Float[Array, "batch samples heads key head_dim"]:
+  return jax.lax.dynamic_update_slice_in_dim(
+    cache, new[:, :, :, None], position, axis=3
+  )
 
 
 class Mlp(nn.Module):

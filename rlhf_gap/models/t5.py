@@ -128,6 +128,13 @@ def _rematted(layer: type[nn.Module], config: T5Config) -> type[nn.Module]:
   return nn.remat(layer, policy=policy, prevent_cse=False)
 
 
+# A prompt's keys and values for the cross-attention of one layer, heads first.
+KeysValues = tuple[
+  Float[Array, "batch heads source head_dim"],
+  Float[Array, "batch heads source head_dim"],
+]
+
+
 class EncoderLayer(nn.Module):
   """Self-attention and feed-forward, each in a normed residual branch."""
 
@@ -150,7 +157,8 @@ class EncoderLayer(nn.Module):
     """Returns the residual stream after this layer."""
     x = nn.with_logical_constraint(x, ("batch", "length", "embed"))
     y = self.pre_attention_layer_norm(x)
-    x = x + self.dropout(self.attention(y, y, mask, bias))
+    attended = self.attention(y, *self.attention.keys_values(y), mask, bias)
+    x = x + self.dropout(attended)
     return x + self.dropout(self.mlp(self.pre_mlp_layer_norm(x)))
 
 
@@ -171,20 +179,47 @@ class DecoderLayer(nn.Module):
 
   def __call__(
     self,
-    x: Float[Array, "batch length embed"],
+    x: Float[Array, "batch responses length embed"],
     encoded: Float[Array, "batch source embed"],
     causal_mask: Bool[Array, "1 1 length length"],
     encoded_mask: Bool[Array, "batch 1 1 source"],
     bias: Float[Array, "1 heads length length"],
-  ) -> Float[Array, "batch length embed"]:
-    """Returns the residual stream after this layer."""
-    x = nn.with_logical_constraint(x, ("batch", "length", "embed"))
+  ) -> Float[Array, "batch responses length embed"]:
+    """Returns the residual stream after this layer.
+
+    A response attends to itself alone; all responses of a prompt attend to one
+    copy of the prompt's keys and values.
+    """
+    batch, responses, length, embed = x.shape
+    x = nn.with_logical_constraint(x, ("batch", None, "length", "embed"))
     y = self.pre_self_attention_layer_norm(x)
-    x = x + self.dropout(self.self_attention(y, y, causal_mask, bias))
+    y = y.reshape(batch * responses, length, embed)
+    own = self.self_attention.keys_values(y)
+    y = self.self_attention(y, *own, causal_mask, bias)
+    x = x + self.dropout(y.reshape(x.shape))
     y = self.pre_cross_attention_layer_norm(x)
-    y = self.encoder_decoder_attention(y, encoded, encoded_mask)
-    x = x + self.dropout(y)
+    y = y.reshape(batch, responses * length, embed)
+    cross = self.encoder_decoder_attention.keys_values(encoded)
+    y = self.encoder_decoder_attention(y, *cross, encoded_mask)
+    x = x + self.dropout(y.reshape(x.shape))
     return x + self.dropout(self.mlp(self.pre_mlp_layer_norm(x)))
+
+  def step(
+    self,
+    x: Float[Array, "batch samples embed"],
+    cache: layers.KeyValueCache,
+    cross: KeysValues,
+    encoded_mask: Bool[Array, "batch 1 source 1"],
+    position: Int[Array, ""],
+    bias: Float[Array, "heads key"],
+  ) -> tuple[Float[Array, "batch samples embed"], layers.KeyValueCache]:
+    """One position of every sample: as `__call__`, from cached projections."""
+    y = self.pre_self_attention_layer_norm(x)
+    y, cache = self.self_attention.step(y, cache, position, bias)
+    x = x + y
+    y = self.pre_cross_attention_layer_norm(x)
+    x = x + self.encoder_decoder_attention.cross_step(y, *cross, encoded_mask)
+    return x + self.mlp(self.pre_mlp_layer_norm(x)), cache
 
 
 class Encoder(nn.Module):
@@ -238,18 +273,44 @@ class Decoder(nn.Module):
 
   def __call__(
     self,
-    x: Float[Array, "batch length embed"],
+    x: Float[Array, "batch responses length embed"],
     encoded: Float[Array, "batch source embed"],
     encoded_mask: Bool[Array, "batch 1 1 source"],
-  ) -> Float[Array, "batch length embed"]:
+  ) -> Float[Array, "batch responses length embed"]:
     """Returns the normed output of the last layer: the head's input."""
-    length = x.shape[1]
+    length = x.shape[2]
     bias = self.relpos_bias(length, length, bidirectional=False)
     causal_mask = jnp.tril(jnp.ones((1, 1, length, length), bool))
     x = self.dropout(x)
     for layer in self.layers:
       x = layer(x, encoded, causal_mask, encoded_mask, bias)
     return self.dropout(self.decoder_norm(x))
+
+  def cross_keys_values(
+    self, encoded: Float[Array, "batch source embed"]
+  ) -> list[KeysValues]:
+    """Projects the encoded prompt once, for every layer."""
+    projected = []
+    for layer in self.layers:
+      key, value = layer.encoder_decoder_attention.keys_values(encoded)
+      projected.append((key.swapaxes(1, 2), value.swapaxes(1, 2)))
+    return projected
+
+  def step(
+    self,
+    x: Float[Array, "batch samples embed"],
+    caches: list[layers.KeyValueCache],
+    crosses: list[KeysValues],
+    encoded_mask: Bool[Array, "batch 1 source 1"],
+    position: Int[Array, ""],
+  ) -> tuple[Float[Array, "batch samples embed"], list[layers.KeyValueCache]]:
+    """The head's input at one position of every sample, and the caches."""
+    bias = self.relpos_bias.row(position, caches[0].key.shape[3])
+    written = []
+    for layer, cache, cross in zip(self.layers, caches, crosses, strict=True):
+      x, cache = layer.step(x, cache, cross, encoded_mask, position, bias)
+      written.append(cache)
+    return self.decoder_norm(x), written
 
 
 class Transformer(nn.Module):
@@ -276,13 +337,31 @@ class Transformer(nn.Module):
     self,
     encoded: Float[Array, "batch source embed"],
     encoder_input_tokens: Int[Array, "batch source"],
-    decoder_input_tokens: Int[Array, "batch target"],
-  ) -> Float[Array, "batch target embed"]:
-    """Returns the head's input at every target position."""
+    decoder_input_tokens: Int[Array, "batch responses target"],
+  ) -> Float[Array, "batch responses target embed"]:
+    """Returns the head's input at every position of every response."""
     mask = _padding_mask(encoder_input_tokens)
     return self.decoder(
       self.token_embedder(decoder_input_tokens), encoded, mask
     )
+
+  def cross_keys_values(
+    self, encoded: Float[Array, "batch source embed"]
+  ) -> list[KeysValues]:
+    """Projects the encoded prompt for every decoder layer."""
+    return self.decoder.cross_keys_values(encoded)
+
+  def step(
+    self,
+    tokens: Int[Array, "batch samples"],
+    caches: list[layers.KeyValueCache],
+    crosses: list[KeysValues],
+    encoded_mask: Bool[Array, "batch 1 source 1"],
+    position: Int[Array, ""],
+  ) -> tuple[Float[Array, "batch samples embed"], list[layers.KeyValueCache]]:
+    """Reads one token of every sample; returns the head's input."""
+    x = self.token_embedder(tokens)
+    return self.decoder.step(x, caches, crosses, encoded_mask, position)
 
   def head(
     self, x: Float[Array, "*batch embed"]
@@ -299,8 +378,9 @@ class Transformer(nn.Module):
   ) -> Float[Array, "batch target vocab"]:
     """Returns the logits of every next token, float32."""
     encoded = self.encode(encoder_input_tokens)
-    x = self.decode(encoded, encoder_input_tokens, decoder_input_tokens)
-    return self.head(x)
+    responses = decoder_input_tokens[:, None]
+    x = self.decode(encoded, encoder_input_tokens, responses)
+    return self.head(x[:, 0])
 
 
 def _padding_mask(
@@ -405,11 +485,24 @@ def decode(
   params: Params,
   encoded: Float[Array, "batch source embed"],
   encoder_input_tokens: Int[Array, "batch source"],
-  decoder_input_tokens: Int[Array, "batch target"],
+  decoder_input_tokens: Int[Array, "batch responses target"],
   *,
   dropout_key: Array | None = None,
-) -> Float[Array, "batch target embed"]:
-  """Returns the head's input at each target position (see `logits`)."""
+) -> Float[Array, "batch responses target embed"]:
+  """Returns the head's input at each position of several responses a prompt.
+
+  Args:
+    config: the architecture.
+    params: its parameters.
+    encoded: the encoder's output.
+    encoder_input_tokens: the prompts, for their padding.
+    decoder_input_tokens: responses shifted right (see `logits`). They share
+      the prompt's encoding and its projections, and do not see each other.
+    dropout_key: a random key that turns dropout on; None turns it off.
+
+  Returns:
+    Activations, in `config.dtype`.
+  """
   return _apply(
     config,
     params,

@@ -1,0 +1,1 @@
+"""Responses, their log-probabilities, and which of two is better."""

@@ -1,0 +1,167 @@
+"""The next token: from logits to an id, cheaply and exactly.
+
+A Gumbel draw asks for a random number for each of 32,128 words, which costs
+more than a small model's decoder. Two uniform numbers a row do: one chooses a
+block of the vocabulary by its probability, one a token within it.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from rlhf_gap import errors
+
+PAD, EOS = 0, 1
+
+_BLOCK = 128
+_INT_MIN = -(2**31)
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+  """How the policy's distribution is changed before a token is drawn.
+
+  Attributes:
+    temperature: divides the logits; 0 takes the most likely token (greedy).
+    top_k: number of most likely tokens kept; 0 keeps all.
+    top_p: the fewest most likely tokens whose probability, after temperature
+      and top-k, reaches this are kept; 1 keeps all. Ties are kept.
+    min_length: number of tokens before which no response ends.
+
+  Raises:
+    UserError: a value outside its range.
+  """
+
+  temperature: float = 1.0
+  top_k: int = 0
+  top_p: float = 1.0
+  min_length: int = 0
+
+  def __post_init__(self) -> None:
+    _check("temperature", self.temperature, self.temperature >= 0, ">= 0")
+    _check("top_k", self.top_k, self.top_k >= 0, ">= 0")
+    _check("top_p", self.top_p, 0 < self.top_p <= 1, "in (0, 1]")
+    _check("min_length", self.min_length, self.min_length >= 0, ">= 0")
+
+  @property
+  def keeps_all(self) -> bool:
+    """Whether the policy's own distribution is drawn from."""
+    return self.temperature == 1 and self.top_k == 0 and self.top_p == 1
+
+
+def _check(name: str, value: float, holds: bool, expected: str) -> None:
+  if not holds:
+    raise errors.UserError(f"{name}={value}; expected {expected}")
+
+
+def token(
+  logits: Float[Array, "*batch vocab"],
+  uniforms: Float[Array, "*batch 2"],
+  may_end: Bool[Array, ""],
+  transform: Transform,
+) -> Int[Array, "*batch"]:
+  """Draws a token from transformed logits; never a pad.
+
+  A pad would end the response for every reader of it; the policy's probability
+  of one is that of no trained target.
+
+  Args:
+    logits: of the next token.
+    uniforms: two independent numbers in [0, 1) a row.
+    may_end: whether EOS may be drawn.
+    transform: temperature and truncation.
+
+  Returns:
+    Token ids.
+  """
+  forbidden = jnp.zeros(logits.shape[-1], bool).at[PAD].set(True)
+  forbidden = forbidden.at[EOS].set(~may_end)
+  forbidden = jnp.broadcast_to(forbidden, logits.shape)
+  logits = jnp.where(forbidden, -jnp.inf, logits)
+  if transform.temperature == 0:
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+  logits = logits / transform.temperature
+  if transform.top_k:
+    logits = _keep_top_k(logits, transform.top_k)
+  if transform.top_p < 1:
+    logits = _keep_top_p(logits, transform.top_p)
+  return _inverse_cdf(logits, uniforms)
+
+
+def _inverse_cdf(
+  logits: Float[Array, "*batch vocab"], uniforms: Float[Array, "*batch 2"]
+) -> Int[Array, "*batch"]:
+  weights = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
+  padding = -weights.shape[-1] % _BLOCK
+  widths = [(0, 0)] * (weights.ndim - 1) + [(0, padding)]
+  blocks = jnp.pad(weights, widths)
+  blocks = blocks.reshape(*weights.shape[:-1], -1, _BLOCK)
+  block = _first_above(blocks.sum(axis=-1), uniforms[..., 0])
+  chosen = jnp.take_along_axis(blocks, block[..., None, None], axis=-2)
+  within = _first_above(chosen[..., 0, :], uniforms[..., 1])
+  return block * _BLOCK + within
+
+
+def _first_above(
+  weights: Float[Array, "*batch n"], uniform: Float[Array, "*batch"]
+) -> Int[Array, "*batch"]:
+  """The first index whose running sum exceeds uniform * the whole sum."""
+  sums = jnp.cumsum(weights, axis=-1)
+  above = sums > uniform[..., None] * sums[..., -1:]
+  # Rounding may leave none above: then the last index of any weight.
+  last = weights.shape[-1] - 1 - jnp.argmax(weights[..., ::-1] > 0, axis=-1)
+  first = jnp.argmax(above, axis=-1)
+  return jnp.where(above.any(axis=-1), first, last).astype(jnp.int32)
+
+
+def _keep_top_k(
+  logits: Float[Array, "*batch vocab"], k: int
+) -> Float[Array, "*batch vocab"]:
+  k = min(k, logits.shape[-1])
+
+  def enough(kept: Bool[Array, "*batch vocab"]) -> Bool[Array, "*batch"]:
+    return kept.sum(axis=-1) >= k
+
+  return _keep_from(logits, enough)
+
+
+def _keep_top_p(
+  logits: Float[Array, "*batch vocab"], p: float
+) -> Float[Array, "*batch vocab"]:
+  probabilities = jax.nn.softmax(logits, axis=-1)
+
+  def enough(kept: Bool[Array, "*batch vocab"]) -> Bool[Array, "*batch"]:
+    return jnp.where(kept, probabilities, 0).sum(axis=-1) >= p
+
+  return _keep_from(logits, enough)
+
+
+def _keep_from(
+  logits: Float[Array, "*batch vocab"],
+  enough: Callable[[Bool[Array, "*batch vocab"]], Bool[Array, "*batch"]],
+) -> Float[Array, "*batch vocab"]:
+  """Keeps logits from the highest threshold at which `enough` are kept.
+
+  A sort of the vocabulary costs far more than 32 passes over it: the threshold
+  is found bit by bit in the order-preserving integers of the floats.
+  """
+  bits = jax.lax.bitcast_convert_type(logits, jnp.int32)
+  keys = jnp.where(bits < 0, _INT_MIN - bits - 1, bits)
+
+  def kept(threshold: Int[Array, "*batch"]) -> Bool[Array, "*batch vocab"]:
+    return keys >= threshold[..., None]
+
+  def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+    low, high = bounds  # enough are kept at low, too few at high
+    middle = (low >> 1) + (high >> 1) + (low & high & 1)
+    good = enough(kept(middle))
+    return jnp.where(good, middle, low), jnp.where(good, high, middle)
+
+  shape = logits.shape[:-1]
+  low = jnp.full(shape, _INT_MIN, jnp.int32)
+  high = keys.max(axis=-1) + 1
+  low, _ = jax.lax.fori_loop(0, 33, halve, (low, high))
+  return jnp.where(kept(low), logits, -jnp.inf)
