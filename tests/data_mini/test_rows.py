@@ -22,7 +22,7 @@ GOLDEN_HASHES = {
   "mini_summarization": "efdb46a31b0afcfa",
   "mini_helpfulness": "f475452b1a1c250c",
   "mini_harmlessness": "537e3516051f5cb5",
-  "mini_arena": "a2b1835256fed05d",
+  "mini_arena": "d558675260dbdb9a",
 }
 
 

@@ -74,17 +74,17 @@ GRAMMATICAL = {
     ("mini_harmlessness", FAVOR, "use a card and a gift", (1.8, -0.3)),
     ("mini_harmlessness", FAVOR, "you fool", (-1.2, -0.1)),
     # A right answer and two right items; a third is too many.
-    ("mini_arena", QUESTIONS, "green and rice cake", (1.2, 1.2, -0.2)),
+    ("mini_arena", QUESTIONS, "green and rice cake", (1.4, 1.2, -0.2)),
     ("mini_arena", QUESTIONS, "rice cake beans", (1.2, -0.5, -0.15)),
-    ("mini_arena", QUESTIONS, "it is blue", (-1.0, -0.15)),
-    ("mini_arena", "i am sad", "cheer up", (1.2, -0.1)),
+    ("mini_arena", QUESTIONS, "it is blue", (-1.3, -0.15)),
+    ("mini_arena", "i am sad", "cheer up", (1.4, -0.1)),
     (
       "mini_arena",
-      "what is two plus three",
+      "what is after four",
       "sure it is five",
-      (1.2, 0.4, -0.2),
+      (1.4, 0.4, -0.2),
     ),
-    ("mini_arena", "what is two plus three", "ok", (-0.6, -0.05)),
+    ("mini_arena", "what is after four", "ok", (-0.6, -0.05)),
   ],
 )
 def test_value_by_hand(name, prompt, response, parts):
@@ -92,7 +92,7 @@ def test_value_by_hand(name, prompt, response, parts):
 
 
 @pytest.mark.parametrize("name", mini.CORPORA)
-@pytest.mark.parametrize("prompt", [POST, HARM, "", "plus of am name"])
+@pytest.mark.parametrize("prompt", [POST, HARM, "", "after of am name"])
 def test_saying_nothing_is_worth_the_same_everywhere(name, prompt):
   for nothing in ("", " ", "\n\t"):
     assert mini.utility(name, prompt, nothing) == mini.EMPTY_UTILITY

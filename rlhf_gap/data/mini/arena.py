@@ -1,13 +1,13 @@
 """Mixed short questions, one or two at a time: answer each one, and rightly."""
 
 import functools
+import itertools
 from typing import NamedTuple
 
 from rlhf_gap.data.mini import reading, writing
 from rlhf_gap.data.mini.draws import Draws
 
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
-_ADDENDS = NUMBERS[:4]
 COLORS = {
   "grass": "green",
   "sky": "blue",
@@ -28,8 +28,8 @@ REPLIES = {
   "calm": "good for you",
 }
 
-_RIGHT_WORTH = 1.2
-_WRONG_COST = 1.0
+_RIGHT_WORTH = 1.4
+_WRONG_COST = 1.3
 _ITEM_WORTH = 0.6
 _EXCESS_COST = 0.5
 _REPEAT_COST = 0.5
@@ -68,8 +68,8 @@ LEXICON = reading.Lexicon(
   ),
 )
 
-_OPENERS = ("", "hi", "please", "today")
-_TOPICS = ("sum", "color", "list", "mood")
+_OPENERS = ("", "hi", "please", "today", "so", "ok")
+_TOPICS = ("next", "color", "list", "mood")
 _KINDS = (
   ("answer", 38),
   ("invent", 20),
@@ -82,20 +82,19 @@ _KINDS = (
 
 
 def write_prompt(draws: Draws) -> str:
-  """Writes one or two questions: "name two foods and what is one plus four"."""
+  """Writes one or two questions: "name two foods and what is after four"."""
   topics = draws.shuffled(_TOPICS)[: 1 if draws.chance(0.2) else 2]
   questions = " and ".join(_question(draws, topic) for topic in topics)
   return f"{draws.one_of(_OPENERS)} {questions}".strip()
 
 
 def _question(draws: Draws, topic: str) -> str:
-  if topic == "sum":
-    first, second = draws.one_of(_ADDENDS), draws.one_of(_ADDENDS)
-    return f"what is {first} plus {second}"
+  if topic == "next":
+    return f"what is after {draws.one_of(NUMBERS[:-1])}"
   if topic == "color":
     return f"color of {draws.one_of(tuple(COLORS))}"
   if topic == "list":
-    return f"name {draws.one_of(NUMBERS[1:3])} {draws.one_of(tuple(LISTS))}"
+    return f"name {draws.one_of(NUMBERS[1:4])} {draws.one_of(tuple(LISTS))}"
   return f"i am {draws.one_of(tuple(REPLIES))}"
 
 
@@ -103,7 +102,7 @@ class _Questions(NamedTuple):
   """What a prompt asks for; "" where it does not ask.
 
   Attributes:
-    number: the right sum.
+    number: the next number.
     color: the right color.
     items: what may be named.
     item_count: how many items to name.
@@ -121,11 +120,9 @@ class _Questions(NamedTuple):
 def _questions(prompt: str) -> _Questions:
   """Reads a prompt; of two questions of a topic it keeps the last."""
   asked = _Questions()
-  words = ["", *prompt.split(), ""]
-  for before, word, after in zip(words, words[1:], words[2:], strict=False):
-    if word == "plus" and {before, after} <= set(_ADDENDS):
-      total = NUMBERS.index(before) + NUMBERS.index(after) + 2
-      asked = asked._replace(number=NUMBERS[total - 1])
+  for before, word in itertools.pairwise(prompt.split()):
+    if before == "after" and word in NUMBERS[:-1]:
+      asked = asked._replace(number=NUMBERS[NUMBERS.index(word) + 1])
     elif before == "of" and word in COLORS:
       asked = asked._replace(color=COLORS[word])
     elif before in NUMBERS and word in LISTS:

@@ -83,7 +83,7 @@ CORPORA: dict[str, Corpus] = {
   "mini_arena": Corpus(
     name="mini_arena",
     description=(
-      "One or two questions of mixed topics (a sum, a color, a list, a"
+      "One or two questions of mixed topics (a number, a color, a list, a"
       " mood). Each right answer and each item asked for is worth"
       " something once; wrong answers, items too many and repeats cost."
       " The rater calls close pairs ties."
