@@ -22,11 +22,12 @@ _LITTLE_ENDIAN: dict[str, Any] = {
   "configuration": {"endian": "little"},
 }
 _CHECKSUM: dict[str, Any] = {"name": "crc32c"}
-# Of none, zstd, blosc-zstd and blosc-lz4, this read random batches fastest;
-# `rlhf-gap bench data` measures it. Five times smaller than no compression.
+# On rows as `rlhf-gap bench data` makes them, random batches came fastest with
+# this (625/s on 2 cores; zstd 518, blosc-zstd 543), in a sixth of the space.
 _COMPRESSION = {"cname": "lz4", "clevel": 5, "shuffle": "shuffle"}
+# Rows of a token column that are compressed together, at most. 1 reads no
+# faster and takes a quarter more space; 16 reads slower (545/s).
 _GROUP_ROWS = 4
-"""Rows of a token column that are compressed together, at most."""
 
 
 def capacity_rows(chunk_rows: int) -> int:

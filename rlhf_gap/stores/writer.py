@@ -199,6 +199,8 @@ class Writer:
     )
     if manifest == self._manifest:
       return
+    # Before the arrays shrink under a later writer's hands.
+    self._check_sole_writer()
     self._resize(self.num_rows)
     self._publish(manifest)
 

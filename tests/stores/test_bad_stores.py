@@ -3,7 +3,6 @@
 import json
 import pathlib
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -33,7 +32,7 @@ def test_no_store(tmp_path: pathlib.Path):
 
 def test_a_file_in_place_of_a_store(tmp_path: pathlib.Path):
   (tmp_path / "file").write_text("")
-  with pytest.raises(errors.UserError, match="is a file, not a folder"):
+  with pytest.raises(errors.UserError, match="non-directory"):
     stores.create(str(tmp_path / "file"), made_up.manifest())
 
 
@@ -285,9 +284,9 @@ from tests.stores import made_up
 if sys.argv[2] != "unlimited":
   resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 try:
-  writer = stores.create(sys.argv[1], made_up.manifest(chunk_rows=64))
-  for chunk in range(10_000):
-    writer.append(chunk, made_up.values(chunk * 64, 64))
+  writer = stores.create(sys.argv[1], made_up.manifest(chunk_rows=2048))
+  for chunk in range(100):
+    writer.append(chunk, made_up.values(chunk * 2048, 2048))
     writer.commit()
 except errors.UserError as error:
   print(error)
@@ -308,9 +307,8 @@ def _fill(path: pathlib.Path, limit: str) -> str:
 
 
 def test_file_size_limit(tmp_path: pathlib.Path):
-  assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] > 4_000
-  # Enough for the manifest (3.4 kB), not for a chunk of prompts.
-  told = _fill(tmp_path / "store", "3700")
+  # Enough for the manifest (3 kB), not for a chunk of ids (96 kB, packed).
+  told = _fill(tmp_path / "store", "8000")
   assert "a file would exceed the file size limit" in told
   assert "0 rows are safe" in told
   assert told.count("\n") == 1
@@ -338,7 +336,6 @@ def test_stores_are_read_without_tensorflow_and_jax(tmp_path: pathlib.Path):
   made_up.write(tmp_path)
   script = """
     import sys
-    allowed = {"rlhf_gap", "numpy", "tensorstore"} | set(sys.stdlib_module_names)
     class Refuse:
       def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("tensorflow", "jax", "seqio"):
@@ -348,7 +345,7 @@ def test_stores_are_read_without_tensorflow_and_jax(tmp_path: pathlib.Path):
     store = stores.open(sys.argv[1])
     batch = next(store.batches(stores.Epochs(), seed=0, batch_size=4))
     assert batch["chosen_tokens"].shape == (4, 6)
-    print(sorted({name.partition(".")[0] for name in sys.modules} - allowed))
+    print(sorted({name.partition(".")[0] for name in sys.modules}))
   """
   done = subprocess.run(
     [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)],
