@@ -19,6 +19,7 @@ from typing import Any, Literal
 import seqio
 import tensorflow as tf
 
+from rlhf_gap import errors
 from rlhf_gap.stores import columns
 
 Example = dict[str, tf.Tensor]
@@ -134,7 +135,7 @@ def to_preference(
   whoever joins these parts has nothing left to cut.
 
   Raises:
-    ValueError: A or B is not one token, or the window cannot hold two
+    UserError: A or B is not one token, or the window cannot hold two
       responses and their markers.
   """
   vocabulary = output_features["inputs"].vocabulary
@@ -143,15 +144,19 @@ def to_preference(
   )
   labels = [vocabulary.encode(label) for label in LABELS]
   if [len(label) for label in labels] != [1, 1]:
-    raise ValueError(f"the labels {LABELS} are {labels}; expected one id each")
+    raise errors.UserError(
+      f"the vocabulary writes the labels {LABELS} as {labels}; a preference"
+      " model needs a vocabulary that has one id for each"
+    )
   window = _length(sequence_length, "inputs")
   overhead = len(marker_a) + len(marker_b)
   if window is not None:
     needed = 2 * (_length(sequence_length, "targets") or 0) + overhead + 1
     if window <= needed:
-      raise ValueError(
+      raise errors.UserError(
         f"a window of {window} tokens cannot hold two responses and their"
-        f" markers ({needed} tokens); raise inputs or lower targets"
+        f" markers ({needed} tokens); raise --inputs_length or lower"
+        " --targets_length"
       )
 
   def convert(example: Example) -> Example:

@@ -10,6 +10,7 @@ import pytest
 import seqio
 import tensorflow as tf
 
+from rlhf_gap import errors
 from rlhf_gap.data import preprocessors
 from rlhf_gap.stores import Truncated
 from tests import reference
@@ -145,7 +146,7 @@ def test_the_preference_window_shortens_the_prompt_alone(window):
   # Two markers of 14, two responses in windows of 10, EOS: 49 is too small.
   windows = {"inputs": window, "targets": 10}
   if window == 49:
-    with pytest.raises(ValueError, match="cannot hold two responses"):
+    with pytest.raises(errors.UserError, match="cannot hold two responses"):
       convert(preprocessors.to_preference, [row()], windows)
     return
   (example,) = convert(preprocessors.to_preference, [row()], windows)
@@ -176,7 +177,7 @@ def test_labels_of_several_tokens_are_refused(tmp_path):
       return [i for i in super()._encode(s) for _ in range(2)]
 
   features = {"inputs": seqio.Feature(Doubled())}
-  with pytest.raises(ValueError, match="expected one id each"):
+  with pytest.raises(errors.UserError, match="one id for each"):
     convert(preprocessors.to_preference, [row()], None, features=features)
 
 

@@ -156,4 +156,6 @@ def _nothing_left(dataset: datasets.Dataset, survey: surveys.Survey) -> str:
     f"{split}: {count.read:,} read, {count.dropped | count.malformed}"
     for split, count in sorted(survey.counts.items())
   )
-  return f"no row of {dataset.name} gives a comparison ({told})"
+  cut = any("different_contexts" in c.dropped for c in survey.counts.values())
+  hint = "; chat_arena_shared_prefix_* tasks cut such rows" if cut else ""
+  return f"no row of {dataset.name} gives a comparison ({told}){hint}"
