@@ -150,7 +150,10 @@ def _dataset(
   ]
   if request.task not in catalog.MIXTURES:
     return parts[0].get_dataset(
-      request.windows, split=request.split, shuffle=False
+      request.windows,
+      split=request.split,
+      shuffle=False,
+      trim_output_features=False,
     )
   return tasks.mixture(request.task, parts, request.split).get_dataset(
     request.windows,
@@ -158,6 +161,7 @@ def _dataset(
     shuffle=False,
     seed=_MIXING_SEED,
     num_epochs=1,
+    trim_output_features=False,
     passthrough_features=_EXTRA,
   )
 

@@ -13,6 +13,7 @@ Every task's examples hold, beside the features that T5X reads,
   *_length       int32, tokens before truncation, without EOS
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -138,39 +139,22 @@ def to_preference(
     UserError: A or B is not one token, or the window cannot hold two
       responses and their markers.
   """
-  vocabulary = output_features["inputs"].vocabulary
-  marker_a, marker_b = (
-    vocabulary.encode(f" {marker} ") for marker in (RESPONSE_A, RESPONSE_B)
+  layout = _preference_layout(
+    output_features["inputs"].vocabulary, sequence_length
   )
-  labels = [vocabulary.encode(label) for label in LABELS]
-  if [len(label) for label in labels] != [1, 1]:
-    raise errors.UserError(
-      f"the vocabulary writes the labels {LABELS} as {labels}; a preference"
-      " model needs a vocabulary that has one id for each"
-    )
+  marker_a, marker_b = layout.markers
   window = _length(sequence_length, "inputs")
-  overhead = len(marker_a) + len(marker_b)
-  if window is not None:
-    needed = 2 * (_length(sequence_length, "targets") or 0) + overhead + 1
-    if window <= needed:
-      raise errors.UserError(
-        f"a window of {window} tokens cannot hold two responses and their"
-        f" markers ({needed} tokens); raise --inputs_length or lower"
-        " --targets_length"
-      )
 
   def convert(example: Example) -> Example:
     length = _length(sequence_length, "targets")
     a, b = example["response_a"][:length], example["response_b"][:length]
     budget = None
     if window is not None:
-      budget = window - overhead - tf.size(a) - tf.size(b)
+      budget = window - layout.overhead - tf.size(a) - tf.size(b)
     prompt, cut = _prompt(example, budget, keep)
     pair = _pair(example, prompt, cut, sequence_length)
     joined = tf.concat([prompt, marker_a, a, marker_b, b], axis=0)
-    target = tf.gather(
-      tf.constant([label[0] for label in labels]), pair["label"]
-    )
+    target = tf.gather(tf.constant(layout.labels), pair["label"])
     return pair | {
       "prompt": pair["inputs"],
       "inputs": _with_eos(joined),
@@ -178,6 +162,41 @@ def to_preference(
     }
 
   return _map(dataset, convert)
+
+
+@dataclasses.dataclass(frozen=True)
+class _PreferenceLayout:
+  """Ids of what stands between the parts of a preference model's text."""
+
+  markers: tuple[list[int], list[int]]
+  labels: list[int]
+
+  @property
+  def overhead(self) -> int:
+    return sum(map(len, self.markers))
+
+
+def _preference_layout(
+  vocabulary: seqio.Vocabulary, sequence_length: Lengths
+) -> _PreferenceLayout:
+  labels = [vocabulary.encode(label) for label in LABELS]
+  if [len(label) for label in labels] != [1, 1]:
+    raise errors.UserError(
+      f"the vocabulary writes the labels {LABELS} as {labels}; a preference"
+      " model needs a vocabulary that has one id for each"
+    )
+  a, b = (vocabulary.encode(f" {m} ") for m in (RESPONSE_A, RESPONSE_B))
+  layout = _PreferenceLayout((a, b), [label[0] for label in labels])
+  if sequence_length is not None:
+    window = sequence_length["inputs"]
+    needed = 2 * sequence_length["targets"] + layout.overhead + 1
+    if window <= needed:
+      raise errors.UserError(
+        f"a window of {window} tokens cannot hold two responses and their"
+        f" markers ({needed} tokens); raise --inputs_length or lower"
+        " --targets_length"
+      )
+  return layout
 
 
 def _as_written(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,7 +1,9 @@
 """seqio registrations: every name of `catalog`, with T5's vocabulary.
 
-Another vocabulary takes the place of T5's with `with_vocabulary`; seqio and
-T5X users who want T5's need only import this module.
+For T5X, `MIXTURE_OR_TASK_MODULE = "rlhf_gap.data.tasks"` is all: the data sets
+are prepared as any of TFDS's are, with `builders.ChatArena().
+download_and_prepare(...)` and a manual folder. `rlhf-gap data` reads the same
+tasks with a vocabulary and a source of its own (`with_vocabulary`).
 """
 
 import functools

@@ -38,6 +38,8 @@ class ComparisonBuilder(tfds.core.GeneratorBasedBuilder):
     allow_malformed: set it to accept files of which more than 1% is malformed.
   """
 
+  # Prepared data sets are found again by it: whatever changes what a published
+  # row gives has to raise it.
   VERSION = tfds.core.Version("1.0.0")
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     "Put the published files, with their own names, below the manual folder."
