@@ -150,7 +150,8 @@ def test_a_vocabulary_that_moved_is_the_same(tmp_path: pathlib.Path):
 
 def test_another_vocabulary():
   stored = stores.Vocabulary("sentencepiece", "a.model", "ab" * 32, 100)
-  stores.check_vocabulary(stored, stored, "DIR")
+  moved = stores.Vocabulary("sentencepiece", "gs://a.model", "ab" * 32, 100)
+  stores.check_vocabulary(stored, moved, "DIR")
   for used in [
     stores.byte(),
     stores.Vocabulary("sentencepiece", "b.model", "cd" * 32, 100),
@@ -202,6 +203,20 @@ def test_two_writers(tmp_path: pathlib.Path, url: str | None):
   later.finish()
   found = stores.open(path).read(range(21))
   made_up.check_equal(found, made_up.values(0, 21))
+
+
+def test_a_writer_that_was_taken_over_commits_nothing(tmp_path: pathlib.Path):
+  earlier = stores.create(str(tmp_path), made_up.manifest())
+  earlier.append(0, made_up.values(100, 8))
+  later = stores.create(str(tmp_path), made_up.manifest())
+  with pytest.raises(errors.UserError, match="another process"):
+    earlier.commit()
+  with pytest.raises(stores.NothingCommittedError):
+    stores.open(str(tmp_path))
+  later.append(0, made_up.values(0, 8))
+  later.finish()
+  found = stores.open(str(tmp_path)).read(range(8))
+  made_up.check_equal(found, made_up.values(0, 8))
 
 
 def test_a_restart_that_does_not_repeat_itself(tmp_path: pathlib.Path):

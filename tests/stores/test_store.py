@@ -8,6 +8,7 @@ import pytest
 
 from rlhf_gap import stores
 from rlhf_gap.stores import locations
+from rlhf_gap.stores import manifest as manifests
 from tests.stores import made_up
 
 
@@ -57,6 +58,15 @@ def test_every_schema_can_be_written(path: str, schema: str):
   columns = stores.SCHEMAS[schema]
   store = made_up.write(path, schema=schema, columns=columns)
   made_up.check_equal(store.read(range(21)), made_up.values(0, 21, columns))
+
+
+def test_a_manifest_is_the_same_bytes_in_whatever_order_it_was_built():
+  one = made_up.manifest(source={"split": "train", "seed": 3})
+  other = made_up.manifest(
+    source={"seed": 3, "split": "train"},
+    feature_lengths=dict(reversed(made_up.LENGTHS.items())),
+  )
+  assert manifests.dumps(one) == manifests.dumps(other)
 
 
 def test_object_storage_is_addressed_by_its_own_driver():
