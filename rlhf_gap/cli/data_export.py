@@ -159,9 +159,12 @@ def export(
   if "://" in place:
     place = place.rpartition("/")[2]
   output = output or f"{place}.{format}"
-  with tempfile.TemporaryDirectory(
-    dir=os.path.dirname(os.path.abspath(output)), prefix=".export-"
-  ) as folder:
+  parent = os.path.dirname(os.path.abspath(output))
+  if not os.path.isdir(parent):
+    raise errors.UserError(
+      f"--output={output}: there is no folder {parent}; make it first"
+    )
+  with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as folder:
     unfinished = os.path.join(folder, "rows")
     _WRITERS[format](unfinished, store, decode)
     os.replace(unfinished, output)

@@ -60,10 +60,7 @@ def _codecs(shape: tuple[int, ...], itemsize: int) -> list[dict[str, Any]]:
 def _location(path: str, column: str) -> dict[str, Any]:
   return {
     "driver": "zarr3",
-    "kvstore": {
-      **locations.spec(path),
-      "path": locations.spec(path)["path"] + column + "/",
-    },
+    "kvstore": locations.spec(f"{path.rstrip('/')}/{column}"),
     "fill_missing_data_reads": False,
     "store_data_equal_to_fill_value": True,
     "recheck_cached_data": "open",

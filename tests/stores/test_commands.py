@@ -195,6 +195,11 @@ def test_unknown_format(store: pathlib.Path):
     data_export.export(str(store), "csv")
 
 
+def test_an_output_without_its_folder(store: pathlib.Path):
+  with pytest.raises(errors.UserError, match="there is no folder"):
+    data_export.export(str(store), "jsonl", str(store.parent / "no" / "x"))
+
+
 def test_a_failed_export_leaves_nothing(store: pathlib.Path):
   (store / "weight" / "c.0").write_bytes(b"damaged")
   with pytest.raises(errors.UserError, match="column weight"):

@@ -4,7 +4,10 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_killed_stores_come_out_byte_identical():
   root = pathlib.Path(__file__).parent.parent.parent
   words = ["--kills=2", "--chunks=40"]

@@ -75,6 +75,7 @@ def test_object_storage_is_addressed_by_its_own_driver():
     "bucket": "bucket",
     "path": "runs/store/",
   }
+  assert locations.spec("gs://bucket/")["bucket"] == "bucket"
 
 
 def test_a_reader_sees_committed_rows_alone(path: str):
