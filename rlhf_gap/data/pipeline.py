@@ -34,6 +34,8 @@ _EXTRA = (
   "prompt",
   "label",
 )
+# A kill costs the chunks since the last commit; each commit waits for the disk.
+_CHUNKS_A_COMMIT = 8
 # Order in which a mixture interleaves its parts.
 _MIXING_SEED = 0
 
@@ -100,7 +102,8 @@ def build(request: Request) -> reports.Report:
   with progress.bar("writing", expected, "rows") as bar:
     for chunk, batch in enumerate(batches):
       writer.append(chunk, rows_to_columns.columns(kind, batch, indices))
-      writer.commit()
+      if chunk % _CHUNKS_A_COMMIT == _CHUNKS_A_COMMIT - 1:
+        writer.commit()
       tally.add(batch)
       bar.update(len(batch["line"]))
   report = reports.report(

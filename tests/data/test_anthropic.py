@@ -99,3 +99,17 @@ def test_order_depends_on_the_texts_and_not_on_the_label():
   assert swapped == [1 - label for label in labels]
   # A fair coin gives 100 +- 7; 60 to 140 is more than five of these away.
   assert 60 < sum(labels) < 140
+
+
+@pytest.mark.parametrize("length", range(1, 40))
+def test_the_prompt_ends_inside_the_longest_common_prefix(length):
+  # Whatever the two sides share, the marker after it is not part of it.
+  shared = "x" * length
+  comparison = read(f" {shared}a\n\nAssistant: b", f" {shared}c")
+  assert comparison.prompt == "[HUMAN] Why?\n[ASSISTANT]"
+  assert comparison.chosen == f"{shared}a\n\nAssistant: b"
+  longer = read(
+    f" {shared}\n\nAssistant: a", f" {shared}\n\nAssistant: {shared}"
+  )
+  assert longer.prompt == f"[HUMAN] Why?\n[ASSISTANT] {shared}\n[ASSISTANT]"
+  assert longer.chosen == "a"

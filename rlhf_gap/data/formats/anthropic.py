@@ -3,7 +3,6 @@
 Bai et al. (2022), arXiv 2204.05862. There is no prompt column and no id.
 """
 
-import os
 import re
 from collections.abc import Mapping
 
@@ -51,8 +50,7 @@ def comparison(fields: Mapping[str, object], subset: str) -> rows.Comparison:
   for side in (chosen, rejected):
     if not side.startswith(_HUMAN):
       raise rows.MalformedError("not_a_dialogue", repr(side[:40]))
-  shared = os.path.commonprefix([chosen, rejected])
-  cut = shared.rfind(_ASSISTANT)
+  cut = chosen.rfind(_ASSISTANT, 0, _shared_length(chosen, rejected))
   if cut < 0:
     raise rows.DroppedError("no_shared_prompt")
   better = chosen[cut + len(_ASSISTANT) :].strip()
@@ -74,6 +72,18 @@ def comparison(fields: Mapping[str, object], subset: str) -> rows.Comparison:
     published={"subset": subset},
     notes=("turn_count_mismatch",) if mismatched else (),
   )
+
+
+def _shared_length(first: str, second: str) -> int:
+  """Returns the length of the longest common prefix, by bisection."""
+  shared, limit = 0, min(len(first), len(second))
+  while shared < limit:
+    middle = (shared + limit + 1) // 2
+    if first.startswith(second[shared:middle], shared):
+      shared = middle
+    else:
+      limit = middle - 1
+  return shared
 
 
 def _shuffled(prompt: str, *responses: str) -> tuple[str, str]:
