@@ -52,7 +52,7 @@ class Transform:
     return self.temperature == 1 and self.top_k == 0 and self.top_p == 1
 
 
-def _check(name: str, value: float, holds: bool, expected: str) -> None:
+def _check(name: str, value: float | int, holds: bool, expected: str) -> None:
   if not holds:
     raise errors.UserError(f"{name}={value}; expected {expected}")
 
@@ -154,7 +154,7 @@ def _keep_from(
   def kept(threshold: Int[Array, "*batch"]) -> Bool[Array, "*batch vocab"]:
     return keys >= threshold[..., None]
 
-  def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+  def halve(_: int | Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
     low, high = bounds  # enough are kept at low, too few at high
     middle = (low >> 1) + (high >> 1) + (low & high & 1)
     good = enough(kept(middle))

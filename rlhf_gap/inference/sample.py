@@ -235,8 +235,3 @@ def lengths_tokens(
 ) -> Int[Array, "*batch"]:
   """Returns the number of tokens of each response, EOS included, pads not."""
   return (tokens > draw.PAD).sum(axis=-1)
-
-
-def compilations() -> int:
-  """Returns how often the sampling loop has been compiled in this process."""
-  return int(_sample._cache_size())

@@ -37,9 +37,7 @@ def prompts(
     What every decoding step reads.
   """
   encoded = t5.encode(config, params, encoder_input_tokens)
-  crosses = t5.Transformer(config).apply(
-    {"params": params}, encoded, method="cross_keys_values"
-  )
+  crosses = t5.apply(config, params, encoded, method="cross_keys_values")
   return Prompts(crosses, (encoder_input_tokens > 0)[:, None, :, None])
 
 
@@ -84,9 +82,9 @@ def step(
   Returns:
     The logits of the next token, float32, and the caches, written in place.
   """
-  model = t5.Transformer(config)
-  x, caches = model.apply(
-    {"params": params},
+  x, caches = t5.apply(
+    config,
+    params,
     tokens,
     caches,
     encoded.crosses,

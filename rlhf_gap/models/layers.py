@@ -146,8 +146,8 @@ class Embed(nn.Module):
     )
 
   def __call__(
-    self, tokens: Int[Array, "batch length"]
-  ) -> Float[Array, "batch length embed"]:
+    self, tokens: Int[Array, "*batch length"]
+  ) -> Float[Array, "*batch length embed"]:
     """Looks tokens up."""
     # Every id is a row: the stores hold no other. Clipping spares the compiler
     # the masking of a gather that may run out of bounds.
@@ -453,8 +453,8 @@ class Mlp(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "batch length embed"]
-  ) -> Float[Array, "batch length embed"]:
+    self, x: Float[Array, "*batch length embed"]
+  ) -> Float[Array, "*batch length embed"]:
     """Returns the layer's output."""
     gates = []
     for i, activation in enumerate(self.activations):
@@ -462,6 +462,8 @@ class Mlp(nn.Module):
       dense = Dense(self.mlp_dim, ("embed", "mlp"), self.dtype, name=name)
       gates.append(_ACTIVATIONS[activation](dense(x)))
     hidden = functools.reduce(operator.mul, gates)
-    hidden = nn.with_logical_constraint(hidden, ("batch", "length", "mlp"))
+    between = (None,) * (x.ndim - 3)  # several responses a prompt
+    axes = ("batch", *between, "length", "mlp")
+    hidden = nn.with_logical_constraint(hidden, axes)
     hidden = Dropout(self.dropout_rate)(hidden)
     return Dense(x.shape[-1], ("mlp", "embed"), self.dtype, name="wo")(hidden)

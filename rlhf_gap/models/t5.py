@@ -389,13 +389,25 @@ def _padding_mask(
   return (tokens > 0)[:, None, None, :]
 
 
-def _apply(
+def apply(
   config: T5Config,
   params: Params,
-  *arguments: Array,
+  *arguments: Any,
   method: str = "__call__",
   dropout_key: Array | None = None,
 ) -> Any:
+  """Runs a method of `Transformer`.
+
+  Args:
+    config: the architecture.
+    params: its parameters, under T5X's names.
+    *arguments: what the method takes.
+    method: its name.
+    dropout_key: a random key that turns dropout on; None turns it off.
+
+  Returns:
+    What the method returns.
+  """
   rngs = {} if dropout_key is None else {"dropout": dropout_key}
   model = Transformer(config)
   return model.apply({"params": params}, *arguments, rngs=rngs, method=method)
@@ -454,7 +466,7 @@ def logits(
     Unnormalised log-probabilities, float32, in nats. What stands where the
     target is padding has no meaning.
   """
-  return _apply(
+  return apply(
     config,
     params,
     encoder_input_tokens,
@@ -471,7 +483,7 @@ def encode(
   dropout_key: Array | None = None,
 ) -> Float[Array, "batch source embed"]:
   """Returns the encoder's output for prompts padded with 0 on the right."""
-  return _apply(
+  return apply(
     config,
     params,
     encoder_input_tokens,
@@ -503,7 +515,7 @@ def decode(
   Returns:
     Activations, in `config.dtype`.
   """
-  return _apply(
+  return apply(
     config,
     params,
     encoded,
@@ -518,4 +530,4 @@ def head(
   config: T5Config, params: Params, x: Float[Array, "*batch embed"]
 ) -> Float[Array, "*batch vocab"]:
   """Returns the float32 logits of `decode`'s output."""
-  return _apply(config, params, x, method="head")
+  return apply(config, params, x, method="head")

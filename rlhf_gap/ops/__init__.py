@@ -1,0 +1,1 @@
+"""Arithmetic on logits and masks; knows arrays alone."""

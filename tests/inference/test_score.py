@@ -1,0 +1,156 @@
+"""Scores against NumPy float64 and enumeration."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rlhf_gap.inference import score
+from rlhf_gap.models import t5
+from rlhf_gap.ops import logprobs
+from tests.inference.test_sample import PROMPTS, TINY
+
+RESPONSES = jnp.array(
+  [
+    [[3, 4, 1, 0], [2, 1, 0, 0]],
+    [[5, 5, 5, 5], [6, 2, 3, 1]],
+    [[1, 0, 0, 0], [4, 1, 0, 0]],
+    [[2, 2, 1, 0], [0, 0, 0, 0]],
+  ],
+  jnp.int32,
+)
+
+
+@pytest.fixture(scope="module")
+def params():
+  return t5.init(TINY, jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def reference_params(params):
+  noise = t5.init(TINY, jax.random.key(5))
+  return jax.tree.map(lambda a, b: a + 0.3 * b, params, noise)
+
+
+def _oracle(params, prompts, responses):
+  """Each response by itself, from the logits, in float64."""
+  rows = []
+  for prompt, response in zip(prompts, responses, strict=True):
+    target = jnp.concatenate([jnp.zeros(1, jnp.int32), response[:-1]])
+    logits = t5.logits(TINY, params, prompt[None], target[None])[0]
+    wide = np.asarray(logits, np.float64)
+    log_p = wide - np.log(np.exp(wide).sum(-1, keepdims=True))
+    picked = log_p[np.arange(len(response)), np.asarray(response)]
+    rows.append(np.where(np.asarray(response) > 0, picked, 0.0))
+  return np.stack(rows)
+
+
+def test_responses_over_one_encoding_are_scored_as_if_alone(params):
+  scores = score.response_log_probs(TINY, params, PROMPTS, RESPONSES)
+  for number in range(2):
+    alone = score.token_log_probs(TINY, params, PROMPTS, RESPONSES[:, number])
+    expected = _oracle(params, PROMPTS, RESPONSES[:, number])
+    np.testing.assert_allclose(scores[:, number], expected, atol=1e-5)
+    np.testing.assert_allclose(alone, expected, rtol=0, atol=1e-5)
+
+
+def test_pads_score_nothing_and_eos_does(params):
+  scores = score.response_log_probs(TINY, params, PROMPTS, RESPONSES)
+  mask = np.asarray(RESPONSES) > 0
+  assert (np.asarray(scores)[~mask] == 0).all()
+  assert (np.asarray(scores)[mask] < 0).all()
+  longer = jnp.pad(RESPONSES, ((0, 0), (0, 0), (0, 3)))
+  padded = score.response_log_probs(TINY, params, PROMPTS, longer)
+  np.testing.assert_allclose(padded[..., :4], scores, rtol=0, atol=1e-5)
+
+
+def test_sum_and_mean_are_over_the_responses_own_tokens():
+  log_probs = jnp.array([[-1.0, -2.0, -4.0], [-3.0, 9.0, 9.0], [9.0, 9.0, 9.0]])
+  mask = jnp.array([[1, 1, 1], [1, 0, 0], [0, 0, 0]], bool)
+  sums = logprobs.sequence_sum(log_probs, mask)
+  means = logprobs.sequence_mean(log_probs, mask)
+  np.testing.assert_allclose(sums, [-7.0, -3.0, 0.0])
+  np.testing.assert_allclose(means, [-7.0 / 3, -3.0, 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("limit", [7 * 4 * 8, 7 * 4 * 3])
+def test_chunks_change_neither_scores_nor_gradients(params, monkeypatch, limit):
+  def total(p):
+    scores = score.response_log_probs(TINY, p, PROMPTS, RESPONSES)
+    return (scores * jnp.arange(1.0, 5.0)[None, None]).sum()
+
+  whole = jax.value_and_grad(total)(params)
+  monkeypatch.setattr(score, "MAX_LOGIT_BYTES", limit)
+  parts = jax.value_and_grad(total)(params)
+  for a, b in zip(jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+  jaxpr = str(jax.make_jaxpr(total)(params))
+  assert "scan" in jaxpr
+
+
+def test_the_gradient_is_onehot_minus_softmax():
+  rng = np.random.default_rng(0)
+  logits = rng.standard_normal((6, 5)).astype(np.float32)
+  tokens = jnp.array([0, 4, 2, 2, 1, 3])
+  cotangent = jnp.asarray(rng.standard_normal(6), jnp.float32)
+  _, pull = jax.vjp(
+    lambda x: logprobs.of_tokens(x, tokens), jnp.asarray(logits)
+  )
+  wide = np.exp(logits.astype(np.float64))
+  softmax = wide / wide.sum(-1, keepdims=True)
+  expected = (np.eye(5)[np.asarray(tokens)] - softmax) * cotangent[:, None]
+  np.testing.assert_allclose(pull(cotangent)[0], expected, rtol=0, atol=1e-6)
+
+
+def _log_softmax(params, prefix):
+  target = jnp.array([[0, *prefix]], jnp.int32)
+  logits = t5.logits(TINY, params, PROMPTS[:1], target)[0, -1]
+  wide = np.asarray(logits, np.float64)
+  return wide - np.log(np.exp(wide).sum())
+
+
+def test_kl_is_that_of_all_responses_enumerated(params, reference_params):
+  """E_p[sum_t KL_t] = sum_y p(y) log(p(y) / q(y)) over responses of 2 tokens.
+
+  Pads are tokens like any other here, so that the sum is over everything; they
+  are scored by the enumeration alone, as they are by no reader of responses.
+  """
+  words = range(TINY.vocab_size)
+  first = {
+    name: _log_softmax(p, []) for name, p in _both(params, reference_params)
+  }
+  exact = expected = 0.0
+  pairs = jnp.array(list(itertools.product(words, words)), jnp.int32)[None]
+  steps = np.asarray(
+    score.per_step_kl(TINY, params, reference_params, PROMPTS[:1], pairs)[0],
+    np.float64,
+  ).reshape(TINY.vocab_size, TINY.vocab_size, 2)
+  for a in words:
+    second = {
+      n: _log_softmax(p, [a]) for n, p in _both(params, reference_params)
+    }
+    log_p = first["policy"][a] + second["policy"]
+    log_q = first["reference"][a] + second["reference"]
+    if a == 0:  # what follows a pad is masked: count its first step alone
+      exact += np.exp(first["policy"][0]) * (
+        first["policy"][0] - first["reference"][0]
+      )
+      continue
+    exact += (np.exp(log_p) * (log_p - log_q)).sum()
+    # Both steps' divergences do not depend on the last token, unless a pad
+    # masks it.
+    expected += np.exp(first["policy"][a]) * steps[a, 1].sum()
+  expected += np.exp(first["policy"][0]) * steps[1, 1, 0]
+  assert expected == pytest.approx(exact, abs=1e-5)
+  assert exact > 0.01
+
+
+def _both(params, reference_params):
+  return (("policy", params), ("reference", reference_params))
+
+
+def test_kl_of_a_policy_with_itself_is_exactly_zero(params):
+  steps = score.per_step_kl(TINY, params, params, PROMPTS, RESPONSES)
+  assert (np.asarray(steps) == 0).all()
