@@ -9,7 +9,7 @@ import seqio
 
 from rlhf_gap import errors
 from rlhf_gap.cli import gin_files
-from rlhf_gap.data import catalog, tasks, vocabularies
+from rlhf_gap.data import catalog, procedural, tasks, vocabularies
 from tests import reference
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -44,8 +44,10 @@ def test_every_mixture_is_registered_with_its_parts():
     assert {task.name for task in mixture.tasks} == set(parts)
 
 
-def test_a_registered_miniature_runs_as_it_is():
-  task = seqio.TaskRegistry.get("mini_arena_preference")
+def test_a_registered_miniature_runs_with_its_own_vocabulary():
+  task = seqio.TaskRegistry.get("mini_arena_preference").replace(
+    source=procedural.source("mini_arena", num_rows=20)
+  )
   dataset = task.get_dataset(
     catalog.MINI_WINDOWS, split="validation", shuffle=False
   )
