@@ -91,7 +91,7 @@ class Lexicon:
     # A filler is dropped into a sentence anywhere and costs only itself.
     spoken = [START, *(c for c in classes if c != "filler"), END]
     pairs = zip(spoken[:-1], spoken[1:], strict=True)
-    broken = sum(pair not in self.joins for pair in pairs) if words else 0
+    broken = sum(pair not in self.joins for pair in pairs)
     return Reading(words, classes, broken)
 
 
