@@ -58,13 +58,7 @@ class Dataset:
     Raises:
       UserError: there is no such folder, or none of its files.
     """
-    if not folder.is_dir():
-      raise errors.UserError(f"{folder} is not a folder of published files")
-    found = {
-      _name(path, folder): path
-      for path in sorted(_files_below(folder))
-      if path.name.endswith(published.SUFFIXES)
-    }
+    found = data_files(folder)
     own = {n: path for n, path in found.items() if self.is_one(n, path)}
     if not own:
       raise errors.UserError(
@@ -72,6 +66,21 @@ class Dataset:
         f" among its {len(found)} data files; get them from {self.homepage}"
       )
     return own
+
+
+def data_files(folder: etils.epath.Path) -> dict[str, etils.epath.Path]:
+  """Returns all files below `folder` of a kind that `published` can read.
+
+  Raises:
+    UserError: there is no such folder.
+  """
+  if not folder.is_dir():
+    raise errors.UserError(f"{folder} is not a folder of published files")
+  return {
+    _name(path, folder): path
+    for path in sorted(_files_below(folder))
+    if path.name.endswith(published.SUFFIXES)
+  }
 
 
 def _files_below(folder: etils.epath.Path) -> Iterator[etils.epath.Path]:

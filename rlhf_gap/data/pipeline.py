@@ -110,6 +110,10 @@ def build(request: Request) -> reports.Report:
     task=request.task,
     split=request.split,
     output=request.output,
+    files=files,
+    other_files=sorted(
+      {name for source in found for name in source.other_files} - set(files)
+    ),
     counts={s.entry.dataset: s.counts for s in found},
     empty=_check_none_lost(request, found, vocabulary, expected, tally.rows),
     tally=tally,

@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ class Report:
     split: the split.
     output: the store's directory.
     rows_written: rows of the store.
+    files: the published files that were read.
+    other_files: data files of the same folder that no data set of the task
+      takes for its own.
     datasets: by data set, `surveys.SplitCounts` of the split; and, where
       there are any, of the rows whose split could not be read, as "unknown".
     rows_read: published rows of these, all data sets together.
@@ -41,6 +44,8 @@ class Report:
   split: str
   output: str
   rows_written: int
+  files: Sequence[str]
+  other_files: Sequence[str]
   datasets: Mapping[str, Mapping[str, Any]]
   rows_read: int
   rows_kept: int
@@ -105,6 +110,8 @@ def report(
   task: str,
   split: str,
   output: str,
+  files: Sequence[str],
+  other_files: Sequence[str],
   counts: Mapping[str, Mapping[str, surveys.SplitCounts]],
   empty: int,
   tally: Tally,
@@ -116,6 +123,8 @@ def report(
     task: the task or mixture.
     split: the split.
     output: the store's directory.
+    files: the published files that were read.
+    other_files: data files beside them that were not.
     counts: by data set, its survey.
     empty: examples left out for a response without a token.
     tally: what they gave.
@@ -138,6 +147,8 @@ def report(
     split=split,
     output=output,
     rows_written=tally.rows,
+    files=files,
+    other_files=other_files,
     datasets={
       name: {s: dataclasses.asdict(c) for s, c in splits.items()}
       for name, splits in datasets.items()
@@ -158,6 +169,8 @@ def table(report: Report) -> str:
   """Returns the report for a terminal."""
   lines = [f"{report.task}, split {report.split}: {report.output}", ""]
   counted = {
+    "files read": len(report.files),
+    "  left aside, not of this task": len(report.other_files),
     "rows read": report.rows_read,
     **{f"  dropped, {name}": n for name, n in report.dropped.items()},
     "rows kept": report.rows_kept,

@@ -12,7 +12,14 @@ import seqio
 import tensorflow_datasets as tfds
 
 from rlhf_gap import errors
-from rlhf_gap.data import catalog, procedural, published, surveys, tasks
+from rlhf_gap.data import (
+  catalog,
+  datasets,
+  procedural,
+  published,
+  surveys,
+  tasks,
+)
 from rlhf_gap.data.builders import comparison_builder
 
 
@@ -26,6 +33,7 @@ class Source:
     counts: what became of the rows of each split, `surveys.UNKNOWN_SPLIT` too.
     files: names of the published files, sorted; a miniature's own name.
     fingerprint: names the content: of the files, or seed and size.
+    other_files: data files beside them that are not of this data set.
     skipped: one JSON object a published row that gave no comparison.
   """
 
@@ -34,6 +42,7 @@ class Source:
   counts: Mapping[str, surveys.SplitCounts]
   files: tuple[str, ...]
   fingerprint: str
+  other_files: tuple[str, ...] = ()
   skipped: tuple[str, ...] = ()
 
   def check_split(self, split: str) -> None:
@@ -91,9 +100,12 @@ def prepared(
   dataset = builder.dataset()
   if folder is None:
     files, fingerprint = tuple(sorted(dataset.urls)), "published"
+    others: tuple[str, ...] = ()
   else:
     found = dataset.find(etils.epath.Path(folder))
     files, fingerprint = tuple(found), published.fingerprint(found)
+    below = datasets.data_files(etils.epath.Path(folder))
+    others = tuple(name for name in below if name not in found)
   data_dir = os.path.join(tfds_data_dir, "rlhf_gap", fingerprint)
   builder = tasks.tfds_builder(entry, data_dir)
   builder.allow_malformed = allow_malformed
@@ -117,6 +129,7 @@ def prepared(
     counts=counts,
     files=files,
     fingerprint=fingerprint,
+    other_files=others,
     skipped=skipped,
   )
 

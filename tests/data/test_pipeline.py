@@ -148,6 +148,8 @@ def test_the_pooled_mixture_holds_every_row_of_its_parts(request_of):
   request = request_of("pooled_sft")
   report = pipeline.build(request)
   assert report.rows_written == 2 * (2 + 4 + 4 + 2)
+  assert len(report.files) == 6
+  assert report.other_files == []
   assert list(report.datasets) == [
     "openai_summarization",
     "anthropic_helpfulness",
@@ -326,9 +328,11 @@ def test_the_table_adds_up(request_of):
   lines = reports.table(report).splitlines()
   counted = {
     name.strip(): int(number)
-    for name, _, number in (line.rpartition(" ") for line in lines[2:11])
+    for name, _, number in (line.rpartition(" ") for line in lines[2:13])
   }
   assert counted == {
+    "files read": 2,
+    "left aside, not of this task": 4,
     "rows read": 8,
     "dropped, identical_responses": 1,
     "dropped, empty_response": 1,
