@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from rlhf_gap import errors, stores
 from rlhf_gap.models import t5
 
-_EOS = 1
+_EOS, _UNKNOWN = 1, 2
 
 
 class Words(NamedTuple):
@@ -30,6 +31,35 @@ class Words(NamedTuple):
   response_b: tuple[int, ...]
   a: int
   b: int
+
+
+def words_of(vocabulary: stores.Vocabulary) -> Words:
+  """Returns the ids that a vocabulary gives the preference model's words.
+
+  Args:
+    vocabulary: what the model was trained with.
+
+  Returns:
+    The ids.
+
+  Raises:
+    UserError: A or B is not one known piece of it.
+  """
+  encode = stores.encoder(vocabulary)
+  answers = {word: encode(word) for word in ("A", "B")}
+  for word, ids in answers.items():
+    if len(ids) != 1 or ids[0] <= _UNKNOWN:
+      raise errors.UserError(
+        f"the vocabulary {vocabulary.path or vocabulary.kind} writes {word!r}"
+        f" as {ids}; expected one known piece: a preference model answers with"
+        " A or B"
+      )
+  return Words(
+    response_a=tuple(encode("[RESPONSE A]")),
+    response_b=tuple(encode("[RESPONSE B]")),
+    a=answers["A"][0],
+    b=answers["B"][0],
+  )
 
 
 class Comparison(NamedTuple):

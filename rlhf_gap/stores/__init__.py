@@ -48,6 +48,7 @@ from rlhf_gap.stores.vocabularies import Vocabulary as Vocabulary
 from rlhf_gap.stores.vocabularies import byte as byte
 from rlhf_gap.stores.vocabularies import check_vocabulary as check_vocabulary
 from rlhf_gap.stores.vocabularies import decoder as decoder
+from rlhf_gap.stores.vocabularies import encoder as encoder
 from rlhf_gap.stores.vocabularies import sentencepiece as sentencepiece
 from rlhf_gap.stores.writer import Writer as Writer
 from rlhf_gap.stores.writer import create as create

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from rlhf_gap import errors
 from rlhf_gap.stores import locations
@@ -103,6 +104,21 @@ def decoder(vocabulary: Vocabulary) -> Callable[[Sequence[int]], str]:
   return _sentencepiece_decoder(vocabulary)
 
 
+def encoder(vocabulary: Vocabulary) -> Callable[[str], list[int]]:
+  """Returns a function from text to token ids, without EOS.
+
+  Args:
+    vocabulary: what the ids belong to.
+
+  Raises:
+    UserError: the SentencePiece model is gone, or is another file by now.
+  """
+  if vocabulary.kind == "bytes":
+    return lambda text: [byte + _BYTE_OFFSET for byte in text.encode("utf-8")]
+  processor = _processor(vocabulary)
+  return lambda text: list(processor.EncodeAsIds(text))
+
+
 def _content(tokens: Sequence[int]) -> list[int]:
   """Returns the ids before EOS (1), without padding (0)."""
   ids = [int(token) for token in tokens]
@@ -130,9 +146,7 @@ def _special(token: int, num_pieces: int, size: int) -> str:
   return f"<id {token}>"
 
 
-def _sentencepiece_decoder(
-  vocabulary: Vocabulary,
-) -> Callable[[Sequence[int]], str]:
+def _processor(vocabulary: Vocabulary) -> Any:
   import sentencepiece as spm  # here: stores are read without it
 
   content = locations.read_file(vocabulary.path)
@@ -143,6 +157,13 @@ def _sentencepiece_decoder(
     )
   processor = spm.SentencePieceProcessor()
   processor.LoadFromSerializedProto(content)
+  return processor
+
+
+def _sentencepiece_decoder(
+  vocabulary: Vocabulary,
+) -> Callable[[Sequence[int]], str]:
+  processor = _processor(vocabulary)
   num_pieces = processor.GetPieceSize()
 
   def decode(tokens: Sequence[int]) -> str:

@@ -4,7 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sentencepiece
 
+from rlhf_gap import errors, stores
+from rlhf_gap.data import mini
 from rlhf_gap.inference import judge
 from rlhf_gap.models import t5
 
@@ -144,3 +147,26 @@ def test_judging_costs_one_encoder_pass_and_one_decoder_step(params):
   whole = flops(judged, params, response, response + 1)
   inputs = jnp.ones((2 * batch, 24), jnp.int32)
   assert whole == pytest.approx(flops(one_pass, params, inputs), rel=0.05)
+
+
+def test_the_words_are_single_pieces_of_the_vocabulary():
+  words = judge.words_of(stores.sentencepiece(mini.VOCABULARY_PATH))
+  decode = stores.decoder(stores.sentencepiece(mini.VOCABULARY_PATH))
+  assert decode(words.response_a) == "[RESPONSE A]"
+  assert decode(words.response_b) == "[RESPONSE B]"
+  assert [decode([words.a]), decode([words.b])] == ["A", "B"]
+  assert words.a != words.b
+
+
+def test_a_vocabulary_without_the_answers_is_refused(tmp_path):
+  corpus = tmp_path / "corpus.txt"
+  corpus.write_text("only small words here and there\n" * 20)
+  sentencepiece.SentencePieceTrainer.train(
+    input=str(corpus),
+    model_prefix=str(tmp_path / "small"),
+    vocab_size=25,
+    hard_vocab_limit=False,
+    minloglevel=2,
+  )
+  with pytest.raises(errors.UserError, match="writes 'A' as"):
+    judge.words_of(stores.sentencepiece(str(tmp_path / "small.model")))
