@@ -28,6 +28,11 @@ FIRST = jnp.array([[11, 12, 1], [13, 14, 15]], jnp.int32)
 SECOND = jnp.array([[16, 1, 0], [1, 0, 0]], jnp.int32)
 
 
+_assemble = jax.jit(
+  judge.assemble, static_argnums=0, static_argnames=("length", "keep")
+)
+
+
 @pytest.fixture(scope="module")
 def params():
   return t5.init(CONFIG, jax.random.key(0))
@@ -48,9 +53,7 @@ def _python_assemble(prompt, first, second, length, keep):
 @pytest.mark.parametrize("keep", ["end", "start"])
 @pytest.mark.parametrize("length", [13, 14, 16, 30])
 def test_the_input_is_the_parts_side_by_side(length, keep):
-  joined = judge.assemble(
-    WORDS, PROMPT, FIRST, SECOND, length=length, keep=keep
-  )
+  joined = _assemble(WORDS, PROMPT, FIRST, SECOND, length=length, keep=keep)
   expected = [
     _python_assemble(*parts, length, keep)
     for parts in zip(PROMPT, FIRST, SECOND, strict=True)
@@ -69,7 +72,7 @@ def test_random_parts_are_joined_right():
     )
 
   parts = ragged(50, 9), ragged(50, 5), ragged(50, 4)
-  joined = judge.assemble(WORDS, *parts, length=18)
+  joined = _assemble(WORDS, *parts, length=18)
   for row, *one in zip(joined, *parts, strict=True):
     assert row.tolist() == _python_assemble(*one, 18, "end")
 
@@ -81,6 +84,7 @@ def test_a_length_that_would_cut_a_response_is_refused():
     judge.assemble(WORDS, PROMPT, FIRST, SECOND, length=13, keep="middle")
 
 
+@jax.jit
 def _compare(params, first, second):
   return judge.compare(CONFIG, params, WORDS, PROMPT, first, second, length=20)
 
@@ -91,7 +95,9 @@ def test_verdicts_are_the_softmax_over_a_and_b_in_both_orders(params):
   def probability_of_a(first, second):
     inputs = judge.assemble(WORDS, PROMPT, first, second, length=20)
     start = jnp.zeros((2, 1), jnp.int32)
-    logits = t5.logits(CONFIG, params, inputs, start)[:, 0]
+    logits = jax.jit(t5.logits, static_argnums=0)(
+      CONFIG, params, inputs, start
+    )[:, 0]
     wide = np.exp(np.asarray(logits, np.float64))
     return wide[:, WORDS.a] / (wide[:, WORDS.a] + wide[:, WORDS.b])
 

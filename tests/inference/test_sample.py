@@ -30,6 +30,9 @@ PROMPTS = jnp.array(
 )
 KEY = jax.random.key(11)
 
+_logits = jax.jit(t5.logits, static_argnums=0)
+_response_log_probs = jax.jit(score.response_log_probs, static_argnums=0)
+
 
 @pytest.fixture(scope="module")
 def params():
@@ -64,7 +67,7 @@ def test_greedy_decoding_is_t5xs(model):
 def test_log_probs_are_the_policys_own(params, settings):
   """Whatever is drawn from: equal to teacher forcing at temperature 1."""
   samples = sample.sample(TINY, params, PROMPTS, KEY, max_length=9, **settings)
-  scored = score.response_log_probs(TINY, params, PROMPTS, samples.tokens)
+  scored = _response_log_probs(TINY, params, PROMPTS, samples.tokens)
   np.testing.assert_allclose(samples.log_probs, scored, rtol=0, atol=1e-4)
   assert int(samples.first_bad_step) == -1
 
@@ -97,7 +100,7 @@ def test_no_response_ends_before_the_minimum(params):
 
 def _next_token_probabilities(params, prefix):
   target = jnp.array([[0, *prefix]], jnp.int32)
-  logits = t5.logits(TINY, params, PROMPTS[:1], target)[0, -1]
+  logits = _logits(TINY, params, PROMPTS[:1], target)[0, -1]
   return np.asarray(logits, np.float64)
 
 
@@ -293,6 +296,6 @@ def test_a_setting_outside_its_range_is_named(params, setting, value):
 def test_bfloat16_activations_sample_too(params):
   config = dataclasses.replace(TINY, dtype="bfloat16")
   samples = sample.sample(config, params, PROMPTS, KEY, max_length=5)
-  scored = score.response_log_probs(config, params, PROMPTS, samples.tokens)
+  scored = _response_log_probs(config, params, PROMPTS, samples.tokens)
   assert samples.log_probs.dtype == jnp.float32
   np.testing.assert_allclose(samples.log_probs, scored, rtol=0, atol=0.1)

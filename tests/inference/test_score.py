@@ -12,6 +12,11 @@ from rlhf_gap.models import t5
 from rlhf_gap.ops import logprobs
 from tests.inference.test_sample import PROMPTS, TINY
 
+_logits = jax.jit(t5.logits, static_argnums=0)
+_response_log_probs = jax.jit(score.response_log_probs, static_argnums=0)
+_token_log_probs = jax.jit(score.token_log_probs, static_argnums=0)
+_per_step_kl = jax.jit(score.per_step_kl, static_argnums=0)
+
 RESPONSES = jnp.array(
   [
     [[3, 4, 1, 0], [2, 1, 0, 0]],
@@ -39,7 +44,7 @@ def _oracle(params, prompts, responses):
   rows = []
   for prompt, response in zip(prompts, responses, strict=True):
     target = jnp.concatenate([jnp.zeros(1, jnp.int32), response[:-1]])
-    logits = t5.logits(TINY, params, prompt[None], target[None])[0]
+    logits = _logits(TINY, params, prompt[None], target[None])[0]
     wide = np.asarray(logits, np.float64)
     log_p = wide - np.log(np.exp(wide).sum(-1, keepdims=True))
     picked = log_p[np.arange(len(response)), np.asarray(response)]
@@ -48,21 +53,21 @@ def _oracle(params, prompts, responses):
 
 
 def test_responses_over_one_encoding_are_scored_as_if_alone(params):
-  scores = score.response_log_probs(TINY, params, PROMPTS, RESPONSES)
+  scores = _response_log_probs(TINY, params, PROMPTS, RESPONSES)
   for number in range(2):
-    alone = score.token_log_probs(TINY, params, PROMPTS, RESPONSES[:, number])
+    alone = _token_log_probs(TINY, params, PROMPTS, RESPONSES[:, number])
     expected = _oracle(params, PROMPTS, RESPONSES[:, number])
     np.testing.assert_allclose(scores[:, number], expected, atol=1e-5)
     np.testing.assert_allclose(alone, expected, rtol=0, atol=1e-5)
 
 
 def test_pads_score_nothing_and_eos_does(params):
-  scores = score.response_log_probs(TINY, params, PROMPTS, RESPONSES)
+  scores = _response_log_probs(TINY, params, PROMPTS, RESPONSES)
   mask = np.asarray(RESPONSES) > 0
   assert (np.asarray(scores)[~mask] == 0).all()
   assert (np.asarray(scores)[mask] < 0).all()
   longer = jnp.pad(RESPONSES, ((0, 0), (0, 0), (0, 3)))
-  padded = score.response_log_probs(TINY, params, PROMPTS, longer)
+  padded = _response_log_probs(TINY, params, PROMPTS, longer)
   np.testing.assert_allclose(padded[..., :4], scores, rtol=0, atol=1e-5)
 
 
@@ -81,9 +86,9 @@ def test_chunks_change_neither_scores_nor_gradients(params, monkeypatch, limit):
     scores = score.response_log_probs(TINY, p, PROMPTS, RESPONSES)
     return (scores * jnp.arange(1.0, 5.0)[None, None]).sum()
 
-  whole = jax.value_and_grad(total)(params)
+  whole = jax.jit(jax.value_and_grad(total))(params)
   monkeypatch.setattr(score, "MAX_LOGIT_BYTES", limit)
-  parts = jax.value_and_grad(total)(params)
+  parts = jax.jit(jax.value_and_grad(lambda p: total(p)))(params)
   for a, b in zip(jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
   jaxpr = str(jax.make_jaxpr(total)(params))
@@ -106,7 +111,7 @@ def test_the_gradient_is_onehot_minus_softmax():
 
 def _log_softmax(params, prefix):
   target = jnp.array([[0, *prefix]], jnp.int32)
-  logits = t5.logits(TINY, params, PROMPTS[:1], target)[0, -1]
+  logits = _logits(TINY, params, PROMPTS[:1], target)[0, -1]
   wide = np.asarray(logits, np.float64)
   return wide - np.log(np.exp(wide).sum())
 
@@ -124,7 +129,7 @@ def test_kl_is_that_of_all_responses_enumerated(params, reference_params):
   exact = expected = 0.0
   pairs = jnp.array(list(itertools.product(words, words)), jnp.int32)[None]
   steps = np.asarray(
-    score.per_step_kl(TINY, params, reference_params, PROMPTS[:1], pairs)[0],
+    _per_step_kl(TINY, params, reference_params, PROMPTS[:1], pairs)[0],
     np.float64,
   ).reshape(TINY.vocab_size, TINY.vocab_size, 2)
   for a in words:
@@ -152,5 +157,5 @@ def _both(params, reference_params):
 
 
 def test_kl_of_a_policy_with_itself_is_exactly_zero(params):
-  steps = score.per_step_kl(TINY, params, params, PROMPTS, RESPONSES)
+  steps = _per_step_kl(TINY, params, params, PROMPTS, RESPONSES)
   assert (np.asarray(steps) == 0).all()
