@@ -35,7 +35,7 @@ def faults(path: pathlib.Path) -> list[str]:
       continue
     inside = list(ast.walk(node))
     if node.name.startswith("test_") and not any(
-        isinstance(n, ast.Assert) or _calls_a_checker(n) for n in inside
+      isinstance(n, ast.Assert) or _calls_a_checker(n) for n in inside
     ):
       found.append(f"{path}:{node.lineno}: {node.name} asserts nothing")
     if any(map(_compares_with_itself, inside)):
