@@ -41,6 +41,8 @@ setuptools.setup(
   extras_require={
     "test": [
       "beartype>=0.21",
+      "dill>=0.3",
+      "scipy>=1.13",
       "import-linter>=2.16",
       "mypy>=1.18",
       "pytest>=8.0",
