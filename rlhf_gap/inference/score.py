@@ -146,17 +146,19 @@ def _hidden(
   decoder_target_tokens: Array,
   dropout_key: Array | None,
 ) -> Float[Array, "batch responses target embed"]:
-  keys = (None, None)
+  encoder_key = decoder_key = None
   if dropout_key is not None:
-    keys = tuple(jax.random.split(dropout_key))
-  encoded = t5.encode(config, params, encoder_input_tokens, dropout_key=keys[0])
+    encoder_key, decoder_key = jax.random.split(dropout_key)
+  encoded = t5.encode(
+    config, params, encoder_input_tokens, dropout_key=encoder_key
+  )
   return t5.decode(
     config,
     params,
     encoded,
     encoder_input_tokens,
     shift_right(decoder_target_tokens),
-    dropout_key=keys[1],
+    dropout_key=decoder_key,
   )
 
 
