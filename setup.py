@@ -14,7 +14,7 @@ setuptools.setup(
   license="Apache-2.0",
   python_requires=">=3.11",
   packages=setuptools.find_packages(include=["rlhf_gap", "rlhf_gap.*"]),
-  package_data={"rlhf_gap": ["py.typed"]},
+  package_data={"rlhf_gap": ["py.typed", "data/mini/mini.model"]},
   entry_points={"console_scripts": ["rlhf-gap=rlhf_gap.cli.main:main"]},
   install_requires=[
     "jax>=0.10.2",
