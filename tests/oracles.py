@@ -50,3 +50,10 @@ def adamw(start, gradients, learning_rate, weight_decay):
     x = x - learning_rate * (step + weight_decay * x)
     seen.append(x)
   return seen
+
+
+def choose(condition, yes, no):
+  """Returns row i of `yes` where condition[i], else row i of `no`."""
+  return np.array(
+    [y if c else n for c, y, n in zip(condition, yes, no, strict=True)]
+  )

@@ -8,6 +8,7 @@
 
 import dataclasses
 import difflib
+import hashlib
 import os
 import shutil
 import types
@@ -40,6 +41,7 @@ __all__ = [
   "StoredCheckpoint",
   "check_vocabulary",
   "convert",
+  "fingerprint",
   "load",
   "open",
   "save",
@@ -177,6 +179,28 @@ def _places(
     name = min(set(flat) ^ set(arrays))
     raise ValueError(f"shardings and parameters differ, for example at {name}")
   return flat
+
+
+def fingerprint(path: str | os.PathLike[str]) -> str:
+  """Returns a hash of a checkpoint's parameters, whatever their format.
+
+  Args:
+    path: the checkpoint's folder (see `open`).
+
+  Returns:
+    SHA-256 over the sorted names and the bits of all parameters, hexadecimal;
+    equal for a checkpoint and its conversions.
+
+  Raises:
+    UserError: as `load`.
+  """
+  digests = stored.for_each(
+    open(path).arrays,
+    "hashing",
+    lambda _, array: stored.digest(array.read_all()),
+  )
+  listing = "".join(f"{name} {digests[name]}\n" for name in sorted(digests))
+  return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def in_memory(checkpoint: Checkpoint) -> StoredCheckpoint:

@@ -19,6 +19,8 @@ from rlhf_gap import errors
 COMMANDS = {
   "inspect": "say what a checkpoint holds",
   "convert": "rewrite a checkpoint in another format",
+  "sample": "draw responses of a checkpoint to prompts",
+  "label": "label pairs with a preference model",
   "data": "build, show and export preference data",
   "bench": "measure how fast a part runs here",
 }

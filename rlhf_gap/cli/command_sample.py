@@ -1,0 +1,110 @@
+"""Samples responses of a checkpoint to prompts; writes JSON lines.
+
+Prompts are a store's, or a line each of a text file or of standard input (-).
+Each line out holds the prompt and its samples: text, token ids, and the
+policy's own log-probabilities in nats, whatever they were drawn with.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from rlhf_gap.inference import prompt_sources
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Declares the flags of `rlhf-gap sample`."""
+  add = parser.add_argument
+  add("checkpoint", metavar="CHECKPOINT", help="of any known format")
+  add("--prompts", required=True, metavar="SOURCE", help="a store, a file or -")
+  add("--vocabulary", metavar="FILE", help="a SentencePiece model, for text")
+  add("--output", metavar="FILE", help="default: standard output")
+  add("--num_samples", type=int, default=2, help="a prompt (default: 2)")
+  add("--num_prompts", type=int, help="the first so many of a store")
+  add("--max_length", type=int, default=128, help="tokens (default: 128)")
+  add("--min_length", type=int, default=0, help="tokens before EOS")
+  add("--temperature", type=float, default=1.0, help="0 is greedy")
+  add("--top_k", type=int, default=0, help="0 keeps all")
+  add("--top_p", type=float, default=1.0, help="1 keeps all")
+  add("--input_length", type=int, default=1024, help="window of text prompts")
+  add("--batch_size", type=int, default=32, help="prompts (default: 32)")
+  add("--seed", type=int, default=0)
+  add("--dtype", choices=("float32", "bfloat16"), help="of the parameters")
+
+
+def run(arguments: argparse.Namespace) -> None:
+  """Samples and writes a line a prompt."""
+  from rlhf_gap import checkpoints, errors
+  from rlhf_gap.inference import draw, prompt_sources, sample_prompts
+
+  names = ("num_samples", "max_length", "batch_size", "input_length")
+  for name in names:
+    if getattr(arguments, name) < 1:
+      value = getattr(arguments, name)
+      raise errors.UserError(f"--{name}={value}; expected at least 1")
+  transform = ("temperature", "top_k", "top_p", "min_length")
+  settings = {name: getattr(arguments, name) for name in transform}
+  draw.Transform(**settings)
+  prompts = _prompts(arguments)
+  path = arguments.checkpoint
+  vocab_size = checkpoints.open(path).config.vocab_size
+  prompt_sources.check_ids(prompts, vocab_size, path)
+  loaded = checkpoints.load(path, dtype=arguments.dtype, optimizer_state=False)
+  with _output(arguments.output) as file:
+    for record in sample_prompts.records(
+      loaded.config,
+      loaded.params,
+      prompts,
+      seed=arguments.seed,
+      batch_size=min(arguments.batch_size, len(prompts.ids)),
+      settings=settings
+      | {
+        "num_samples": arguments.num_samples,
+        "max_length": arguments.max_length,
+      },
+    ):
+      print(json.dumps(record, ensure_ascii=False), file=file, flush=True)
+
+
+def _prompts(arguments: argparse.Namespace) -> "prompt_sources.Prompts":
+  from rlhf_gap import errors, stores
+  from rlhf_gap.inference import prompt_sources
+
+  source = arguments.prompts
+  if source != "-" and not os.path.isfile(source):
+    return prompt_sources.from_store(source, arguments.num_prompts)
+  if arguments.vocabulary is None:
+    raise errors.UserError(
+      "--vocabulary=FILE is missing: text prompts need a SentencePiece model"
+    )
+  vocabulary = stores.sentencepiece(arguments.vocabulary)
+  if source == "-":
+    lines, name = list(sys.stdin.buffer), "standard input"
+  else:
+    with open(source, "rb") as file:
+      lines, name = list(file), source
+  return prompt_sources.from_lines(
+    lines, name, vocabulary, arguments.input_length
+  )
+
+
+@contextlib.contextmanager
+def _output(path: str | None) -> Iterator[IO[str]]:
+  """Standard output, or a file that appears when it is whole."""
+  if path is None:
+    yield sys.stdout
+    return
+  partial = f"{path}.partial"
+  try:
+    with open(partial, "w", encoding="utf-8") as file:
+      yield file
+    os.replace(partial, path)
+  except BaseException:
+    with contextlib.suppress(FileNotFoundError):
+      os.remove(partial)
+    raise

@@ -1,0 +1,271 @@
+"""`rlhf-gap sample` and `rlhf-gap label` on miniatures, and their mistakes."""
+
+import io
+import json
+import os
+import re
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from rlhf_gap import checkpoints, stores
+from rlhf_gap.cli import main
+from rlhf_gap.data import mini
+from rlhf_gap.inference import judge, label
+from rlhf_gap.models import t5
+from tests import oracles
+
+CONFIG = t5.T5Config(
+  vocab_size=256,
+  emb_dim=8,
+  num_heads=2,
+  head_dim=4,
+  mlp_dim=16,
+  num_encoder_layers=1,
+  num_decoder_layers=1,
+)
+VOCABULARY = f"--vocabulary={mini.VOCABULARY_PATH}"
+LENGTHS = {"prompt": 48, "response": 16}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+  path = str(tmp_path_factory.mktemp("model") / "checkpoint_30")
+  params = t5.init(CONFIG, jax.random.key(0))
+  checkpoints.save(path, checkpoints.Checkpoint(CONFIG, params, 30))
+  return path
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+  """A store of 40 pairs in chunks of 16; pair 3 is of two equal responses."""
+  path = str(tmp_path_factory.mktemp("pairs") / "store")
+  vocabulary = stores.sentencepiece(mini.VOCABULARY_PATH)
+  encode = stores.encoder(vocabulary)
+  manifest = stores.Manifest(
+    task="made_up",
+    schema="pairs",
+    columns=stores.PAIRS,
+    feature_lengths=LENGTHS,
+    vocabulary=vocabulary,
+    chunk_rows=16,
+    label=stores.Label("rater"),
+  )
+  writer = stores.create(path, manifest)
+  rows = list(mini.pairs("mini_helpfulness", 0, 0, 40))
+  for chunk in range(3):
+    values = _columns(rows[chunk * 16 : (chunk + 1) * 16], encode)
+    if chunk == 0:
+      values["rejected_tokens"][3] = values["chosen_tokens"][3]
+    writer.append(chunk, values)
+  writer.finish()
+  return path
+
+
+def _columns(rows, encode):
+  def tokens(texts, length):
+    ids = [[*encode(text), 1] for text in texts]
+    return np.array([r + [0] * (length - len(r)) for r in ids], np.int32)
+
+  count = len(rows)
+  values = {
+    "prompt_tokens": tokens([r["prompt"] for r in rows], 48),
+    "chosen_tokens": tokens([r["response_a"] for r in rows], 16),
+    "rejected_tokens": tokens([r["response_b"] for r in rows], 16),
+    "prompt_id": np.arange(count, dtype=np.int64),
+    "policy_step": np.full(count, -1, np.int32),
+    "chosen_seed": np.arange(count, dtype=np.int64),
+    "rejected_seed": 100 + np.arange(count, dtype=np.int64),
+    "truncated": np.full(count, stores.Truncated.CHOSEN, np.int32),
+    "weight": np.ones(count, np.float32),
+  }
+  for name in ("judge_r12", "judge_r21"):
+    values[name] = np.full(count, np.nan, np.float32)
+  for side in ("chosen", "rejected"):
+    values[f"{side}_reference_log_prob"] = np.full(count, np.nan, np.float32)
+  return values
+
+
+def _run(*argv):
+  return main.main([str(word) for word in argv])
+
+
+def _records(path):
+  with open(path, encoding="utf-8") as file:
+    return [json.loads(line) for line in file]
+
+
+def test_a_store_is_sampled_whatever_the_batch_size(
+  tmp_path, checkpoint, pairs
+):
+  flags = [f"--prompts={pairs}", "--num_prompts=5", "--max_length=6"]
+  for size in (2, 5):
+    output = tmp_path / str(size)
+    flag = f"--batch_size={size}"
+    assert _run("sample", checkpoint, *flags, flag, f"--output={output}") == 0
+  twos, fives = _records(tmp_path / "2"), _records(tmp_path / "5")
+  assert [r["row"] for r in twos] == [0, 1, 2, 3, 4]
+  expected = [r["prompt"] for r in mini.pairs("mini_helpfulness", 0, 0, 5)]
+  assert [r["prompt"] for r in twos] == expected
+  for two, five in zip(twos, fives, strict=True):
+    assert [s["tokens"] for s in two["samples"]] == [
+      s["tokens"] for s in five["samples"]
+    ]
+    for drawn in two["samples"]:
+      assert 0 < len(drawn["tokens"]) == len(drawn["log_probs"]) <= 6
+      assert drawn["log_prob_sum"] == pytest.approx(
+        sum(drawn["log_probs"]), abs=1e-4
+      )
+  assert not os.path.exists(tmp_path / "2.partial")
+
+
+def test_text_from_standard_input(capsys, monkeypatch, checkpoint):
+  prompt = next(iter(mini.pairs("mini_arena", 0, 0, 1)))["prompt"]
+  stream = types.SimpleNamespace(buffer=io.BytesIO(f"{prompt}\n".encode()))
+  monkeypatch.setattr(sys, "stdin", stream)
+  flags = ["--prompts=-", VOCABULARY, "--max_length=3", "--input_length=16"]
+  assert _run("sample", checkpoint, *flags, "--num_samples=3") == 0
+  record = json.loads(capsys.readouterr().out)
+  assert record["prompt"] == prompt
+  assert len(record["samples"]) == 3
+
+
+@pytest.mark.parametrize(
+  ("content", "flags", "expected"),
+  [
+    (b"one two\n\n", [], ":2: an empty prompt"),
+    (b"fine\n\xff\xfe\n", [], ":2: not UTF-8 (byte 1"),
+    (b"one two three four five\n", ["--input_length=5"], "window has 5"),
+    (b"", [], "holds no prompts"),
+    (b"x\n", ["--temperature=-1"], "temperature=-1.0; expected >= 0"),
+    (b"x\n", ["--top_p=0"], "top_p=0.0; expected in (0, 1]"),
+    (b"x\n", ["--max_length=0"], "max_length=0; expected at least 1"),
+  ],
+)
+def test_mistakes_of_sampling(
+  capsys, tmp_path, checkpoint, content, flags, expected
+):
+  (tmp_path / "prompts").write_bytes(content)
+  argv = [f"--prompts={tmp_path / 'prompts'}", VOCABULARY, *flags]
+  output = tmp_path / "out"
+  assert _run("sample", checkpoint, *argv, f"--output={output}") == 2
+  error = capsys.readouterr().err
+  assert expected in error
+  assert len(error.strip().splitlines()) == 1
+  assert sorted(os.listdir(tmp_path)) == ["prompts"]
+
+
+def test_a_token_outside_the_embedding(capsys, tmp_path, pairs):
+  config = t5.T5Config(**{**CONFIG.__dict__, "vocab_size": 32})
+  params = t5.init(config, jax.random.key(0))
+  path = str(tmp_path / "small")
+  checkpoints.save(path, checkpoints.Checkpoint(config, params))
+  assert _run("sample", path, f"--prompts={pairs}") == 2
+  assert "32 rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("factor", "expected"),
+  [
+    (np.nan, r"step 0\b.*parameter decoder/layers_0/mlp/wo/kernel"),
+    # Squares that overflow: every parameter is finite, the layer is not.
+    (3e38, r"step \d+\b.*layer decoder/layers_0"),
+  ],
+)
+def test_logits_that_are_not_finite_name_step_and_layer(
+  capsys, tmp_path, pairs, factor, expected
+):
+  params = jax.tree.map(lambda x: x, t5.init(CONFIG, jax.random.key(0)))
+  mlp = params["decoder"]["layers_0"]["mlp"]["wo"]
+  mlp["kernel"] = mlp["kernel"] * np.float32(factor)
+  path = str(tmp_path / "broken")
+  checkpoints.save(path, checkpoints.Checkpoint(CONFIG, params))
+  flags = [f"--prompts={pairs}", "--num_prompts=2", "--max_length=4"]
+  assert _run("sample", path, *flags) == 2
+  assert re.search(expected, capsys.readouterr().err)
+
+
+def test_labelling_puts_the_judges_winner_first(tmp_path, checkpoint, pairs):
+  output = str(tmp_path / "labelled")
+  flags = [f"--pairs={pairs}", f"--output={output}"]
+  assert _run("label", checkpoint, *flags) == 0
+  before, after = stores.open(pairs), stores.open(output)
+  old, new = before.read(range(40)), after.read(range(40))
+  loaded = checkpoints.load(checkpoint)
+  words = judge.words_of(before.manifest.vocabulary)
+  verdict = jax.jit(
+    judge.compare, static_argnums=(0, 2), static_argnames="length"
+  )(
+    loaded.config,
+    loaded.params,
+    words,
+    *(
+      jax.numpy.asarray(old[name])
+      for name in ("prompt_tokens", "chosen_tokens", "rejected_tokens")
+    ),
+    length=48,
+  )
+  swapped = np.asarray(verdict.label) < 0.5
+  assert 0 < swapped.sum() < 40
+  for side, other in (("chosen", "rejected"), ("rejected", "chosen")):
+    for name in ("tokens", "seed"):
+      expected = oracles.choose(
+        swapped, old[f"{other}_{name}"], old[f"{side}_{name}"]
+      )
+      np.testing.assert_array_equal(new[f"{side}_{name}"], expected)
+  assert (new["judge_r12"] >= new["judge_r21"] - 1e-6).all()
+  cut = np.where(
+    swapped, int(stores.Truncated.REJECTED), int(stores.Truncated.CHOSEN)
+  )
+  np.testing.assert_array_equal(new["truncated"], cut)
+  assert new["weight"][3] == 0  # the tie
+  assert (np.delete(new["weight"], 3) == 1).all()
+  assert after.manifest.label.by == "judge"
+  assert after.manifest.label.judge == stores.Checkpoint(
+    checkpoint, checkpoints.fingerprint(checkpoint), 30
+  )
+
+
+def test_labelling_goes_on_where_it_stopped(
+  tmp_path, checkpoint, pairs, monkeypatch
+):
+  whole, broken = str(tmp_path / "whole"), str(tmp_path / "broken")
+  flags = [f"--pairs={pairs}"]
+  assert _run("label", checkpoint, *flags, f"--output={whole}") == 0
+  relabel, seen = label.relabel, []
+
+  def interrupted(values, verdict):
+    seen.append(len(values["weight"]))
+    if len(seen) == 2:
+      raise KeyboardInterrupt
+    return relabel(values, verdict)
+
+  monkeypatch.setattr(label, "relabel", interrupted)
+  argv = ["label", checkpoint, *flags, f"--output={broken}"]
+  assert _run(*argv) == 130
+  assert stores.open(broken).num_rows == 16
+  assert _run(*argv) == 0
+  assert seen == [16, 16, 16, 8]
+  one, other = stores.open(whole), stores.open(broken)
+  assert one.manifest == other.manifest
+  for name, value in one.read(range(40)).items():
+    np.testing.assert_array_equal(other.read(range(40))[name], value)
+
+
+def test_a_window_that_would_cut_responses(capsys, tmp_path, checkpoint, pairs):
+  flags = [f"--pairs={pairs}", f"--output={tmp_path / 'out'}"]
+  assert _run("label", checkpoint, *flags, "--input_length=30") == 2
+  assert "expected at least 35" in capsys.readouterr().err
+  assert os.listdir(tmp_path) == []
+
+
+def test_a_fingerprint_is_that_of_the_parameters(tmp_path, checkpoint):
+  checkpoints.convert(checkpoint, tmp_path / "hf", format="hf")
+  same = checkpoints.fingerprint(tmp_path / "hf")
+  assert same == checkpoints.fingerprint(checkpoint)
+  other = t5.init(CONFIG, jax.random.key(1))
+  checkpoints.save(tmp_path / "other", checkpoints.Checkpoint(CONFIG, other))
+  assert checkpoints.fingerprint(tmp_path / "other") != same
