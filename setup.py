@@ -36,6 +36,7 @@ setuptools.setup(
     "pyarrow>=16",
     "safetensors>=0.8.0",
     "sentencepiece>=0.2",
+    "tensorboardX>=2.6",
     "tqdm>=4.66",
   ],
   extras_require={

@@ -5,13 +5,17 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import safetensors
-import safetensors.numpy
 
 from rlhf_gap import errors
-from rlhf_gap.checkpoints import architecture, files, hf_names, stored
+from rlhf_gap.checkpoints import (
+  architecture,
+  files,
+  hf_names,
+  safetensors_file,
+  stored,
+)
 
 NAME = "hf"
 CONFIG = "config.json"
@@ -20,16 +24,8 @@ INDEX = "model.safetensors.index.json"
 TORCH_WEIGHTS = "pytorch_model.bin"
 VOCABULARY = "spiece.model"  # the name transformers looks for
 
-# The largest file that transformers itself writes by default; one file's
-# arrays are in memory together while it is written.
+# The largest file that transformers itself writes by default.
 MAX_FILE_BYTES = 5 * 10**9
-
-_DTYPES = {
-  "F64": np.dtype(np.float64),
-  "F32": np.dtype(np.float32),
-  "F16": np.dtype(np.float16),
-  "BF16": np.dtype(ml_dtypes.bfloat16),
-}
 
 
 def read(path: str) -> stored.StoredCheckpoint:
@@ -110,17 +106,17 @@ def _tensors(path: str, file: str) -> dict[str, stored.StoredArray]:
 
 def _tensor(opened: Any, name: str, full: str) -> stored.StoredArray:
   part = opened.get_slice(name)
-  if part.get_dtype() not in _DTYPES:
+  dtype = safetensors_file.DTYPES.get(part.get_dtype())
+  if dtype is None:
     raise errors.UserError(
       f"{full}: {name} is {part.get_dtype()}; expected one of"
-      f" {', '.join(_DTYPES)}: quantised weights cannot be trained"
+      f" {', '.join(safetensors_file.DTYPES)}: quantised weights cannot be trained"
     )
 
   def read(index: stored.Index) -> np.ndarray:
     return np.asarray(part[index])
 
-  shape = tuple(part.get_shape())
-  return stored.StoredArray(shape, _DTYPES[part.get_dtype()], read)
+  return stored.StoredArray(tuple(part.get_shape()), dtype, read)
 
 
 def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
@@ -137,13 +133,10 @@ def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
     file = WEIGHTS
     if len(groups) > 1:
       file = f"model-{number:05}-of-{len(groups):05}.safetensors"
-    values = stored.for_each(
+    safetensors_file.write(
+      os.path.join(path, file),
       {name: tensors[name] for name in group},
-      f"writing {file}",
-      lambda _, array: array.read_all(),
-    )
-    safetensors.numpy.save_file(
-      values, os.path.join(path, file), metadata={"format": "pt"}
+      {"format": "pt"},
     )
     weight_map.update(dict.fromkeys(group, file))
   if len(groups) > 1:

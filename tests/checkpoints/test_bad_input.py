@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+import safetensors.numpy
 
 from rlhf_gap.checkpoints import hf, t5x, t5x_orbax
 from rlhf_gap.cli import main
@@ -206,9 +207,9 @@ def test_a_config_that_is_not_json(capsys, hf_copy):
 
 def test_a_tensor_that_is_no_part_of_t5(capsys, hf_copy):
   file = hf_copy / hf.WEIGHTS
-  tensors = hf.safetensors.numpy.load_file(file)
+  tensors = safetensors.numpy.load_file(file)
   tensors["pooler.weight"] = tensors.pop("encoder.final_layer_norm.weight")
-  hf.safetensors.numpy.save_file(tensors, file)
+  safetensors.numpy.save_file(tensors, file)
   _check_refused(capsys, ["inspect", hf_copy], "pooler.weight", "no parameter")
 
 
