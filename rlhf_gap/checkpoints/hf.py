@@ -110,7 +110,8 @@ def _tensor(opened: Any, name: str, full: str) -> stored.StoredArray:
   if dtype is None:
     raise errors.UserError(
       f"{full}: {name} is {part.get_dtype()}; expected one of"
-      f" {', '.join(safetensors_file.DTYPES)}: quantised weights cannot be trained"
+      f" {', '.join(safetensors_file.DTYPES)}: quantised weights cannot be"
+      " trained"
     )
 
   def read(index: stored.Index) -> np.ndarray:

@@ -231,8 +231,16 @@ def test_large_arrays_are_split_and_models_sharded(tmp_path, tiny, monkeypatch):
   _assert_same(_params(tmp_path / "hf"), stored.flatten(tiny.params))
 
 
-def test_a_safetensors_file_is_the_librarys_own(tmp_path):
-  """Byte for byte, for mixed types, odd lengths and names beyond ASCII."""
+@pytest.mark.parametrize("at_once", [2**31, 5])
+def test_a_safetensors_file_is_the_librarys_own(tmp_path, monkeypatch, at_once):
+  """Byte for byte, for mixed types, odd lengths and names beyond ASCII.
+
+  The system may write less than it was given, and more than 2 GiB never.
+  """
+  whole = os.pwrite
+  monkeypatch.setattr(
+    os, "pwrite", lambda file, part, at: whole(file, part[:at_once], at)
+  )
   rng = np.random.default_rng(0)
   values = {
     "b.weight": rng.standard_normal((3, 5)).astype(np.float32),
