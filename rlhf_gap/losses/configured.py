@@ -1,0 +1,275 @@
+"""Losses with their settings, as a run file names them.
+
+Each is called with rho, one value a pair, in the regime's unit: nats under the
+"sum" reduction of token log-probabilities, nats a token under "mean".
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rlhf_gap import errors
+from rlhf_gap.losses import contrastive
+
+_UNITS = {
+  "sum": ("summed over tokens", "nats"),
+  "mean": ("averaged over tokens", "nats a token"),
+}
+
+
+class PairLoss(Protocol):
+  """A contrastive loss: what a policy is trained with, in every regime."""
+
+  @property
+  def uses_reference(self) -> bool:
+    """Whether its argument is rho; if not, the policy's margin alone."""
+
+  @property
+  def target_nats(self) -> float | None:
+    """The argument at which a hard-labelled pair pulls no more, if any."""
+
+  @property
+  def initial_value(self) -> float:
+    """Its value at an argument of 0: for rho, where policy = reference."""
+
+  def __call__(self, rho: Float[Array, "batch"]) -> Float[Array, "batch"]:
+    """Returns one value a pair."""
+
+  def describe(self, reduction: str) -> str:
+    """Says in one line the formula, its settings and its target margin."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ipo:
+  """IPO in one of its four forms; see `contrastive.ipo`.
+
+  Attributes:
+    beta: strength of the regularisation, > 0.
+    form: gpo, azar, calandriello or eq1_literal.
+  """
+
+  beta: float = 0.1
+  form: str = "gpo"
+
+  uses_reference = True
+
+  def __post_init__(self) -> None:
+    _check_positive("Ipo.beta", self.beta)
+    contrastive.ipo_form(self.form)
+
+  @property
+  def target_nats(self) -> float | None:
+    """1/(2 beta); beta/2 for eq1_literal."""
+    return contrastive.ipo_form(self.form).target_nats(self.beta)
+
+  @property
+  def initial_value(self) -> float:
+    """Its value at rho = 0."""
+    return contrastive.ipo_form(self.form).initial_value(self.beta)
+
+  def __call__(self, rho: Float[Array, "batch"]) -> Float[Array, "batch"]:
+    """Returns one value a pair."""
+    return contrastive.ipo(rho, beta=self.beta, form=self.form)
+
+  def describe(self, reduction: str) -> str:
+    """Says in one line the formula, beta and the target margin."""
+    formula = contrastive.ipo_form(self.form).formula
+    name = f"IPO ({self.form}): {formula}, beta = {self.beta:g}"
+    return _line(name, "rho", self.target_nats, reduction)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dpo:
+  """DPO, or conservative DPO; see `contrastive.dpo`.
+
+  Attributes:
+    beta: strength of the regularisation, > 0.
+    label_smoothing: probability that a label is wrong, in [0, 1/2).
+  """
+
+  beta: float = 0.1
+  label_smoothing: float = 0.0
+
+  uses_reference = True
+
+  def __post_init__(self) -> None:
+    _check_positive("Dpo.beta", self.beta)
+    if not (
+      _is_number(self.label_smoothing) and 0 <= self.label_smoothing < 0.5
+    ):
+      raise errors.UserError(
+        f"Dpo.label_smoothing = {self.label_smoothing!r}; expected a number of"
+        " at least 0 and below 0.5, the probability that a label is wrong"
+      )
+
+  @property
+  def target_nats(self) -> float | None:
+    """log((1 - e)/e)/beta; None without smoothing: the pull never ends."""
+    e = self.label_smoothing
+    return math.log((1 - e) / e) / self.beta if e else None
+
+  @property
+  def initial_value(self) -> float:
+    """Its value at rho = 0."""
+    return math.log(2)
+
+  def __call__(self, rho: Float[Array, "batch"]) -> Float[Array, "batch"]:
+    """Returns one value a pair."""
+    return contrastive.dpo(
+      rho, beta=self.beta, label_smoothing=self.label_smoothing
+    )
+
+  def describe(self, reduction: str) -> str:
+    """Says in one line the formula, its settings and the target margin."""
+    name = f"DPO: -log sigmoid(beta rho), beta = {self.beta:g}"
+    if self.label_smoothing:
+      name = (
+        "cDPO: -(1 - e) log sigmoid(beta rho) - e log sigmoid(-beta rho),"
+        f" beta = {self.beta:g}, e = {self.label_smoothing:g}"
+      )
+    return _line(name, "rho", self.target_nats, reduction)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hinge:
+  """The hinge on rho; see `contrastive.hinge`.
+
+  Attributes:
+    beta: strength of the regularisation, > 0.
+  """
+
+  beta: float = 0.1
+
+  uses_reference = True
+
+  def __post_init__(self) -> None:
+    _check_positive("Hinge.beta", self.beta)
+
+  @property
+  def target_nats(self) -> float | None:
+    """1/beta: from there on the loss is zero."""
+    return 1 / self.beta
+
+  @property
+  def initial_value(self) -> float:
+    """Its value at rho = 0."""
+    return 1.0
+
+  def __call__(self, rho: Float[Array, "batch"]) -> Float[Array, "batch"]:
+    """Returns one value a pair."""
+    return contrastive.hinge(rho, beta=self.beta)
+
+  def describe(self, reduction: str) -> str:
+    """Says in one line the formula, beta and the target margin."""
+    name = f"hinge: max(0, 1 - beta rho), beta = {self.beta:g}"
+    return _line(name, "rho", self.target_nats, reduction)
+
+
+@dataclasses.dataclass(frozen=True)
+class Slic:
+  """SLiC-HF's calibration loss; see `contrastive.slic`.
+
+  Attributes:
+    delta: the margin of the policy to reach, > 0, in nats or nats a token.
+  """
+
+  delta: float = 1.0
+
+  uses_reference = False
+
+  def __post_init__(self) -> None:
+    _check_positive("Slic.delta", self.delta)
+
+  @property
+  def target_nats(self) -> float | None:
+    """Delta: from there on the loss is zero."""
+    return self.delta
+
+  @property
+  def initial_value(self) -> float:
+    """Its value at margin 0; a run starts at its own policy's margins."""
+    return self.delta
+
+  def __call__(self, rho: Float[Array, "batch"]) -> Float[Array, "batch"]:
+    """Returns one value a pair; `rho` is the policy's margin here."""
+    return contrastive.slic(rho, delta=self.delta)
+
+  def describe(self, reduction: str) -> str:
+    """Says in one line the formula, delta and the target margin."""
+    name = f"SLiC: max(0, delta - margin), delta = {self.delta:g}, no reference"
+    return _line(name, "policy margin", self.target_nats, reduction)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gpo:
+  """f(beta rho) for any f; see `contrastive.gpo`.
+
+  Attributes:
+    beta: strength of the regularisation, > 0.
+    f: a function of arrays, such as `losses.squared`.
+  """
+
+  beta: float
+  f: Callable[[Array], Array]
+
+  uses_reference = True
+
+  def __post_init__(self) -> None:
+    _check_positive("Gpo.beta", self.beta)
+    if not callable(self.f):
+      raise errors.UserError(
+        f"Gpo.f = {self.f!r}; expected a function of beta rho, such as"
+        " @losses.squared"
+      )
+
+  @property
+  def target_nats(self) -> float | None:
+    """None: nothing is known of where f is least."""
+    return None
+
+  @property
+  def initial_value(self) -> float:
+    """Its value at rho = 0, f(0)."""
+    return float(self.f(jnp.zeros(())))
+
+  def __call__(self, rho: Float[Array, "batch"]) -> Float[Array, "batch"]:
+    """Returns one value a pair."""
+    return contrastive.gpo(rho, beta=self.beta, f=self.f)
+
+  def describe(self, reduction: str) -> str:
+    """Says in one line f's name and beta; the target margin is not known."""
+    f = getattr(self.f, "__name__", repr(self.f))
+    name = f"GPO: f(beta rho), f = {f}, beta = {self.beta:g}"
+    return _line(name, "rho", self.target_nats, reduction)
+
+
+def _is_number(value: object) -> bool:
+  return (
+    isinstance(value, (int, float))
+    and not isinstance(value, bool)
+    and math.isfinite(value)
+  )
+
+
+def _check_positive(name: str, value: float) -> None:
+  if not (_is_number(value) and value > 0):
+    raise errors.UserError(
+      f"{name} = {value!r}; expected a finite number above 0"
+    )
+
+
+def _line(
+  name: str, argument: str, target: float | None, reduction: str
+) -> str:
+  if reduction not in _UNITS:
+    raise errors.UserError(
+      f"unknown reduction {reduction!r} of token log-probabilities; expected"
+      f" {' or '.join(_UNITS)}"
+    )
+  how, unit = _UNITS[reduction]
+  aim = f"target {argument} = {target:g} {unit}" if target else "no target"
+  return f"{name}; {argument} {how}; {aim}"
