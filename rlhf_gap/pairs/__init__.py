@@ -1,0 +1,22 @@
+"""Where a batch of pairs comes from: the whole of online against offline.
+
+A source is described by a frozen dataclass (`Offline`, `Online`, `Replay`,
+`Generated`, `Mixture`; `Responses` for supervised fine-tuning), which gin
+binds, and opened with what the run knows. An open source answers
+`draw(step, params)`, the batch of that step, whatever the regime.
+"""
+
+from rlhf_gap.pairs.mixture import Mixture as Mixture
+from rlhf_gap.pairs.online import Generated as Generated
+from rlhf_gap.pairs.online import Online as Online
+from rlhf_gap.pairs.online import Sampling as Sampling
+from rlhf_gap.pairs.recording import Recorder as Recorder
+from rlhf_gap.pairs.reference import Reference as Reference
+from rlhf_gap.pairs.sources import Context as Context
+from rlhf_gap.pairs.sources import Draw as Draw
+from rlhf_gap.pairs.sources import Provenance as Provenance
+from rlhf_gap.pairs.sources import Source as Source
+from rlhf_gap.pairs.sources import Spec as Spec
+from rlhf_gap.pairs.stored import Offline as Offline
+from rlhf_gap.pairs.stored import Replay as Replay
+from rlhf_gap.pairs.stored import Responses as Responses

@@ -1,0 +1,97 @@
+"""Writes sampled pairs to a store, chunk t at step t."""
+
+import collections
+
+import jax
+import numpy as np
+
+from rlhf_gap import stores
+from rlhf_gap.pairs.sources import Draw
+
+# Batches whose transfer to the host may still be under way: waiting for the
+# newest would hold the device up.
+_MAX_IN_FLIGHT = 2
+
+
+class Recorder:
+  """Appends the pairs of every step to a store.
+
+  A restarted run draws the same pairs again; the store compares them with what
+  it holds, so that a run that does not repeat itself is noticed.
+  """
+
+  def __init__(self, writer: stores.Writer):
+    """Takes the writer of a store whose chunks are this run's batches."""
+    self._writer = writer
+    self._pending: collections.deque[tuple[int, Draw]] = collections.deque()
+
+  def append(self, step: int, draw: Draw) -> None:
+    """Takes the pairs of a step; they are written once they have arrived."""
+    self._pending.append((step, draw))
+    if len(self._pending) > _MAX_IN_FLIGHT:
+      self._write_oldest()
+
+  def commit(self) -> None:
+    """Writes what is pending and makes it readable; before a checkpoint."""
+    while self._pending:
+      self._write_oldest()
+    self._writer.commit()
+
+  def finish(self) -> None:
+    """Marks the store as whole."""
+    self.commit()
+    self._writer.finish()
+
+  def truncate(self, step: int) -> None:
+    """Takes back what was recorded from `step` on."""
+    self._writer.truncate(step)
+
+  def _write_oldest(self) -> None:
+    step, draw = self._pending.popleft()
+    self._writer.append(step, columns_of(step, draw))
+
+
+def columns_of(step: int, draw: Draw) -> dict[str, np.ndarray]:
+  """Returns a sampled batch as the columns of a pair store.
+
+  Args:
+    step: the step it was drawn at.
+    draw: the batch with its provenance.
+
+  Returns:
+    By column name, NumPy arrays on the host. Sample n of row b at step t has
+    the seed number 2 (t * batch + b) + n.
+
+  Raises:
+    ValueError: the batch was not sampled by its source.
+  """
+  provenance = draw.provenance
+  if provenance is None:
+    raise ValueError("only sampled pairs are recorded; these were read")
+  batch, chosen = jax.device_get((draw.batch, provenance.chosen_sample))
+  rows = len(chosen)
+  first_seed = 2 * (np.int64(step) * rows + np.arange(rows, dtype=np.int64))
+  truncated = provenance.truncated.astype(np.int32)
+  return {
+    "prompt_tokens": batch.prompt,
+    "chosen_tokens": batch.chosen,
+    "rejected_tokens": batch.rejected,
+    "prompt_id": provenance.prompt_id.astype(np.int64),
+    "policy_step": np.full(rows, provenance.policy_step, np.int32),
+    "chosen_seed": first_seed + chosen,
+    "rejected_seed": first_seed + 1 - chosen,
+    "judge_r12": batch.judge_r12,
+    "judge_r21": batch.judge_r21,
+    "chosen_reference_log_prob": batch.chosen_reference,
+    "rejected_reference_log_prob": batch.rejected_reference,
+    "truncated": truncated
+    | _cut(batch.chosen, stores.Truncated.CHOSEN)
+    | _cut(batch.rejected, stores.Truncated.REJECTED),
+    "weight": batch.weight,
+  }
+
+
+def _cut(tokens: np.ndarray, flag: stores.Truncated) -> np.ndarray:
+  """Sets `flag` where a response reached its last token without EOS."""
+  ended = (tokens <= 1).any(axis=1)
+  return np.where(ended, 0, int(flag)).astype(np.int32)

@@ -1,0 +1,76 @@
+"""The frozen policy that pairs are scored with."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from rlhf_gap import stores
+from rlhf_gap.inference import score
+from rlhf_gap.models import t5
+
+
+class Reference:
+  """pi_ref and who it is; replaced every few steps in an iterative run."""
+
+  def __init__(
+    self,
+    config: t5.T5Config,
+    params: t5.Params,
+    identity: stores.Checkpoint,
+    *,
+    every_steps: int | None = None,
+  ):
+    """Takes the initial reference.
+
+    Args:
+      config: the architecture.
+      params: its parameters; they must not be donated elsewhere.
+      identity: names the checkpoint, for stores.
+      every_steps: the policy becomes the new reference after every so many
+        steps (iterative alignment); None never.
+    """
+    self.config = config
+    self.params = params
+    self.identity = identity
+    self.every_steps = every_steps
+
+  def refresh(self, step: int, params: t5.Params) -> None:
+    """Makes the policy the reference where an iteration ends at `step`."""
+    if self.every_steps and step and step % self.every_steps == 0:
+      self.params = jax.tree.map(jnp.copy, params)
+
+  def state(self) -> dict[str, Any]:
+    """Returns the parameters, if a restart could not load them again."""
+    return {"reference": self.params} if self.every_steps else {}
+
+  def log_probs(
+    self,
+    prompt: Int[Array, "batch source"],
+    responses: Int[Array, "batch responses target"],
+  ) -> Float[Array, "batch responses"]:
+    """Returns log pi_ref(y|x), nats, summed over tokens with EOS."""
+    return sequence_log_probs(self.config, self.params, prompt, responses)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def sequence_log_probs(
+  config: t5.T5Config,
+  params: t5.Params,
+  prompt: Int[Array, "batch source"],
+  responses: Int[Array, "batch responses target"],
+) -> Float[Array, "batch responses"]:
+  """Returns log pi(y|x) of several responses a prompt.
+
+  Args:
+    config: the architecture.
+    params: its parameters.
+    prompt: token ids, padded with 0 on the right.
+    responses: token ids; EOS, then pads.
+
+  Returns:
+    Nats, summed over tokens with EOS.
+  """
+  return score.response_log_probs(config, params, prompt, responses).sum(-1)

@@ -1,0 +1,89 @@
+"""What every source of batches has in common."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from rlhf_gap import stores
+from rlhf_gap.batches import PreferenceBatch, ResponseBatch
+from rlhf_gap.models import t5
+from rlhf_gap.pairs.reference import Reference
+
+
+class Provenance(NamedTuple):
+  """Where each row of a drawn batch came from, to be recorded with it.
+
+  Attributes:
+    prompt_id: the prompt's name in its source (int64, so on the host).
+    truncated: bits of what was cut, see `stores.Truncated`.
+    policy_step: step of the policy that wrote both responses.
+    chosen_sample: which of the prompt's samples was chosen, 0 or 1.
+    first_bad_step: first step of decoding whose logits were not finite; -1.
+  """
+
+  prompt_id: np.ndarray
+  truncated: np.ndarray
+  policy_step: int
+  chosen_sample: Int[Array, "batch"]
+  first_bad_step: Int[Array, ""]
+
+
+class Draw(NamedTuple):
+  """The batch of one step; with provenance where it was sampled just now."""
+
+  batch: PreferenceBatch | ResponseBatch
+  provenance: Provenance | None = None
+
+
+class Source(Protocol):
+  """Gives the batch of every step."""
+
+  def draw(self, step: int, params: t5.Params) -> Draw:
+    """Returns the batch of `step`; `params` are the policy's at that step."""
+
+  def state(self) -> dict[str, Any]:
+    """Returns the arrays that a restart needs besides the step."""
+
+  def restore(self, state: Mapping[str, Any]) -> None:
+    """Takes over what `state` returned before a restart."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+  """What a run tells the source that it opens.
+
+  Attributes:
+    config: the policy's architecture.
+    reference: the frozen policy that pairs are scored with; None where a run
+      has none (supervised fine-tuning, preference models).
+    batch_size: rows of a batch, all hosts together.
+    seed: of orders and of sampling.
+    sharding: where batches go; None is the default device.
+  """
+
+  config: t5.T5Config
+  reference: Reference | None
+  batch_size: int
+  seed: int
+  sharding: jax.sharding.Sharding | None = None
+
+  def place(self, values: np.ndarray) -> jax.Array:
+    """Puts this host's rows of a batch onto the devices."""
+    if self.sharding is None:
+      return jnp.asarray(values)
+    return jax.make_array_from_process_local_data(self.sharding, values)
+
+
+class Spec(Protocol):
+  """Describes a source, before the run is known."""
+
+  def open(self, context: Context, *, start_step: int = 0) -> Source:
+    """Opens the source at a step; raises `UserError` for what cannot be."""
+
+  def stores(self) -> list[stores.Store]:
+    """Returns the stores that it reads."""

@@ -1,0 +1,263 @@
+"""Batches from a store: in a seeded order, or as they were recorded."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlhf_gap import errors, stores
+from rlhf_gap.batches import PreferenceBatch, ResponseBatch
+from rlhf_gap.pairs.sources import Context, Draw
+
+_PAIR_COLUMNS = (
+  "prompt_tokens",
+  "chosen_tokens",
+  "rejected_tokens",
+  "chosen_reference_log_prob",
+  "rejected_reference_log_prob",
+  "judge_r12",
+  "judge_r21",
+  "weight",
+)
+_RESPONSE_COLUMNS = ("prompt_tokens", "response_tokens", "weight")
+
+
+@dataclasses.dataclass(frozen=True)
+class Offline:
+  """A stored dataset of pairs, every epoch in a seeded order of its own.
+
+  Attributes:
+    store: the directory of a pair store.
+    rescore: whether to compute the reference's log-probabilities anew where
+      the store was scored with another reference.
+  """
+
+  store: str
+  rescore: bool = False
+
+  def open(self, context: Context, *, start_step: int = 0) -> "_StoredPairs":
+    """Opens the store at a step."""
+    return _StoredPairs(
+      self.store, stores.Epochs(), self.rescore, context, start_step
+    )
+
+  def stores(self) -> list[stores.Store]:
+    """Returns the store."""
+    return [stores.open(self.store)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Replay:
+  """A recorded online run: in its exact order, or permuted within blocks.
+
+  Attributes:
+    store: the directory that the online run recorded its pairs to.
+    block_batches: batches in a block that is permuted; 1 keeps the exact order,
+      None permutes the whole store uniformly (Tang et al. 2024, Appendix G).
+    unit: what is permuted, "batch" or "example".
+    rescore: see `Offline`.
+  """
+
+  store: str
+  block_batches: int | None = 1
+  unit: str = "batch"
+  rescore: bool = False
+
+  def __post_init__(self) -> None:
+    try:
+      stores.Blocks(self.block_batches, self.unit)
+    except ValueError as error:
+      raise errors.UserError(f"Replay: {error}") from error
+
+  def open(self, context: Context, *, start_step: int = 0) -> "_StoredPairs":
+    """Opens the store at a step."""
+    order = stores.Blocks(self.block_batches, self.unit)
+    return _StoredPairs(self.store, order, self.rescore, context, start_step)
+
+  def stores(self) -> list[stores.Store]:
+    """Returns the store."""
+    return [stores.open(self.store)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Responses:
+  """A stored dataset of single responses, for supervised fine-tuning.
+
+  Attributes:
+    store: the directory of a store of schema "sft".
+  """
+
+  store: str
+
+  def open(self, context: Context, *, start_step: int = 0) -> "_Stored":
+    """Opens the store at a step."""
+    store = _open(self.store, "sft", "the task's `_sft` store")
+    return _Stored(
+      store, stores.Epochs(), context, start_step, _RESPONSE_COLUMNS
+    )
+
+  def stores(self) -> list[stores.Store]:
+    """Returns the store."""
+    return [stores.open(self.store)]
+
+
+def _open(path: str, schema: str, expected: str) -> stores.Store:
+  store = stores.open(path)
+  if store.manifest.schema != schema:
+    raise errors.UserError(
+      f"{path} holds {store.manifest.schema}; expected {schema}: {expected}"
+    )
+  return store
+
+
+class _Stored:
+  """Reads the batches of a store one after another, ahead of their use."""
+
+  def __init__(
+    self,
+    store: stores.Store,
+    order: stores.Order,
+    context: Context,
+    start_step: int,
+    columns: tuple[str, ...],
+  ):
+    self._store, self._order, self._context = store, order, context
+    self._columns = columns
+    self._next_step = start_step
+    self._check_batch_size()
+    self._batches = self._from(start_step)
+
+  def _check_batch_size(self) -> None:
+    size, rows = self._context.batch_size, self._store.num_rows
+    if stores.num_batches(self._order, rows, size) == 0:
+      raise errors.UserError(
+        f"{self._store.path} holds {rows} rows, fewer than one batch of {size}"
+      )
+    hosts = jax.process_count()
+    if size % hosts:
+      raise errors.UserError(
+        f"a batch of {size} rows cannot be shared out to {hosts} hosts; choose"
+        " a batch size that they divide"
+      )
+
+  def _from(self, step: int) -> Any:
+    return self._store.batches(
+      self._order,
+      seed=self._context.seed,
+      batch_size=self._context.batch_size,
+      start_step=step,
+      host=jax.process_index(),
+      num_hosts=jax.process_count(),
+      columns=self._columns,
+    )
+
+  def _values(self, step: int) -> dict[str, np.ndarray]:
+    if step != self._next_step:
+      self._batches = self._from(step)
+    self._next_step = step + 1
+    try:
+      return next(self._batches)
+    except StopIteration:
+      size = self._context.batch_size
+      raise errors.UserError(
+        f"{self._store.path} ends after {self._store.num_rows // size} batches"
+        f" of {size}, but step {step} was asked for; set TRAIN_STEPS to that"
+      ) from None
+
+  def draw(self, step: int, params: Any) -> Draw:
+    """Returns the responses of `step`."""
+    del params  # the whole point of offline
+    return Draw(
+      ResponseBatch(*map(self._context.place, self._values(step).values()))
+    )
+
+  def state(self) -> dict[str, Any]:
+    """Nothing: the batch is a function of the step."""
+    return {}
+
+  def restore(self, state: Mapping[str, Any]) -> None:
+    """Nothing to restore."""
+
+
+class _StoredPairs(_Stored):
+  """Pairs, scored by the reference as they are read where they were not."""
+
+  def __init__(
+    self,
+    path: str,
+    order: stores.Order,
+    rescore: bool,
+    context: Context,
+    start_step: int,
+  ):
+    store = _open(path, "pairs", "the task's `_pairs` store, or a recorded run")
+    if isinstance(order, stores.Blocks):
+      _check_as_recorded(store, context.batch_size)
+    self._scored = _is_scored(store, context, rescore)
+    super().__init__(store, order, context, start_step, _PAIR_COLUMNS)
+
+  def draw(self, step: int, params: Any) -> Draw:
+    """Returns the pairs of `step`."""
+    reference = self._context.reference
+    if reference is not None:
+      reference.refresh(step, params)
+    values = _with_labels_of_people(self._values(step))
+    batch = PreferenceBatch(*map(self._context.place, values.values()))
+    if reference is not None and not self._scored:
+      responses = jnp.stack([batch.chosen, batch.rejected], axis=1)
+      scores = reference.log_probs(batch.prompt, responses)
+      batch = batch._replace(
+        chosen_reference=scores[:, 0], rejected_reference=scores[:, 1]
+      )
+    return Draw(batch)
+
+  def state(self) -> dict[str, Any]:
+    """Returns the reference, where it changes."""
+    reference = self._context.reference
+    return {} if reference is None else reference.state()
+
+  def restore(self, state: Mapping[str, Any]) -> None:
+    """Takes over the reference, where it changes."""
+    if self._context.reference is not None and "reference" in state:
+      self._context.reference.params = state["reference"]
+
+
+def _with_labels_of_people(
+  values: dict[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+  """NaN in a store means that no judge read the pair: a certain label."""
+  filled = dict(values)
+  for name, certain in (("judge_r12", 1.0), ("judge_r21", 0.0)):
+    given = values[name]
+    filled[name] = np.where(np.isnan(given), np.float32(certain), given)
+  return filled
+
+
+def _check_as_recorded(store: stores.Store, batch_size: int) -> None:
+  recorded = store.manifest.chunk_rows
+  if recorded != batch_size:
+    raise errors.UserError(
+      f"{store.path} was recorded in batches of {recorded}; a replay in batches"
+      f" of {batch_size} is another run: set BATCH_SIZE={recorded}, or use"
+      " Offline"
+    )
+
+
+def _is_scored(store: stores.Store, context: Context, rescore: bool) -> bool:
+  """Whether the store's reference log-probabilities are this reference's."""
+  reference, scored_with = context.reference, store.manifest.reference
+  if reference is None or reference.every_steps or scored_with is None:
+    return False
+  if scored_with.sha256 == reference.identity.sha256:
+    return True
+  if rescore:
+    return False
+  raise errors.UserError(
+    f"{store.path} was scored with the reference {scored_with.path or 'at'}"
+    f" (parameters {scored_with.sha256[:12]}), but this run's is"
+    f" {reference.identity.path} ({reference.identity.sha256[:12]}); start from"
+    " that checkpoint, or set rescore=True"
+  )
