@@ -192,6 +192,8 @@ def first_is_better_logit(
   params: t5.Params,
   words: Words,
   inputs: Int[Array, "batch length"],
+  *,
+  dropout_key: Array | None = None,
 ) -> Float[Array, "batch"]:
   """Returns logit r: the score of A less the score of B, one decoder step.
 
@@ -200,13 +202,19 @@ def first_is_better_logit(
     params: its parameters.
     words: ids of the answers.
     inputs: what `assemble` returns.
+    dropout_key: a random key that turns dropout on; None turns it off.
 
   Returns:
     log(r / (1 - r)) with r the softmax over the two answers, in nats.
   """
-  encoded = t5.encode(config, params, inputs)
+  encoder_key = decoder_key = None
+  if dropout_key is not None:
+    encoder_key, decoder_key = jax.random.split(dropout_key)
+  encoded = t5.encode(config, params, inputs, dropout_key=encoder_key)
   start = jnp.zeros((inputs.shape[0], 1, 1), jnp.int32)
-  hidden = t5.decode(config, params, encoded, inputs, start)[:, 0, 0]
+  hidden = t5.decode(
+    config, params, encoded, inputs, start, dropout_key=decoder_key
+  )[:, 0, 0]
   logits = t5.head(config, params, hidden)
   return logits[:, words.a] - logits[:, words.b]
 

@@ -1,0 +1,402 @@
+"""What a training step makes smaller, and what it reports on the way.
+
+An objective maps (params, batch, dropout key) to the weighted sum of its rows'
+losses and to other weighted sums; `weight` among them is what divides them all.
+Where the rows came from is not its business.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from rlhf_gap import errors, losses
+from rlhf_gap.batches import PreferenceBatch, ResponseBatch
+from rlhf_gap.inference import judge, score
+from rlhf_gap.models import t5
+from rlhf_gap.ops import logprobs
+
+_EOS = 1
+
+Sums = dict[str, Float[Array, ""]]
+# (params, batch, dropout key or None) -> (sum of losses, sums)
+Objective = Callable[..., tuple[Float[Array, ""], Sums]]
+# (params, prompt, responses, dropout key or None) -> token log-probabilities
+Score = Callable[..., Float[Array, "batch responses target"]]
+# (params, judge inputs, dropout key or None) -> log-odds of the answer A
+LogOdds = Callable[..., Float[Array, "batch"]]
+
+_REDUCTIONS = {"sum": logprobs.sequence_sum, "mean": logprobs.sequence_mean}
+
+
+class Spec(Protocol):
+  """Describes an objective, before the model is known."""
+
+  def bind(self, config: t5.T5Config, words: judge.Words | None) -> Objective:
+    """Returns the objective of a model; `words` if it is to judge."""
+
+  def describe(self) -> str:
+    """Returns the line that the run log begins with."""
+
+  @property
+  def needs_reference(self) -> bool:
+    """Whether pairs must be scored by a reference."""
+
+  @property
+  def initial_value(self) -> float | None:
+    """The loss where policy and reference agree, if that is one number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrastive:
+  """A loss of rho on pairs: IPO, DPO, SLiC, GPO.
+
+  Attributes:
+    loss: a value a pair from rho.
+    reduction: how tokens' log-probabilities become a response's, "sum" or
+      "mean", for policy and reference, online and offline alike.
+    labels: "hard": the winner is preferred for certain; "soft": with the
+      judge's debiased probability.
+  """
+
+  loss: losses.PairLoss = losses.Ipo()
+  reduction: str = "mean"
+  labels: str = "hard"
+
+  def __post_init__(self) -> None:
+    _check_choice("reduction", self.reduction, tuple(_REDUCTIONS))
+    _check_choice("labels", self.labels, ("hard", "soft"))
+
+  def bind(self, config: t5.T5Config, words: judge.Words | None) -> Objective:
+    """Returns the objective for a T5."""
+    del words
+    return contrastive(_t5_score(config), self)
+
+  def describe(self) -> str:
+    """Returns formula, beta and target margin."""
+    described = self.loss.describe(self.reduction)
+    return f"{described}; {self.labels} labels"
+
+  @property
+  def needs_reference(self) -> bool:
+    """Whether pairs must be scored by a reference."""
+    return self.loss.uses_reference
+
+  @property
+  def initial_value(self) -> float | None:
+    """The loss at rho = 0; of either label, so also of a soft one."""
+    return self.loss.initial_value if self.loss.uses_reference else None
+
+
+@dataclasses.dataclass(frozen=True)
+class BestOfTwo:
+  """Imitates the winner of each pair: -log pi(y_w|x).
+
+  Attributes:
+    reduction: "sum" or "mean" over the winner's tokens.
+  """
+
+  reduction: str = "mean"
+
+  def __post_init__(self) -> None:
+    _check_choice("reduction", self.reduction, tuple(_REDUCTIONS))
+
+  def bind(self, config: t5.T5Config, words: judge.Words | None) -> Objective:
+    """Returns the objective for a T5."""
+    del words
+    return best_of_two(_t5_score(config), self)
+
+  def describe(self) -> str:
+    """Returns the formula."""
+    return f"Best-of-2: -log pi(chosen), {self.reduction} over tokens"
+
+  @property
+  def needs_reference(self) -> bool:
+    """True: for what is reported; the loss does without."""
+    return True
+
+  @property
+  def initial_value(self) -> float | None:
+    """None: it depends on the winners."""
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sft:
+  """Imitates responses: the mean over all tokens of -log pi(token)."""
+
+  def bind(self, config: t5.T5Config, words: judge.Words | None) -> Objective:
+    """Returns the objective for a T5."""
+    del words
+    return sft(_t5_score(config))
+
+  def describe(self) -> str:
+    """Returns the formula."""
+    return "SFT: -log pi(response), mean over the batch's tokens"
+
+  @property
+  def needs_reference(self) -> bool:
+    """False."""
+    return False
+
+  @property
+  def initial_value(self) -> float | None:
+    """None: it depends on the data."""
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class PreferenceModel:
+  """The order-randomised log-loss of a pairwise preference model.
+
+  Attributes:
+    input_length: tokens of the assembled input; None for prompt, responses and
+      markers at their longest.
+    keep: end of a prompt too long to keep, "end" or "start".
+    labels: "hard" or "soft", see `Contrastive`.
+  """
+
+  input_length: int | None = None
+  keep: str = "end"
+  labels: str = "hard"
+
+  def __post_init__(self) -> None:
+    _check_choice("keep", self.keep, ("end", "start"))
+    _check_choice("labels", self.labels, ("hard", "soft"))
+
+  def bind(self, config: t5.T5Config, words: judge.Words | None) -> Objective:
+    """Returns the objective for a T5."""
+    if words is None:
+      raise ValueError("a preference model needs the vocabulary's words")
+
+    def log_odds(params: t5.Params, inputs: Array, key: Array | None) -> Array:
+      return judge.first_is_better_logit(
+        config, params, words, inputs, dropout_key=key
+      )
+
+    return preference_model(log_odds, words, self)
+
+  def describe(self) -> str:
+    """Returns the formula."""
+    return (
+      "preference model: -1/2 log r(chosen, rejected)"
+      f" - 1/2 log(1 - r(rejected, chosen)); {self.labels} labels"
+    )
+
+  @property
+  def needs_reference(self) -> bool:
+    """False."""
+    return False
+
+  @property
+  def initial_value(self) -> float | None:
+    """None: it depends on the initial parameters."""
+    return None
+
+
+def contrastive(score_tokens: Score, spec: Contrastive) -> Objective:
+  """Returns the objective of a loss of rho, of any policy.
+
+  Args:
+    score_tokens: the policy's token log-probabilities.
+    spec: loss, reduction and labels.
+
+  Returns:
+    Sums of the loss; of rho (nats, or nats a token); of accuracy (rho > 0, a
+    tie counting half); of both responses' log pi/pi_ref in nats summed over
+    tokens; of lengths and of EOS.
+  """
+  reduce = _REDUCTIONS[spec.reduction]
+
+  def objective(
+    params: t5.Params, batch: PreferenceBatch, dropout_key: Array | None
+  ) -> tuple[Array, Sums]:
+    pair = _Pair.of(batch)
+    scores = score_tokens(params, batch.prompt, pair.tokens, dropout_key)
+    policy = reduce(scores, pair.mask)
+    reference = pair.reference
+    if spec.reduction == "mean":
+      reference = reference / jnp.maximum(pair.mask.sum(-1), 1)
+    if not spec.loss.uses_reference:
+      reference = jnp.zeros_like(reference)
+    log_ratio = policy - reference
+    rho = log_ratio[:, 0] - log_ratio[:, 1]
+    probability = batch.probability if spec.labels == "soft" else 1.0
+    values = losses.with_label(spec.loss, rho, probability)
+    return _summed(
+      values,
+      batch.weight,
+      {"rho_nats": rho, **pair.metrics(scores)},
+    )
+
+  return objective
+
+
+def best_of_two(score_tokens: Score, spec: BestOfTwo) -> Objective:
+  """Returns the objective that imitates each pair's winner.
+
+  Args:
+    score_tokens: the policy's token log-probabilities.
+    spec: the reduction.
+
+  Returns:
+    The same sums as `contrastive`; the loser is scored for them alone.
+  """
+  reduce = _REDUCTIONS[spec.reduction]
+
+  def objective(
+    params: t5.Params, batch: PreferenceBatch, dropout_key: Array | None
+  ) -> tuple[Array, Sums]:
+    pair = _Pair.of(batch)
+    scores = score_tokens(params, batch.prompt, pair.tokens, dropout_key)
+    chosen = reduce(scores[:, 0], pair.mask[:, 0])
+    ratio = scores.sum(-1) - pair.reference
+    metrics = {"rho_nats": ratio[:, 0] - ratio[:, 1], **pair.metrics(scores)}
+    return _summed(losses.best_of_two(chosen), batch.weight, metrics)
+
+  return objective
+
+
+def sft(score_tokens: Score) -> Objective:
+  """Returns the objective of supervised fine-tuning.
+
+  Args:
+    score_tokens: the policy's token log-probabilities.
+
+  Returns:
+    Sums over tokens, weighted by their rows' weights: so the loss is the mean
+    over the batch's tokens, as T5X's.
+  """
+
+  def objective(
+    params: t5.Params, batch: ResponseBatch, dropout_key: Array | None
+  ) -> tuple[Array, Sums]:
+    tokens = batch.response[:, None]
+    mask = logprobs.response_mask(tokens)
+    scores = score_tokens(params, batch.prompt, tokens, dropout_key)
+    values = losses.sft(logprobs.sequence_sum(scores, mask)[:, 0])
+    lengths = mask.sum((1, 2)).astype(jnp.float32)
+    loss = (batch.weight * values).sum()
+    return loss, {
+      "loss": loss,
+      "weight": (batch.weight * lengths).sum(),
+    }
+
+  return objective
+
+
+def preference_model(
+  log_odds: LogOdds, words: judge.Words, spec: PreferenceModel
+) -> Objective:
+  """Returns the objective of a pairwise preference model.
+
+  Args:
+    log_odds: of the answer A to an assembled input.
+    words: the vocabulary's markers and answers.
+    spec: window and labels.
+
+  Returns:
+    Sums of the loss; of accuracy (the debiased margin's sign against the
+    label, a tie counting half); of the margin; of the position bias.
+  """
+
+  def objective(
+    params: t5.Params, batch: PreferenceBatch, dropout_key: Array | None
+  ) -> tuple[Array, Sums]:
+    needed = batch.chosen.shape[1] + batch.rejected.shape[1]
+    needed += len(words.response_a) + len(words.response_b) + 1
+    length = spec.input_length or batch.prompt.shape[1] + needed
+    orders = ((batch.chosen, batch.rejected), (batch.rejected, batch.chosen))
+    inputs = [
+      judge.assemble(words, batch.prompt, *order, length=length, keep=spec.keep)
+      for order in orders
+    ]
+    # Both orders of a pair in one batch: the gradient then sees nothing of the
+    # position, and a small model leaves the plateau at chance.
+    logits = log_odds(params, jnp.concatenate(inputs), dropout_key)
+    chosen_first, rejected_first = jnp.split(logits, 2)
+    probability = batch.probability if spec.labels == "soft" else 1.0
+    values = losses.preference_model(chosen_first, rejected_first, probability)
+    r12, r21 = jax.nn.sigmoid(chosen_first), jax.nn.sigmoid(rejected_first)
+    return _summed(
+      values,
+      batch.weight,
+      {
+        "accuracy": _above_zero(r12 - r21),
+        "probability_margin": r12 - r21,
+        "position_bias": 0.5 * (r12 + r21 - 1),
+      },
+    )
+
+  return objective
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pair:
+  """Chosen and rejected side by side."""
+
+  tokens: Int[Array, "batch 2 target"]
+  mask: Bool[Array, "batch 2 target"]
+  reference: Float[Array, "batch 2"]
+
+  @classmethod
+  def of(cls, batch: PreferenceBatch) -> "_Pair":
+    tokens = jnp.stack([batch.chosen, batch.rejected], axis=1)
+    reference = jnp.stack(
+      [batch.chosen_reference, batch.rejected_reference], axis=1
+    )
+    return cls(tokens, logprobs.response_mask(tokens), reference)
+
+  def metrics(
+    self, scores: Float[Array, "batch 2 target"]
+  ) -> dict[str, Float[Array, "batch"]]:
+    """What is reported of each pair whatever the loss."""
+    ratio = logprobs.sequence_sum(scores, self.mask) - self.reference
+    lengths = self.mask.sum(-1).astype(jnp.float32)
+    ended = (self.tokens == _EOS).any(-1).astype(jnp.float32)
+    return {
+      "accuracy": _above_zero(ratio[:, 0] - ratio[:, 1]),
+      "chosen_log_ratio_nats": ratio[:, 0],
+      "rejected_log_ratio_nats": ratio[:, 1],
+      "log_ratio_nats": ratio.mean(-1),
+      "response_length_tokens": lengths.mean(-1),
+      "eos_rate": ended.mean(-1),
+    }
+
+
+def _above_zero(margin: Float[Array, "batch"]) -> Float[Array, "batch"]:
+  return 0.5 * (1 + jnp.sign(margin))
+
+
+def _summed(
+  values: Float[Array, "batch"],
+  weight: Float[Array, "batch"],
+  metrics: dict[str, Float[Array, "batch"]],
+) -> tuple[Float[Array, ""], Sums]:
+  loss = (weight * values).sum()
+  sums = {
+    name: (weight * jax.lax.stop_gradient(value)).sum()
+    for name, value in metrics.items()
+  }
+  return loss, {"loss": loss, **sums, "weight": weight.sum()}
+
+
+def _t5_score(config: t5.T5Config) -> Score:
+  def score_tokens(
+    params: t5.Params, prompt: Array, responses: Array, key: Array | None
+  ) -> Array:
+    return score.response_log_probs(
+      config, params, prompt, responses, dropout_key=key
+    )
+
+  return score_tokens
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+  if value not in choices:
+    raise errors.UserError(
+      f"{name}={value!r}; expected one of {', '.join(choices)}"
+    )

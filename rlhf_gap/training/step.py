@@ -1,0 +1,141 @@
+"""The one training step of every regime."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from rlhf_gap.batches import PreferenceBatch, ResponseBatch
+from rlhf_gap.models import t5
+from rlhf_gap.training import gradients
+from rlhf_gap.training.objectives import Objective
+
+# Below it a batch has no weight at all: its gradient is 0, not 0 / 0.
+_LEAST_WEIGHT = 1e-12
+
+
+class TrainState(NamedTuple):
+  """Everything that a step changes.
+
+  Attributes:
+    step: updates made so far.
+    params: of the model being trained.
+    opt_state: the optimizer's.
+  """
+
+  step: Int[Array, ""]
+  params: t5.Params
+  opt_state: Any
+
+
+class StepMetrics(NamedTuple):
+  """What a step reports.
+
+  Attributes:
+    means: of the objective's sums over the batch's weight.
+    weight: the batch's weight.
+    gradient_norm: of all gradients together, before any clipping.
+    is_finite: whether loss and gradient were; if not, the step changed nothing.
+  """
+
+  means: dict[str, Float[Array, ""]]
+  weight: Float[Array, ""]
+  gradient_norm: Float[Array, ""]
+  is_finite: Bool[Array, ""]
+
+
+Step = Callable[
+  [TrainState, PreferenceBatch | ResponseBatch], tuple[TrainState, StepMetrics]
+]
+
+
+def init(
+  params: t5.Params, optimizer: optax.GradientTransformation
+) -> TrainState:
+  """Returns the state before the first step."""
+  return TrainState(jnp.int32(0), params, optimizer.init(params))
+
+
+def train_step(
+  state: TrainState,
+  batch: PreferenceBatch | ResponseBatch,
+  *,
+  objective: Objective,
+  optimizer: optax.GradientTransformation,
+  dropout_key: Array | None = None,
+  num_microbatches: int = 1,
+) -> tuple[TrainState, StepMetrics]:
+  """Makes one update: params <- params + optimizer(gradient of the mean loss).
+
+  Args:
+    state: parameters and optimizer.
+    batch: rows, wherever they came from.
+    objective: sums the rows' losses.
+    optimizer: turns the gradient into an update.
+    dropout_key: turns dropout on; another key is made of it for every step.
+    num_microbatches: parts of the batch to work through one after another.
+
+  Returns:
+    The new state, and what to report. Where loss or gradient are not finite,
+    the parameters and the optimizer stay as they were.
+  """
+  key = (
+    None if dropout_key is None else jax.random.fold_in(dropout_key, state.step)
+  )
+  (loss, sums), gradient = gradients.of_sum(
+    objective,
+    state.params,
+    batch,
+    dropout_key=key,
+    num_microbatches=num_microbatches,
+  )
+  sums = dict(sums)
+  weight = sums.pop("weight")
+  scale = 1 / jnp.maximum(weight, _LEAST_WEIGHT)
+  gradient = jax.tree.map(lambda g: g * scale, gradient)
+  norm = optax.global_norm(gradient)
+  is_finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+  updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  new = TrainState(state.step + 1, params, opt_state)
+  kept = jax.tree.map(functools.partial(jnp.where, is_finite), new, state)
+  means = {name: total * scale for name, total in sums.items()}
+  return kept, StepMetrics(means, weight, norm, is_finite)
+
+
+def compiled(
+  objective: Objective,
+  optimizer: optax.GradientTransformation,
+  *,
+  dropout_key: Array | None = None,
+  num_microbatches: int = 1,
+) -> Step:
+  """Returns `train_step` jitted, its state donated.
+
+  Args:
+    objective: sums the rows' losses.
+    optimizer: turns the gradient into an update.
+    dropout_key: turns dropout on.
+    num_microbatches: parts of a batch to work through one after another.
+
+  Returns:
+    (state, batch) -> (state, metrics); the given state's buffers are reused.
+  """
+
+  def one(
+    state: TrainState, batch: PreferenceBatch | ResponseBatch
+  ) -> tuple[TrainState, StepMetrics]:
+    return train_step(
+      state,
+      batch,
+      objective=objective,
+      optimizer=optimizer,
+      dropout_key=dropout_key,
+      num_microbatches=num_microbatches,
+    )
+
+  return jax.jit(one, donate_argnums=0)
