@@ -131,7 +131,8 @@ class Dpo:
         "cDPO: -(1 - e) log sigmoid(beta rho) - e log sigmoid(-beta rho),"
         f" beta = {self.beta:g}, e = {self.label_smoothing:g}"
       )
-    return _line(name, "rho", self.target_nats, reduction)
+    endless = "no target rho: the pull never ends"
+    return _line(name, "rho", self.target_nats, reduction, endless)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +245,7 @@ class Gpo:
     """Says in one line f's name and beta; the target margin is not known."""
     f = getattr(self.f, "__name__", repr(self.f))
     name = f"GPO: f(beta rho), f = {f}, beta = {self.beta:g}"
-    return _line(name, "rho", self.target_nats, reduction)
+    return _line(name, "rho", None, reduction, "target rho where f is least")
 
 
 def _is_number(value: object) -> bool:
@@ -263,7 +264,11 @@ def _check_positive(name: str, value: float) -> None:
 
 
 def _line(
-  name: str, argument: str, target: float | None, reduction: str
+  name: str,
+  argument: str,
+  target: float | None,
+  reduction: str,
+  no_target: str = "",
 ) -> str:
   if reduction not in _UNITS:
     raise errors.UserError(
@@ -271,5 +276,7 @@ def _line(
       f" {' or '.join(_UNITS)}"
     )
   how, unit = _UNITS[reduction]
-  aim = f"target {argument} = {target:g} {unit}" if target else "no target"
-  return f"{name}; {argument} {how}; {aim}"
+  aim = no_target
+  if target is not None:
+    aim = f"target {argument} = {target:g} {unit}"
+  return f"{name}; log-probabilities {how}; {aim}"
