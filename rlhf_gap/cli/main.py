@@ -21,6 +21,7 @@ COMMANDS = {
   "convert": "rewrite a checkpoint in another format",
   "sample": "draw responses of a checkpoint to prompts",
   "label": "label pairs with a preference model",
+  "evaluate": "measure checkpoints: win rate, KL, classification",
   "data": "build, show and export preference data",
   "bench": "measure how fast a part runs here",
 }

@@ -1,0 +1,1 @@
+"""From a checkpoint to a record: what it is worth, and how sure that is."""

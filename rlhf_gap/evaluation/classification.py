@@ -1,0 +1,200 @@
+"""The policy as a classifier of pairs, and what becomes of their likelihood.
+
+A policy prefers the response that it has made more likely relative to the
+reference: the sign of rho = log pi(y1)/pi_ref(y1) - log pi(y2)/pi_ref(y2)
+(Tang et al. 2024, Appendix E).
+"""
+
+import dataclasses
+import functools
+import hashlib
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from rlhf_gap import errors, records, stores
+from rlhf_gap.evaluation import batches, intervals, models
+from rlhf_gap.inference import score as scoring
+from rlhf_gap.models import t5
+from rlhf_gap.ops import logprobs
+
+_COLUMNS = ("prompt_tokens", "chosen_tokens", "rejected_tokens")
+
+
+class Scores(NamedTuple):
+  """Log-probabilities of two responses a prompt, in nats.
+
+  Attributes:
+    total: summed over tokens, EOS included.
+    mean: per token.
+  """
+
+  total: Float[np.ndarray, "rows 2"]
+  mean: Float[np.ndarray, "rows 2"]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _score(
+  config: t5.T5Config,
+  params: t5.Params,
+  prompt: Int[Array, "batch source"],
+  responses: Int[Array, "batch 2 target"],
+) -> tuple[Float[Array, "batch 2"], Float[Array, "batch 2"]]:
+  tokens = scoring.response_log_probs(config, params, prompt, responses)
+  mask = logprobs.response_mask(responses)
+  return (
+    logprobs.sequence_sum(tokens, mask),
+    logprobs.sequence_mean(tokens, mask),
+  )
+
+
+def score(
+  model: models.Model,
+  prompt: Int[np.ndarray, "rows source"],
+  responses: Int[np.ndarray, "rows 2 target"],
+  using: batches.Batches,
+) -> Scores:
+  """Returns log pi of two responses a prompt.
+
+  Args:
+    model: pi.
+    prompt: token ids, padded with 0.
+    responses: both responses, likewise.
+    using: in what batches.
+
+  Returns:
+    Sums and means.
+  """
+
+  def scored(x: Array, y: Array) -> tuple[Array, Array]:
+    return _score(model.config, model.params, x, y)
+
+  return Scores(*using.map(scored, prompt, responses))
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+  """Labelled pairs, in order.
+
+  Attributes:
+    prompt: token ids, int32 [pairs, source].
+    responses: chosen, then rejected, int32 [pairs, 2, target].
+    fingerprint: SHA-256 of the ids.
+  """
+
+  prompt: np.ndarray
+  responses: np.ndarray
+
+  @property
+  def fingerprint(self) -> str:
+    """SHA-256 of the ids: what was classified."""
+    digest = hashlib.sha256()
+    for array in (self.prompt, self.responses):
+      digest.update(repr(array.shape).encode())
+      digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def choose_pairs(store: stores.Store, num_pairs: int, seed: int) -> Pairs:
+  """Takes the first pairs of a labelled store in a seeded order.
+
+  Args:
+    store: pairs, labelled by the golden preference model; those of weight 0,
+      its ties, are left out.
+    num_pairs: how many.
+    seed: chooses the order.
+
+  Returns:
+    The pairs.
+
+  Raises:
+    UserError: the store holds no labelled pairs, or too few.
+  """
+  manifest = store.manifest
+  if manifest.schema != "pairs" or manifest.label.by == "none":
+    raise errors.UserError(
+      f"{store.path} holds {manifest.schema} labelled by {manifest.label.by};"
+      " expected labelled pairs, which `rlhf-gap label` makes"
+    )
+  weight = store.read(range(store.num_rows), ["weight"])["weight"]
+  decided = np.flatnonzero(weight > 0)
+  if not 2 <= num_pairs <= len(decided):
+    raise errors.UserError(
+      f"{store.path} holds {len(decided):,} pairs that are no ties;"
+      f" --num_pairs={num_pairs} expects 2 to {len(decided):,}"
+    )
+  order = stores.rows(
+    stores.Epochs(), seed, 0, num_rows=len(decided), batch_size=num_pairs
+  )
+  prompt, chosen, rejected = (
+    store.read(decided[order], _COLUMNS)[name] for name in _COLUMNS
+  )
+  return Pairs(prompt, np.stack([chosen, rejected], axis=1))
+
+
+def measure(
+  policy: Scores, reference: Scores
+) -> dict[str, records.Measurement]:
+  """Sums up the scores of labelled pairs, chosen first.
+
+  Args:
+    policy: of the policy.
+    reference: of the reference, for the same pairs.
+
+  Returns:
+    "pair_accuracy_sum", "pair_accuracy_mean": how often rho > 0 by summed and
+    by per-token log-probabilities, rho = 0 counted 1/2;
+    "chosen_log_ratio_nats", "rejected_log_ratio_nats": log pi - log pi_ref,
+    summed over tokens; "margin_nats": rho, their difference.
+  """
+  ratio = policy.total.astype(np.float64) - reference.total
+  return {
+    **_accuracies(policy, reference, np.ones(len(ratio))),
+    "chosen_log_ratio_nats": intervals.mean(ratio[:, 0]),
+    "rejected_log_ratio_nats": intervals.mean(ratio[:, 1]),
+    "margin_nats": intervals.mean(ratio[:, 0] - ratio[:, 1]),
+  }
+
+
+def measure_own(
+  policy: Scores, reference: Scores, label: Float[np.ndarray, "rows"]
+) -> dict[str, records.Measurement]:
+  """Compares the policy's order of its own samples with the judge's.
+
+  Args:
+    policy: its scores of two samples a prompt.
+    reference: the reference's.
+    label: 1 where the judge prefers the first, 0 where the second; ties (1/2)
+      are left out.
+
+  Returns:
+    "own_pair_accuracy_sum" and "own_pair_accuracy_mean"; neither where the
+    judge calls every pair a tie, as it does once all samples are equal.
+  """
+  decided = label != 0.5
+  if not decided.any():
+    return {}
+  first_is_better = label[decided]
+  one, other = (
+    Scores(*(part[decided] for part in scores))
+    for scores in (policy, reference)
+  )
+  accuracies = _accuracies(one, other, first_is_better)
+  return {f"own_{name}": value for name, value in accuracies.items()}
+
+
+def _accuracies(
+  policy: Scores, reference: Scores, first_is_better: np.ndarray
+) -> dict[str, records.Measurement]:
+  accuracies = {}
+  for name, mine, other in (
+    ("pair_accuracy_sum", policy.total, reference.total),
+    ("pair_accuracy_mean", policy.mean, reference.mean),
+  ):
+    ratio = mine.astype(np.float64) - other
+    says = 0.5 * (1 + np.sign(ratio[:, 0] - ratio[:, 1]))
+    outcome = np.where(first_is_better == 1, says, 1 - says)
+    accuracies[name] = intervals.win_rate(outcome)
+  return accuracies

@@ -1,0 +1,64 @@
+"""How far the policy has gone from the reference, in nats."""
+
+import functools
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from rlhf_gap import records
+from rlhf_gap.evaluation import batches, intervals, models
+from rlhf_gap.inference import score
+from rlhf_gap.models import t5
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _sequence_kl(
+  config: t5.T5Config,
+  params: t5.Params,
+  reference_params: t5.Params,
+  prompt: Int[Array, "batch source"],
+  response: Int[Array, "batch target"],
+) -> Float[Array, "batch"]:
+  steps = score.per_step_kl(
+    config, params, reference_params, prompt, response[:, None]
+  )
+  return steps.sum(axis=(1, 2))
+
+
+def along(
+  policy: models.Model,
+  reference: models.Model,
+  prompt: Int[np.ndarray, "rows source"],
+  response: Int[np.ndarray, "rows target"],
+  using: batches.Batches,
+) -> Float[np.ndarray, "rows"]:
+  """Returns sum_t KL(pi(.|x, y_<t) || pi_ref(.|x, y_<t)) along each response.
+
+  Exact over the vocabulary at every step, the EOS step included (Tang et al.
+  2024, Appendix D). Along y ~ pi at temperature 1 its mean estimates
+  KL(pi || pi_ref) without bias, up to the length at which samples are cut.
+
+  Args:
+    policy: pi.
+    reference: pi_ref, of the same architecture.
+    prompt: token ids, padded with 0.
+    response: sampled from the policy.
+    using: in what batches.
+
+  Returns:
+    Nats, >= 0 but for rounding; exactly 0 where the policies are equal.
+  """
+
+  def divergence(x: Array, y: Array) -> Array:
+    return _sequence_kl(policy.config, policy.params, reference.params, x, y)
+
+  return using.map(divergence, prompt, response)
+
+
+def measure(
+  sequence_kl: Float[np.ndarray, "rows"],
+) -> dict[str, records.Measurement]:
+  """Returns "kl_nats": the mean over prompts, with a normal interval."""
+  # Rounding may leave a hair below 0 where the policies hardly differ.
+  return {"kl_nats": intervals.mean(np.maximum(sequence_kl, 0.0), low=0.0)}

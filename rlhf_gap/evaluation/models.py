@@ -1,0 +1,87 @@
+"""The models of an evaluation, loaded once and checked against each other."""
+
+import dataclasses
+
+from rlhf_gap import checkpoints, errors, stores
+from rlhf_gap.models import t5
+
+# What changes neither the parameters nor what they compute.
+_TRAINING_ONLY = ("dropout_rate", "remat_policy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """A checkpoint in memory, and which one it is."""
+
+  config: t5.T5Config
+  params: t5.Params
+  checkpoint: stores.Checkpoint
+
+
+def load(path: str, dtype: str | None = None) -> Model:
+  """Loads a checkpoint's parameters.
+
+  Args:
+    path: the checkpoint's folder, of any known format.
+    dtype: "float32" or "bfloat16" to cast to; None keeps the bits.
+
+  Returns:
+    The model; its fingerprint is that of the stored bits.
+
+  Raises:
+    UserError: nothing whole is there, or it is no T5.
+  """
+  loaded = checkpoints.load(path, dtype=dtype, optimizer_state=False)
+  return Model(loaded.config, loaded.params, named(path))
+
+
+def named(path: str) -> stores.Checkpoint:
+  """Says which parameters a checkpoint holds, without keeping them in memory.
+
+  Args:
+    path: the checkpoint's folder.
+
+  Raises:
+    UserError: nothing whole is there, or it is no T5.
+  """
+  step = checkpoints.open(path).step
+  return stores.Checkpoint(path, checkpoints.fingerprint(path), step)
+
+
+def check_same_architecture(policy: Model, reference: Model) -> None:
+  """Raises unless two models compute with parameters of the same shapes.
+
+  Args:
+    policy: what is to be evaluated.
+    reference: what it is compared with, step by step.
+
+  Raises:
+    UserError: a field of their configurations differs; it is named.
+  """
+  for field in dataclasses.fields(t5.T5Config):
+    mine, other = (getattr(m.config, field.name) for m in (policy, reference))
+    if mine != other and field.name not in _TRAINING_ONLY:
+      raise errors.UserError(
+        f"{policy.checkpoint.path}: {field.name} is {mine}, but {other} in the"
+        f" reference {reference.checkpoint.path}; a KL needs one architecture:"
+        " is the reference the policy's own start?"
+      )
+
+
+def check_token_ids(model: Model, largest: int, source: str) -> None:
+  """Raises unless a model has a row for every token id.
+
+  Args:
+    model: any model of the evaluation.
+    largest: the largest id it will read.
+    source: the store that holds it, for the message.
+
+  Raises:
+    UserError: the id is outside the embedding.
+  """
+  if largest >= model.config.vocab_size:
+    raise errors.UserError(
+      f"{model.checkpoint.path}: its embedding has"
+      f" {model.config.vocab_size:,} rows, but {source} holds token"
+      f" {largest:,}; they are of different vocabularies"
+    )
