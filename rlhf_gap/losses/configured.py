@@ -7,7 +7,7 @@ Each is called with rho, one value a pair, in the regime's unit: nats under the
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -21,6 +21,7 @@ _UNITS = {
 }
 
 
+@runtime_checkable  # for checks of types while testing
 class PairLoss(Protocol):
   """A contrastive loss: what a policy is trained with, in every regime."""
 
