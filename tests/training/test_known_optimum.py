@@ -121,9 +121,12 @@ def _train(loss, source, steps, labels="hard"):
   one = step.compiled(objectives.contrastive(_score, spec), optimizer)
   start = jnp.log(jnp.asarray(REFERENCE, jnp.float32))
   state = step.init({"logits": start}, optimizer)
-  for _ in range(steps):
+  for number in range(steps):
     state, metrics = one(state, source(state.params["logits"]))
     assert bool(metrics.is_finite)
+    if number == 0:
+      first = float(metrics.means["loss"])
+      assert first == pytest.approx(loss.initial_value, rel=1e-4, abs=1e-6)
   return np.float64(jax.nn.softmax(state.params["logits"]))
 
 
