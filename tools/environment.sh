@@ -23,6 +23,9 @@ make_environment() {
     echo "making .venv with $("$python" --version)" >&2
     "$python" -m venv .venv || { rm -rf .venv; return 2; }
   fi
+  # A .venv that another tool made may have no pip.
+  .venv/bin/python -c "import pip" 2>/dev/null ||
+    .venv/bin/python -m ensurepip >/dev/null
   if ! cmp --silent requirements.lock "$stamp"; then
     echo "installing the versions in requirements.lock" >&2
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
