@@ -1,8 +1,8 @@
 """Measures checkpoints: win rates, KL, classification, utility; with intervals.
 
   rlhf-gap evaluate RUN/checkpoint_400 --golden=CKPT --reference=CKPT ...
-  rlhf-gap evaluate RUN --all ...       every checkpoint that RUN has
-  rlhf-gap evaluate RUN --follow ...    as they appear, until RUN is complete
+  rlhf-gap evaluate RUN [RUN ...] --all ...    every checkpoint they have
+  rlhf-gap evaluate RUN --follow ...           as they appear, to the end
 
 Samples are drawn once and kept in OUTPUT/samples; records go to
 OUTPUT/records.jsonl. What is recorded already is not measured again.
@@ -29,10 +29,19 @@ _SHOWN = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap evaluate`."""
   add = parser.add_argument
-  add("path", metavar="CHECKPOINT_OR_RUN", help="with --all or --follow a run")
+  add(
+    "paths",
+    nargs="+",
+    metavar="CHECKPOINT_OR_RUN",
+    help="one or more; with --all or --follow runs",
+  )
   which = parser.add_mutually_exclusive_group()
-  which.add_argument("--all", action="store_true", help="each checkpoint_*")
-  which.add_argument("--follow", action="store_true", help="wait for more")
+  which.add_argument(
+    "--all", action="store_true", help="every checkpoint that a run has"
+  )
+  which.add_argument(
+    "--follow", action="store_true", help="wait for more until it is complete"
+  )
   add("--golden", required=True, metavar="CKPT", help="preference model")
   add("--proxy", metavar="CKPT", help="preference model, asked too")
   add("--reference", required=True, metavar="CKPT", help="the SFT policy")
@@ -53,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--batch_size", type=int, default=64, help="rows (default: 64)")
   add("--seed", type=int, default=0)
   add("--dtype", choices=("float32", "bfloat16"), help="of the parameters")
-  add("--run_name", help="default: from run.json, or the folder's name")
+  add("--run_name", help="default: the run's folder's name")
   add("--arm", help="default: from run.json")
   add("--poll_seconds", type=float, default=5.0, help="of --follow")
   add("--json", action="store_true", help="print records")
@@ -64,68 +73,68 @@ def run(arguments: argparse.Namespace) -> None:
   from rlhf_gap import errors, records
   from rlhf_gap.evaluation import run as evaluation
 
-  described = _describe(arguments)
   yardstick = _yardstick(arguments)
   path = os.path.join(arguments.output, "records.jsonl")
-  records.read(path)
+  known = records.read(path)
   failures = []
-  for checkpoint in _checkpoints(arguments):
-    known = evaluation.find(
-      yardstick, checkpoint, described, records.read(path)
-    )
+  for checkpoint, described in _checkpoints(arguments):
     try:
-      record = known or evaluation.evaluate(yardstick, checkpoint, described)
+      found = evaluation.find(yardstick, checkpoint, described, known)
+      record = found or evaluation.evaluate(yardstick, checkpoint, described)
     except errors.UserError as error:
       # Of many, the others are worth having.
-      if not (arguments.all or arguments.follow):
+      if len(arguments.paths) == 1 and not (arguments.all or arguments.follow):
         raise
       failures.append(str(error))
       continue
-    if not known:
+    if not found:
       os.makedirs(arguments.output, exist_ok=True)
       records.put(path, record)
-    print(_line(record, known is not None, arguments.json), flush=True)
+    print(_line(record, found is not None, arguments.json), flush=True)
   if failures:
     raise errors.UserError(
-      f"{len(failures)} checkpoints could not be evaluated, the others are"
-      f" recorded: {'; '.join(failures)}"
+      f"{len(failures)} not evaluated, all others are recorded:"
+      f" {'; '.join(failures)}"
     )
 
 
-def _describe(arguments: argparse.Namespace) -> "records.Run":
+def _checkpoints(
+  arguments: argparse.Namespace,
+) -> "Iterator[tuple[str, records.Run]]":
+  """Yields every checkpoint with the run that it belongs to."""
+  from rlhf_gap.evaluation import runs
+
+  for path in arguments.paths:
+    if arguments.all:
+      found = runs.all_of(path)
+    elif arguments.follow:
+      found = runs.follow(path, poll_seconds=arguments.poll_seconds)
+    else:
+      found = iter([path])
+    for checkpoint in found:
+      yield checkpoint, _describe(arguments, checkpoint)
+
+
+def _describe(arguments: argparse.Namespace, checkpoint: str) -> "records.Run":
   import dataclasses
 
   from rlhf_gap.evaluation import runs
 
-  folder = os.path.abspath(arguments.path)
-  single = not (arguments.all or arguments.follow)
-  if single and os.path.basename(folder).startswith("checkpoint_"):
-    folder = os.path.dirname(folder)
   given = {"name": arguments.run_name, "arm": arguments.arm}
   return dataclasses.replace(
-    runs.describe(folder), **{k: v for k, v in given.items() if v is not None}
+    runs.run_of(checkpoint), **{k: v for k, v in given.items() if v is not None}
   )
-
-
-def _checkpoints(arguments: argparse.Namespace) -> Iterator[str]:
-  from rlhf_gap.evaluation import runs
-
-  if arguments.all:
-    yield from runs.all_of(arguments.path)
-  elif arguments.follow:
-    yield from runs.follow(arguments.path, poll_seconds=arguments.poll_seconds)
-  else:
-    yield arguments.path
 
 
 def _yardstick(arguments: argparse.Namespace) -> "yardstick.Yardstick":
   from rlhf_gap import checkpoints, stores
   from rlhf_gap.evaluation import runs, yardstick
 
-  if arguments.all or arguments.follow:
-    runs.checkpoints_of(arguments.path)
-  else:
-    checkpoints.open(arguments.path)
+  for path in arguments.paths:
+    if arguments.all or arguments.follow:
+      runs.checkpoints_of(path)
+    else:
+      checkpoints.open(path)
   prompts = stores.open(arguments.prompts).manifest
   max_length, judge_length = arguments.max_length, arguments.judge_length
   if max_length is None and arguments.pairs:

@@ -88,33 +88,63 @@ def follow(
       wait(poll_seconds)
 
 
+def run_of(checkpoint: str) -> records.Run:
+  """Returns the run that a checkpoint belongs to.
+
+  Args:
+    checkpoint: its folder. One named checkpoint_<step> belongs to the run of
+      the folder above it; another, such as a Hugging Face folder, is a run by
+      itself.
+
+  Raises:
+    UserError: as `describe`.
+  """
+  folder = os.path.abspath(checkpoint)
+  if _CHECKPOINT.fullmatch(os.path.basename(folder)):
+    return describe(os.path.dirname(folder))
+  return describe(folder)
+
+
 def describe(folder: str) -> records.Run:
   """Returns what a run's `run.json` says of it.
 
-  Of the file's keys, `name`, `arm`, `method`, `hyperparameters` and `seed` are
-  read (see `records.Run`).
+  Training writes there what makes the run what it is: text by flat names, such
+  as "source": "Online", "objective.loss": "Ipo", "objective.loss.beta": "0.1".
 
   Args:
-    folder: the run's folder. Without the file, its own name is the run's.
+    folder: the run's folder. Without the file, the folder's name is all that is
+      known.
+
+  Returns:
+    The run, named after its folder: `source` is its arm, its loss the method,
+    everything else a hyper-parameter but for paths: where a run's inputs lay is
+    no part of what it is (their fingerprints are).
 
   Raises:
-    UserError: the file is no JSON object.
+    UserError: the file is no JSON object of texts.
   """
   name = os.path.basename(os.path.abspath(folder))
   path = os.path.join(folder, _DESCRIPTION)
   try:
     with open(path, encoding="utf-8") as file:
       fields = json.load(file)
+    if not isinstance(fields, dict):
+      raise ValueError("it is no object")
+    seed = int(fields.get("seed", "0"))
   except FileNotFoundError:
     return records.Run(name)
-  except ValueError as error:
+  except (ValueError, TypeError) as error:
     raise errors.UserError(
-      f"{path}: cut short or no JSON ({error}); expected the description of a"
-      " run"
+      f"{path}: does not describe a run ({error}); expected what `rlhf-gap"
+      " train` writes, a JSON object of texts"
     ) from error
-  if not isinstance(fields, dict):
-    raise errors.UserError(f"{path}: expected a JSON object")
-  known = ("name", "arm", "method", "hyperparameters", "seed")
+  settings = {key: str(value) for key, value in fields.items()}
   return records.Run(
-    **{"name": name} | {key: fields[key] for key in known if key in fields}
+    name,
+    arm=settings.get("source", "").lower(),
+    method=settings.get(
+      "objective.loss", settings.get("objective", "")
+    ).lower(),
+    hyperparameters={k: v for k, v in settings.items() if "/" not in v},
+    seed=seed,
   )
