@@ -17,6 +17,17 @@ class Progress(Protocol):
   def update(self, n: int) -> object:
     """Adds `n` units."""
 
+  def note(self, text: str) -> None:
+    """Says how it goes, beside the count."""
+
+
+class _Bar(tqdm.tqdm):
+  """A bar with a note behind it."""
+
+  def note(self, text: str) -> None:
+    """Shows `text` from the next redrawing on."""
+    self.set_postfix_str(text, refresh=False)
+
 
 class _Lines:
   """Prints a line every `_LOG_EVERY_SECONDS` or so; none for short work."""
@@ -24,6 +35,7 @@ class _Lines:
   def __init__(self, what: str, total: int, unit: str):
     self._what, self._total, self._unit = what, total, unit
     self._done = 0
+    self._note = ""
     self._printed = False
     self._next = time.monotonic() + _LOG_EVERY_SECONDS
 
@@ -32,6 +44,9 @@ class _Lines:
     if time.monotonic() >= self._next:
       self.print()
       self._next = time.monotonic() + _LOG_EVERY_SECONDS
+
+  def note(self, text: str) -> None:
+    self._note = text
 
   def finish(self) -> None:
     if self._printed:
@@ -42,7 +57,7 @@ class _Lines:
     percent = 100 * self._done // max(self._total, 1)
     print(
       f"{self._what}: {self._done:,} of {self._total:,} {self._unit}"
-      f" ({percent}%)",
+      f" ({percent}%){', ' if self._note else ''}{self._note}",
       file=sys.stderr,
       flush=True,
     )
@@ -62,7 +77,7 @@ def bar(what: str, total: int, unit: str) -> collections.abc.Iterator[Progress]:
   """
   if sys.stderr.isatty():
     scaled = unit == "B"
-    with tqdm.tqdm(
+    with _Bar(
       desc=what,
       total=total,
       unit=unit,

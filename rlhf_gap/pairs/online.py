@@ -161,6 +161,32 @@ class _Drawer:
     self._next_step = step + 1
     return next(self._batches)
 
+  def manifest(self, spec: Online | Generated) -> stores.Manifest:
+    """Describes a store of the pairs that are drawn."""
+    prompts = self.prompts.manifest
+    lengths = {
+      "prompt": prompts.feature_lengths["prompt"],
+      "response": self.static.sampling.max_length,
+    }
+    settings: dict[str, str | int | float] = {
+      "prompts": spec.prompts,
+      "seed": self.context.seed,
+      "judge_length": self.static.sampling.judge_length or 0,
+      "temperature": self.static.sampling.temperature,
+      "source": type(spec).__name__,
+    }
+    return stores.Manifest(
+      task=prompts.task,
+      schema="pairs",
+      columns=stores.PAIRS,
+      feature_lengths=lengths,
+      vocabulary=prompts.vocabulary,
+      chunk_rows=self.context.batch_size,
+      label=stores.Label("judge", self.judge_identity),
+      reference=self.reference.identity,
+      source=settings,
+    )
+
   def draw(
     self, step: int, policies: tuple[t5.Params, ...], policy_step: int
   ) -> Draw:
@@ -303,22 +329,22 @@ class _Online:
   """Draws from the policy, as it is or as it was at the last sync."""
 
   def __init__(self, spec: Online, drawer: _Drawer, start_step: int):
-    self._spec, self.drawer = spec, drawer
+    self._spec, self._drawer = spec, drawer
     self._sampler: t5.Params | None = None
     self._sync_step = start_step
 
   def draw(self, step: int, params: t5.Params) -> Draw:
     """Samples, judges and scores the pairs of `step`."""
-    reference = self.drawer.reference
+    reference = self._drawer.reference
     reference.refresh(step, params)
     every = self._spec.sync_every_steps
     if every == 1:
-      return self.drawer.draw(step, (params,), step)
+      return self._drawer.draw(step, (params,), step)
     # The policy's own arrays are donated to the next training step.
     if self._sampler is None or (every and step % every == 0):
       self._sampler = jax.tree.map(jnp.copy, params)
     synced = step - step % every if every else 0
-    return self.drawer.draw(self._drawn_step(step), (self._sampler,), synced)
+    return self._drawer.draw(self._drawn_step(step), (self._sampler,), synced)
 
   def _drawn_step(self, step: int) -> int:
     """Later passes draw the block's batches again: equal keys, equal pairs."""
@@ -329,9 +355,13 @@ class _Online:
     block, within = divmod(step, every)
     return block * fresh + within % fresh
 
+  def manifest(self) -> stores.Manifest:
+    """Describes a store of the pairs that are drawn."""
+    return self._drawer.manifest(self._spec)
+
   def state(self) -> dict[str, Any]:
     """Returns the sampler's parameters where they lag behind the policy's."""
-    state = self.drawer.reference.state()
+    state = self._drawer.reference.state()
     if self._sampler is not None:
       state["sampler"] = self._sampler
     return state
@@ -340,14 +370,14 @@ class _Online:
     """Takes over sampler and reference."""
     self._sampler = state.get("sampler")
     if "reference" in state:
-      self.drawer.reference.params = state["reference"]
+      self._drawer.reference.params = state["reference"]
 
 
 class _Generated:
   """Draws from two fixed policies."""
 
   def __init__(self, spec: Generated, drawer: _Drawer, context: Context):
-    self.drawer = drawer
+    self._spec, self._drawer = spec, drawer
     paths = (
       [spec.first] if spec.first == spec.second else [spec.first, spec.second]
     )
@@ -365,7 +395,11 @@ class _Generated:
   def draw(self, step: int, params: t5.Params) -> Draw:
     """Samples, judges and scores the pairs of `step`."""
     del params
-    return self.drawer.draw(step, self._policies, self._policy_step)
+    return self._drawer.draw(step, self._policies, self._policy_step)
+
+  def manifest(self) -> stores.Manifest:
+    """Describes a store of the pairs that are drawn."""
+    return self._drawer.manifest(self._spec)
 
   def state(self) -> dict[str, Any]:
     """Nothing: the batch is a function of the step."""

@@ -1,16 +1,46 @@
 """Writes sampled pairs to a store, chunk t at step t."""
 
 import collections
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
-from rlhf_gap import stores
+from rlhf_gap import errors, stores
 from rlhf_gap.pairs.sources import Draw
 
 # Batches whose transfer to the host may still be under way: waiting for the
 # newest would hold the device up.
 _MAX_IN_FLIGHT = 2
+
+
+@runtime_checkable
+class Recordable(Protocol):
+  """A source that samples its pairs, and can say what they are."""
+
+  def manifest(self) -> stores.Manifest:
+    """Describes a store of the pairs that are drawn."""
+
+
+def record(source: object, path: str) -> "Recorder":
+  """Begins, or goes on, to record what a source draws.
+
+  Args:
+    source: samples its pairs.
+    path: the store's directory.
+
+  Returns:
+    The recorder.
+
+  Raises:
+    UserError: the source reads its pairs, or `path` holds another store.
+  """
+  if not isinstance(source, Recordable):
+    raise errors.UserError(
+      "record=True: the source reads its pairs from a store; only sampled pairs"
+      " are recorded"
+    )
+  return Recorder(stores.create(path, source.manifest()))
 
 
 class Recorder:

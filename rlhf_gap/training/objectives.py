@@ -6,7 +6,7 @@ Where the rows came from is not its business.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 import jax
@@ -32,7 +32,7 @@ LogOdds = Callable[..., Float[Array, "batch"]]
 _REDUCTIONS = {"sum": logprobs.sequence_sum, "mean": logprobs.sequence_mean}
 
 
-class Spec(Protocol):
+class Spec(Hashable, Protocol):
   """Describes an objective, before the model is known."""
 
   def bind(self, config: t5.T5Config, words: judge.Words | None) -> Objective:
@@ -229,7 +229,7 @@ def contrastive(score_tokens: Score, spec: Contrastive) -> Objective:
     return _summed(
       values,
       batch.weight,
-      {"rho_nats": rho, **pair.metrics(scores)},
+      {"rho_nats": rho, "rho_size_nats": jnp.abs(rho), **pair.metrics(scores)},
     )
 
   return objective
@@ -254,7 +254,12 @@ def best_of_two(score_tokens: Score, spec: BestOfTwo) -> Objective:
     scores = score_tokens(params, batch.prompt, pair.tokens, dropout_key)
     chosen = reduce(scores[:, 0], pair.mask[:, 0])
     ratio = scores.sum(-1) - pair.reference
-    metrics = {"rho_nats": ratio[:, 0] - ratio[:, 1], **pair.metrics(scores)}
+    rho = ratio[:, 0] - ratio[:, 1]
+    metrics = {
+      "rho_nats": rho,
+      "rho_size_nats": jnp.abs(rho),
+      **pair.metrics(scores),
+    }
     return _summed(losses.best_of_two(chosen), batch.weight, metrics)
 
   return objective

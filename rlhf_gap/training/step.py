@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.models import t5
 from rlhf_gap.training import gradients
-from rlhf_gap.training.objectives import Objective
+from rlhf_gap.training.objectives import Objective, Sums
 
 # Below it a batch has no weight at all: its gradient is 0, not 0 / 0.
 _LEAST_WEIGHT = 1e-12
@@ -86,6 +86,7 @@ def train_step(
   key = (
     None if dropout_key is None else jax.random.fold_in(dropout_key, state.step)
   )
+  sums: Sums
   (loss, sums), gradient = gradients.of_sum(
     objective,
     state.params,

@@ -1,0 +1,102 @@
+"""Optimizers with their settings, as a run file names them."""
+
+import dataclasses
+from collections.abc import Hashable
+from typing import Protocol
+
+import optax
+
+from rlhf_gap import errors
+from rlhf_gap.training import optimizers
+
+
+class Spec(Hashable, Protocol):
+  """Describes an optimizer."""
+
+  def make(self) -> optax.GradientTransformation:
+    """Returns the optimizer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningRate:
+  """A learning rate over the steps of a run.
+
+  Attributes:
+    peak: the rate after warming up, > 0.
+    warm_up_steps: steps of a linear rise from 0; 0 for none.
+    decay_steps: step at which a linear fall from the peak has ended; 0 for
+      none.
+    final_fraction: of the peak, where the fall ends.
+  """
+
+  peak: float
+  warm_up_steps: int = 0
+  decay_steps: int = 0
+  final_fraction: float = 0.1
+
+  def __post_init__(self) -> None:
+    if not self.peak > 0:
+      raise errors.UserError(f"learning rate {self.peak}; expected > 0")
+    if self.decay_steps and self.decay_steps <= self.warm_up_steps:
+      raise errors.UserError(
+        f"decay_steps={self.decay_steps} ends within the warm-up of"
+        f" {self.warm_up_steps} steps"
+      )
+
+  def schedule(self) -> optimizers.Schedule:
+    """Returns the rate as a function of the step."""
+    rise = (
+      optimizers.warm_up(self.peak, self.warm_up_steps)
+      if self.warm_up_steps
+      else optimizers.constant(self.peak)
+    )
+    if not self.decay_steps:
+      return rise
+    fall = optax.schedules.linear_schedule(
+      self.peak,
+      self.peak * self.final_fraction,
+      self.decay_steps - self.warm_up_steps,
+    )
+    return optax.schedules.join_schedules([rise, fall], [self.warm_up_steps])
+
+
+@dataclasses.dataclass(frozen=True)
+class Adafactor:
+  """T5X's Adafactor; see `optimizers.adafactor`.
+
+  Attributes:
+    learning_rate: relative to each parameter's root mean square.
+    clip_global_norm: largest norm of all gradients together; None for none.
+  """
+
+  learning_rate: LearningRate
+  clip_global_norm: float | None = None
+
+  def make(self) -> optax.GradientTransformation:
+    """Returns the optimizer."""
+    return optimizers.adafactor(
+      self.learning_rate.schedule(), clip_global_norm=self.clip_global_norm
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class AdamW:
+  """AdamW; see `optimizers.adamw`.
+
+  Attributes:
+    learning_rate: absolute.
+    weight_decay: fraction of the parameter taken off, times the rate.
+    clip_global_norm: largest norm of all gradients together; None for none.
+  """
+
+  learning_rate: LearningRate
+  weight_decay: float = 0.0
+  clip_global_norm: float | None = None
+
+  def make(self) -> optax.GradientTransformation:
+    """Returns the optimizer."""
+    return optimizers.adamw(
+      self.learning_rate.schedule(),
+      weight_decay=self.weight_decay,
+      clip_global_norm=self.clip_global_norm,
+    )

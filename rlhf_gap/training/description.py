@@ -1,0 +1,87 @@
+"""The description of a run, as gin binds it."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from rlhf_gap import errors, pairs
+from rlhf_gap.models import t5
+from rlhf_gap.training import configured, objectives
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """Describes a run; a gin file binds its fields.
+
+  Attributes:
+    model_dir: where checkpoints, metrics and recorded pairs go.
+    objective: what is made smaller.
+    source: where batches come from.
+    optimizer: its settings.
+    initial: the checkpoint to start from; None draws new parameters.
+    model: the architecture of new parameters.
+    reference: the checkpoint of the frozen reference; None is `initial`.
+    train_steps: updates.
+    batch_size: rows of a batch, all hosts together.
+    seed: of orders, sampling, dropout and new parameters.
+    dropout_rate: 0 in policy optimisation, so that at step 0 policy and
+      reference agree.
+    dtype: of activations, "float32" or "bfloat16".
+    remat_policy: what the backward pass recomputes, see `T5Config`.
+    num_microbatches: parts of a batch to work through one after another.
+    feature_lengths: the windows that the stores must not exceed, such as
+      {"inputs": 1024, "targets": 128}; None takes any.
+    checkpoint_every_steps: updates between checkpoints.
+    keep: how many of the latest checkpoints to keep; None keeps all.
+    keep_steps: further steps to save and keep.
+    record: whether to write sampled pairs to MODEL_DIR/pairs.
+    reference_every_steps: the policy becomes the reference after every so many
+      steps; None never.
+    validation: a store of held-out rows of the kind that is trained on.
+    validation_batches: how many batches of it to measure on.
+    patience: checkpoints without a new best after which to stop; None: never.
+    log_every_steps: updates between lines of the log.
+    tensorboard: whether to write events for TensorBoard.
+  """
+
+  model_dir: str
+  objective: objectives.Spec
+  source: pairs.Spec
+  optimizer: configured.Spec
+  initial: str | None = None
+  model: t5.T5Config | None = None
+  reference: str | None = None
+  train_steps: int = 4000
+  batch_size: int = 32
+  seed: int = 0
+  dropout_rate: float = 0.0
+  dtype: str = "float32"
+  remat_policy: str = "none"
+  num_microbatches: int = 1
+  feature_lengths: Mapping[str, int] | None = None
+  checkpoint_every_steps: int = 400
+  keep: int | None = None
+  keep_steps: tuple[int, ...] = ()
+  record: bool = False
+  reference_every_steps: int | None = None
+  validation: str | None = None
+  validation_batches: int = 16
+  patience: int | None = None
+  log_every_steps: int = 1
+  tensorboard: bool = True
+
+  def __post_init__(self) -> None:
+    for name in ("train_steps", "batch_size", "checkpoint_every_steps"):
+      if getattr(self, name) < 1:
+        raise errors.UserError(
+          f"{name}={getattr(self, name)}; expected 1 or more"
+        )
+    if self.batch_size % self.num_microbatches:
+      raise errors.UserError(
+        f"a batch of {self.batch_size} rows does not divide into"
+        f" {self.num_microbatches} microbatches"
+      )
+    if (self.initial is None) == (self.model is None):
+      raise errors.UserError(
+        "expected either INITIAL_CHECKPOINT_PATH or a model to draw new"
+        f" parameters for, got {'neither' if self.model is None else 'both'}"
+      )

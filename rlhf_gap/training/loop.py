@@ -1,0 +1,269 @@
+"""The loop of every regime: draw, step, record, log, save; stop cleanly."""
+
+import collections
+import contextlib
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import jax
+import numpy as np
+
+from rlhf_gap import errors, pairs, progress
+from rlhf_gap.training.metric_log import MetricLog
+from rlhf_gap.training.saving import Saver
+from rlhf_gap.training.step import Step, StepMetrics, TrainState
+from rlhf_gap.training.validation import Validator
+
+# Steps whose metrics may still be on the device: waiting for the newest would
+# leave the device idle between steps.
+_MAX_IN_FLIGHT = 2
+
+
+class StartCheck(Protocol):
+  """Looks at the first step's metrics."""
+
+  def __call__(self, metrics: dict[str, float], weight: float) -> None:
+    """Raises `UserError` where a run does not start as it must."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+  """What a run is made of, ready to go.
+
+  Attributes:
+    step: the compiled training step.
+    source: gives the batch of every step.
+    saver: writes checkpoints.
+    log: takes metrics.
+    recorder: writes sampled pairs, in an online run that keeps them.
+    validator: measures on held-out rows at every checkpoint.
+    check_start: looks at step 0.
+  """
+
+  step: Step
+  source: pairs.Source
+  saver: Saver
+  log: MetricLog
+  recorder: pairs.Recorder | None = None
+  validator: Validator | None = None
+  check_start: StartCheck | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+  """When a run does what.
+
+  Attributes:
+    train_steps: updates in all.
+    checkpoint_every_steps: updates between checkpoints.
+    keep_steps: further updates after which to save.
+    log_every_steps: updates between lines of the log.
+  """
+
+  train_steps: int
+  checkpoint_every_steps: int
+  keep_steps: tuple[int, ...] = ()
+  log_every_steps: int = 1
+
+  def saves_at(self, step: int) -> bool:
+    """Whether a checkpoint follows the update that makes it `step`."""
+    return (
+      step % self.checkpoint_every_steps == 0
+      or step in self.keep_steps
+      or step == self.train_steps
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """How a loop ended.
+
+  Attributes:
+    state: after the last update.
+    reason: "done", "plateau" or "stopped" (by SIGTERM).
+  """
+
+  state: TrainState
+  reason: str
+
+
+def run(
+  state: TrainState, parts: Parts, schedule: Schedule, folder: str
+) -> Outcome:
+  """Trains from `state` on.
+
+  Args:
+    state: where the run starts or goes on; its buffers are reused.
+    parts: what the run is made of.
+    schedule: when it does what.
+    folder: where the rows of a step that fails are put.
+
+  Returns:
+    The last state and why the loop ended. Everything is saved.
+
+  Raises:
+    UserError: the run starts wrong, loss, gradient or sampled logits are not
+      finite, or the disk is full. The last checkpoint is intact.
+  """
+  first = int(state.step)
+  watch = _Watch(parts, schedule, folder)
+  reason = "done"
+  with (
+    _sigterm() as stop,
+    progress.bar("training", schedule.train_steps, "steps") as bar,
+  ):
+    bar.update(first)
+    for step in range(first, schedule.train_steps):
+      draw = parts.source.draw(step, state.params)
+      state, metrics = parts.step(state, draw.batch)
+      if parts.recorder is not None:
+        parts.recorder.append(step, draw)
+      watch.take(step, draw, metrics)
+      bar.note(watch.note)
+      bar.update(1)
+      if schedule.saves_at(step + 1) or stop.requested:
+        watch.drain()
+        plateau = _save(state, parts, bar)
+        if stop.requested or plateau:
+          reason = "stopped" if stop.requested else "plateau"
+          break
+  parts.saver.wait()
+  return Outcome(state, reason)
+
+
+def _save(state: TrainState, parts: Parts, bar: progress.Progress) -> bool:
+  """Validates, records and saves; returns whether a plateau is reached."""
+  plateau = False
+  if parts.validator is not None:
+    step = int(state.step)
+    metrics = parts.validator.measure(step, state.params)
+    parts.log.write(step, metrics)
+    parts.saver.keep_best(parts.validator.note(step, metrics))
+    plateau = parts.validator.on_plateau
+  if parts.recorder is not None:
+    # Before the checkpoint: a restart from it must find what came before.
+    parts.recorder.commit()
+  parts.log.flush()
+  parts.saver.save(state, parts.source.state())
+  return plateau
+
+
+class _Stop:
+  requested = False
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[_Stop]:
+  """Turns SIGTERM into a request: clusters send it before they kill."""
+  stop = _Stop()
+
+  def request(*_: object) -> None:
+    stop.requested = True
+
+  try:
+    before = signal.signal(signal.SIGTERM, request)
+  except ValueError:  # not the main thread: the host program decides
+    yield stop
+    return
+  try:
+    yield stop
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
+class _Watch:
+  """Reads the metrics of steps once they have arrived on the host."""
+
+  def __init__(self, parts: Parts, schedule: Schedule, folder: str):
+    self._parts, self._schedule, self._folder = parts, schedule, folder
+    self._pending: collections.deque[tuple[int, pairs.Draw, StepMetrics]]
+    self._pending = collections.deque()
+    self._time = time.monotonic()
+    self.note = ""
+
+  def take(self, step: int, draw: pairs.Draw, metrics: StepMetrics) -> None:
+    """Takes a step's metrics; looks at those that must have arrived."""
+    self._pending.append((step, draw, metrics))
+    if len(self._pending) > _MAX_IN_FLIGHT:
+      self._look_at_oldest()
+
+  def drain(self) -> None:
+    """Looks at all metrics taken: nothing bad may be saved."""
+    while self._pending:
+      self._look_at_oldest()
+
+  def _look_at_oldest(self) -> None:
+    step, draw, on_device = self._pending.popleft()
+    metrics: StepMetrics = jax.device_get(on_device)
+    self._check_finite(step, draw, metrics)
+    values = {f"train/{k}": float(v) for k, v in metrics.means.items()}
+    if step == 0 and self._parts.check_start is not None:
+      self._parts.check_start(
+        {name.removeprefix("train/"): v for name, v in values.items()},
+        float(metrics.weight),
+      )
+    values["train/gradient_norm"] = float(metrics.gradient_norm)
+    values["train/weight"] = float(metrics.weight)
+    now = time.monotonic()
+    rows = len(draw.batch.prompt)
+    values.update(_speeds(values, rows, now - self._time))
+    self._time = now
+    if (step + 1) % self._schedule.log_every_steps == 0:
+      self._parts.log.write(step + 1, values)
+    self.note = _note(values)
+
+  def _check_finite(
+    self, step: int, draw: pairs.Draw, metrics: StepMetrics
+  ) -> None:
+    what = ""
+    if draw.provenance is not None:
+      decoding_step = int(draw.provenance.first_bad_step)
+      if decoding_step >= 0:
+        what = f"sampled logits (decoding step {decoding_step})"
+    if not metrics.is_finite:
+      what = what or "loss or gradient"
+    if not what:
+      return
+    path = os.path.join(self._folder, f"not_finite_step_{step}.npz")
+    np.savez(path, **jax.device_get(draw.batch)._asdict())
+    raise errors.UserError(
+      f"step {step}: {what} not finite; its rows are in {path} and the last"
+      " checkpoint is intact; lower the learning rate, or look at these rows"
+    )
+
+
+def _speeds(
+  values: dict[str, float], rows: int, seconds: float
+) -> dict[str, float]:
+  speeds = {"train/seconds": seconds, "train/rows_per_second": rows / seconds}
+  length = values.get("train/response_length_tokens")
+  if length is not None:
+    tokens = 2 * rows * length
+    speeds["train/tokens_per_second"] = tokens / seconds
+  return speeds
+
+
+# name in the log -> (name in the bar, format)
+_SHOWN = {
+  "loss": ("loss", ".3f"),
+  "rho_nats": ("rho", ".2f"),
+  "accuracy": ("acc", ".2f"),
+  "log_ratio_nats": ("kl~", ".2f"),
+  "response_length_tokens": ("len", ".0f"),
+  "eos_rate": ("eos", ".2f"),
+  "tokens_per_second": ("tok/s", ",.0f"),
+  "rows_per_second": ("rows/s", ",.0f"),
+}
+
+
+def _note(values: dict[str, float]) -> str:
+  shown = [
+    f"{short} {values[f'train/{name}']:{form}}"
+    for name, (short, form) in _SHOWN.items()
+    if f"train/{name}" in values
+  ]
+  return " ".join(shown)

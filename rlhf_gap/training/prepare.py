@@ -1,0 +1,212 @@
+"""What a run must know, and what must hold, before anything is written."""
+
+import dataclasses
+import functools
+import os
+
+import jax
+import jax.numpy as jnp
+
+from rlhf_gap import checkpoints, errors, pairs, stores
+from rlhf_gap.inference import judge
+from rlhf_gap.models import t5
+from rlhf_gap.pairs.online import same_architecture
+from rlhf_gap.training import identity, loop, model_dir, objectives
+from rlhf_gap.training.description import Run
+
+# How far from its exact value a step-0 quantity may lie: the same scores come
+# out of two programs that sum in other orders.
+_TOLERANCE_NATS = {"float32": 2e-3, "bfloat16": 0.5}
+
+# Rows whose ids are compared with the embedding before a run begins.
+_ROWS_LOOKED_AT = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+  """A run's model, objective and surroundings.
+
+  Attributes:
+    config: the architecture, with the run's dropout, dtype and remat.
+    objective: bound to it.
+    context: what the source is opened with.
+    initial: the checkpoint to start from; None for new parameters.
+    identity: what makes the run what it is.
+    words: the preference model's; None for a policy.
+    seed: of new parameters.
+  """
+
+  config: t5.T5Config
+  objective: objectives.Objective
+  context: pairs.Context
+  initial: checkpoints.Checkpoint | None
+  identity: dict[str, str]
+  words: judge.Words | None
+  seed: int
+
+  @classmethod
+  def of(cls, run: Run) -> "Prepared":
+    """Loads and checks what `run` names.
+
+    Args:
+      run: the description.
+
+    Raises:
+      UserError: a store, a checkpoint or their combination is wrong.
+    """
+    opened = run.source.stores()
+    vocabulary = _check_stores(run, opened)
+    initial = None
+    if run.initial is not None:
+      initial = checkpoints.load(run.initial, optimizer_state=False)
+    config = initial.config if initial else run.model
+    assert config is not None
+    config = dataclasses.replace(
+      config,
+      dropout_rate=run.dropout_rate,
+      dtype=run.dtype,
+      remat_policy=run.remat_policy,
+    )
+    for store in opened:
+      _check_ids(store, config, run.initial or "the model")
+    fingerprint = checkpoints.fingerprint(run.initial) if run.initial else ""
+    words = None
+    if isinstance(run.objective, objectives.PreferenceModel):
+      words = judge.words_of(vocabulary)
+    reference = _reference(run, config, initial, fingerprint)
+    context = pairs.Context(config, reference, run.batch_size, run.seed)
+    settings = {
+      **identity.of(run),
+      "initial.sha256": fingerprint,
+      identity.VOCABULARY: vocabulary.fingerprint,
+    }
+    objective = bound(run.objective, config, words)
+    return cls(config, objective, context, initial, settings, words, run.seed)
+
+  def initial_params(self) -> t5.Params:
+    """Returns parameters that training may overwrite."""
+    if self.initial is None:
+      return t5.init(self.config, jax.random.key(self.seed))
+    # The reference keeps the loaded arrays; the step donates its own.
+    return jax.tree.map(
+      lambda p: jnp.array(p, jnp.float32, copy=True), self.initial.params
+    )
+
+
+@functools.cache
+def bound(
+  spec: objectives.Spec, config: t5.T5Config, words: judge.Words | None
+) -> objectives.Objective:
+  """Returns `spec.bind(config, words)`, once: so it compiles once a process."""
+  return spec.bind(config, words)
+
+
+def _reference(
+  run: Run,
+  config: t5.T5Config,
+  initial: checkpoints.Checkpoint | None,
+  fingerprint: str,
+) -> pairs.Reference | None:
+  if not run.objective.needs_reference:
+    return None
+  if run.initial is None or initial is None:
+    raise errors.UserError(
+      "policy optimisation starts from a checkpoint; set"
+      " INITIAL_CHECKPOINT_PATH"
+    )
+  config = dataclasses.replace(config, dropout_rate=0.0)
+  loaded, path = initial, run.initial
+  if run.reference is not None and run.reference != run.initial:
+    path = run.reference
+    loaded = checkpoints.load(path, optimizer_state=False)
+    fingerprint = checkpoints.fingerprint(path)
+    if not same_architecture(loaded.config, config):
+      raise errors.UserError(
+        f"{path}: the reference is another architecture than the policy"
+        f" {run.initial}"
+      )
+  return pairs.Reference(
+    config,
+    loaded.params,
+    stores.Checkpoint(path, fingerprint, loaded.step),
+    every_steps=run.reference_every_steps,
+  )
+
+
+def _check_stores(run: Run, opened: list[stores.Store]) -> stores.Vocabulary:
+  vocabulary = opened[0].manifest.vocabulary
+  for store in opened:
+    other = store.manifest.vocabulary
+    if other.fingerprint != vocabulary.fingerprint:
+      raise errors.UserError(
+        f"{store.path} is of another vocabulary ({other.path or other.kind})"
+        f" than {opened[0].path} ({vocabulary.path or vocabulary.kind})"
+      )
+    limits = run.feature_lengths or {}
+    for axis, name in (("prompt", "inputs"), ("response", "targets")):
+      found = store.manifest.feature_lengths.get(axis, 0)
+      if found > limits.get(name, found):
+        raise errors.UserError(
+          f"{store.path} has {axis}s of {found} tokens, but"
+          f" TASK_FEATURE_LENGTHS allows {limits[name]}; build the store with"
+          f" --{name}_length={limits[name]}, or raise the limit"
+        )
+  _check_trained_with(run.initial, vocabulary)
+  return vocabulary
+
+
+def _check_ids(store: stores.Store, config: t5.T5Config, path: str) -> None:
+  names = [c.name for c in store.manifest.columns if c.holds_tokens]
+  rows = range(min(store.num_rows, _ROWS_LOOKED_AT))
+  largest = max(int(v.max()) for v in store.read(rows, names).values())
+  if largest >= config.vocab_size:
+    raise errors.UserError(
+      f"{path}: its embedding has {config.vocab_size:,} rows, but {store.path}"
+      f" has token {largest:,}; the store is of another vocabulary"
+    )
+
+
+def _check_trained_with(
+  initial: str | None, vocabulary: stores.Vocabulary
+) -> None:
+  """A run of ours notes the vocabulary that it trained with."""
+  if initial is None or "://" in initial:
+    return
+  found = model_dir.identity_of(os.path.dirname(os.path.abspath(initial)))
+  trained = found.get(identity.VOCABULARY)
+  if trained is not None and trained != vocabulary.fingerprint:
+    raise errors.UserError(
+      f"{initial} was trained with another vocabulary than the store's"
+      f" {vocabulary.path or vocabulary.kind}"
+    )
+
+
+def start_check(run: Run) -> loop.StartCheck | None:
+  """Returns the check of step 0: rho and KL are 0, and the loss is f(0).
+
+  Args:
+    run: the description.
+
+  Returns:
+    The check; None where policy and reference need not agree at step 0.
+  """
+  same = run.reference in (None, run.initial)
+  if not run.objective.needs_reference or not same or run.dropout_rate:
+    return None
+  expected = {"rho_size_nats": 0.0, "log_ratio_nats": 0.0}
+  initial = run.objective.initial_value
+  if initial is not None:
+    expected["loss"] = initial
+  tolerance = _TOLERANCE_NATS[run.dtype]
+
+  def check(metrics: dict[str, float], weight: float) -> None:
+    for name, value in expected.items():
+      bound = tolerance * (1 + abs(value))
+      if weight and not abs(metrics[name] - value) <= bound:
+        raise errors.UserError(
+          f"step 0: {name} is {metrics[name]:.6g}; expected {value:.6g} within"
+          f" {bound:.2g} where policy and reference are the same parameters;"
+          " the store's reference log-probabilities may be another model's"
+        )
+
+  return check

@@ -1,0 +1,144 @@
+"""One run of any regime, from its description to its last checkpoint."""
+
+import dataclasses
+import functools
+import os
+
+import jax
+
+from rlhf_gap import pairs, stores
+from rlhf_gap.training import (
+  configured,
+  loop,
+  metric_log,
+  model_dir,
+  objectives,
+  saving,
+  step,
+)
+from rlhf_gap.training.description import Run
+from rlhf_gap.training.prepare import Prepared, bound, start_check
+from rlhf_gap.training.validation import Validator
+
+
+def train(run: Run, config_text: str = "") -> loop.Outcome:
+  """Trains, or goes on where the same run was interrupted.
+
+  Args:
+    run: the description.
+    config_text: the operative gin configuration, kept beside the results.
+
+  Returns:
+    The last state and why the run ended.
+
+  Raises:
+    UserError: a mistake in the description (nothing is written), or a fault on
+      the way (the last checkpoint is intact).
+  """
+  prepared = Prepared.of(run)
+  with model_dir.locked(run.model_dir):
+    model_dir.claim(run.model_dir, prepared.identity)
+    same_devices = model_dir.note_environment(
+      run.model_dir, config_text, run.seed
+    )
+    print(f"{run.model_dir}: {run.objective.describe()}", flush=True)
+    outcome = _train(run, prepared, same_devices)
+    if outcome.reason != "stopped":
+      model_dir.mark_complete(run.model_dir, int(outcome.state.step))
+    return outcome
+
+
+def _train(run: Run, prepared: Prepared, same_devices: bool) -> loop.Outcome:
+  optimizer = run.optimizer.make()
+  done = saving.steps_in(run.model_dir)
+  if done:
+    latest = saving.path_of(run.model_dir, done[-1])
+    state, memory = saving.restore(latest, prepared.config, optimizer)
+  else:
+    state, memory = step.init(prepared.initial_params(), optimizer), {}
+  start = int(state.step)
+  source = run.source.open(prepared.context, start_step=start)
+  source.restore(memory)
+  log = metric_log.MetricLog(run.model_dir, start, tensorboard=run.tensorboard)
+  saver = saving.Saver(run.model_dir, keep=run.keep, keep_steps=run.keep_steps)
+  parts = loop.Parts(
+    step=_step(run, prepared.objective),
+    source=source,
+    saver=saver,
+    log=log,
+    recorder=_recorder(run, source, start, same_devices),
+    validator=_validator(run, prepared),
+    check_start=start_check(run),
+  )
+  schedule = loop.Schedule(
+    run.train_steps,
+    run.checkpoint_every_steps,
+    run.keep_steps,
+    run.log_every_steps,
+  )
+  if not done:
+    saver.save(state, source.state())
+  try:
+    outcome = loop.run(state, parts, schedule, run.model_dir)
+  finally:
+    log.close()
+    saver.close()
+  if parts.recorder is not None and outcome.reason != "stopped":
+    parts.recorder.finish()
+  return outcome
+
+
+@functools.cache
+def _compiled(
+  objective: objectives.Objective,
+  optimizer: configured.Spec,
+  dropout_seed: int | None,
+  num_microbatches: int,
+) -> step.Step:
+  key = None if dropout_seed is None else jax.random.key(dropout_seed)
+  return step.compiled(
+    objective,
+    optimizer.make(),
+    dropout_key=key,
+    num_microbatches=num_microbatches,
+  )
+
+
+def _step(run: Run, objective: objectives.Objective) -> step.Step:
+  # Cached: a study trains many runs of one kind in one process.
+  seed = run.seed if run.dropout_rate else None
+  return _compiled(objective, run.optimizer, seed, run.num_microbatches)
+
+
+def _recorder(
+  run: Run, source: pairs.Source, start: int, same_devices: bool
+) -> pairs.Recorder | None:
+  if not run.record:
+    return None
+  recorder = pairs.record(source, os.path.join(run.model_dir, "pairs"))
+  if not same_devices:
+    # Other devices round differently: what lies beyond the checkpoint is drawn
+    # again rather than compared.
+    recorder.truncate(start)
+  return recorder
+
+
+def _validator(run: Run, prepared: Prepared) -> Validator | None:
+  if run.validation is None:
+    return None
+  kind = (
+    pairs.Responses
+    if isinstance(run.objective, objectives.Sft)
+    else pairs.Offline
+  )
+  source = kind(run.validation).open(prepared.context)
+  rows = stores.open(run.validation).num_rows
+  batches = min(run.validation_batches, rows // run.batch_size)
+  plain = dataclasses.replace(prepared.config, dropout_rate=0.0)
+  return Validator(
+    bound(run.objective, plain, prepared.words),
+    source,
+    batches,
+    patience=run.patience,
+    history=metric_log.read(run.model_dir),
+  )

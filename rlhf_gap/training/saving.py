@@ -1,0 +1,208 @@
+"""Training checkpoints: written by Orbax behind the training's back.
+
+    MODEL_DIR/checkpoint_<step>/state    parameters and optimizer, T5X's layout
+    MODEL_DIR/checkpoint_<step>/source   what the pair source must not forget
+
+A checkpoint is renamed into place when it is whole, so that a kill at any
+moment leaves the one before it as the latest.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import optax
+import orbax.checkpoint as ocp
+
+from rlhf_gap import checkpoints, errors
+from rlhf_gap.models import t5
+from rlhf_gap.training import optimizers
+from rlhf_gap.training.step import TrainState
+
+_CHECKPOINT = re.compile(r"checkpoint_(\d+)")
+# Names that a kill can leave behind; no reader takes them for a checkpoint.
+_LEFT_BEHIND = re.compile(r"\.orbax-checkpoint-tmp|^deleting-")
+_STATE, _SOURCE = "state", "source"
+
+
+def steps_in(model_dir: str) -> list[int]:
+  """Returns the steps of the whole checkpoints of a run, ascending."""
+  if not os.path.isdir(model_dir):
+    return []
+  matches = map(_CHECKPOINT.fullmatch, os.listdir(model_dir))
+  return sorted(int(match[1]) for match in matches if match)
+
+
+def path_of(model_dir: str, step: int) -> str:
+  """Returns the folder of a run's checkpoint."""
+  return os.path.join(model_dir, f"checkpoint_{step}")
+
+
+def restore(
+  path: str,
+  config: t5.T5Config,
+  optimizer: optax.GradientTransformation,
+  shardings: Any = None,
+) -> tuple[TrainState, dict[str, Any]]:
+  """Reads what `Saver.save` wrote.
+
+  Args:
+    path: the checkpoint's folder.
+    config: the architecture that the run trains.
+    optimizer: of the run; its state is restored bit for bit.
+    shardings: where parameters go, see `checkpoints.load`.
+
+  Returns:
+    The train state and the pair source's state.
+
+  Raises:
+    UserError: the checkpoint is another architecture's or optimizer's.
+  """
+  loaded = checkpoints.load(path, shardings=shardings)
+  shapes = jax.tree.map(lambda p: p.shape, loaded.params)
+  if shapes != jax.tree.map(lambda p: p.shape, t5.param_shapes(config)):
+    raise errors.UserError(
+      f"{path}: holds another architecture than this run trains"
+    )
+  fresh = optimizer.init(loaded.params)
+  opt_state = optimizers.from_t5x(
+    fresh, loaded.params, loaded.optimizer_state or {}, loaded.step
+  )
+  step = jax.numpy.asarray(loaded.step, jax.numpy.int32)
+  return TrainState(step, loaded.params, opt_state), _restore_source(path)
+
+
+def _restore_source(path: str) -> dict[str, Any]:
+  folder = os.path.abspath(os.path.join(path, _SOURCE))
+  if not os.path.isdir(folder):
+    return {}
+  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    return checkpointer.restore(folder)
+
+
+class Saver:
+  """Saves a run's checkpoints and removes those it need not keep."""
+
+  def __init__(
+    self,
+    model_dir: str,
+    *,
+    keep: int | None = None,
+    keep_steps: tuple[int, ...] = (),
+  ):
+    """Clears what an interrupted save left in the folder.
+
+    Args:
+      model_dir: the run's folder.
+      keep: how many of the latest checkpoints to keep; None keeps all.
+      keep_steps: steps that are kept whatever `keep` says.
+    """
+    self._model_dir = os.path.abspath(model_dir)
+    self._keep = keep
+    self._keep_steps = set(keep_steps)
+    self._best_step: int | None = None
+    handlers = {n: ocp.PyTreeCheckpointHandler() for n in (_STATE, _SOURCE)}
+    self._checkpointer = ocp.AsyncCheckpointer(
+      ocp.CompositeCheckpointHandler(**handlers)
+    )
+    for name in os.listdir(self._model_dir):
+      if _LEFT_BEHIND.search(name):
+        shutil.rmtree(os.path.join(self._model_dir, name))
+
+  def save(self, state: TrainState, source: Mapping[str, Any]) -> None:
+    """Begins to save a checkpoint; returns once the arrays are copied.
+
+    Args:
+      state: may be donated as soon as this returns.
+      source: the pair source's state.
+
+    Raises:
+      UserError: the disk is full; earlier checkpoints are unharmed.
+    """
+    step = int(state.step)
+    if step in steps_in(self._model_dir):
+      return
+    tree = {
+      "target": state.params,
+      "state": {
+        "step": state.step,
+        "param_states": optimizers.to_t5x(state.opt_state, state.params),
+      },
+    }
+    items = {_STATE: ocp.args.PyTreeSave(tree)}
+    if source:
+      items[_SOURCE] = ocp.args.PyTreeSave(dict(source))
+    with self._reporting(step):
+      self._checkpointer.save(
+        path_of(self._model_dir, step), args=ocp.args.Composite(**items)
+      )
+    self._remove_old(step)
+
+  def keep_best(self, step: int) -> None:
+    """Keeps the checkpoint of `step`, and no longer that of the best before."""
+    self._best_step = step
+
+  def wait(self) -> None:
+    """Returns when what was begun is on disk.
+
+    Raises:
+      UserError: the disk is full.
+    """
+    with self._reporting(None):
+      self._checkpointer.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits and frees the threads."""
+    self.wait()
+    self._checkpointer.close()
+
+  def _remove_old(self, newest: int) -> None:
+    if self._keep is None or jax.process_index() != 0:
+      return
+    # `newest` is still being written: it counts as one and is not touched.
+    older = [s for s in steps_in(self._model_dir) if s < newest]
+    count = len(older) + 1 - self._keep
+    for step in older[: max(count, 0)]:
+      if step not in self._keep_steps and step != self._best_step:
+        self._remove(step)
+
+  def _remove(self, step: int) -> None:
+    # Renamed first: a kill in the middle must not leave half a checkpoint.
+    doomed = os.path.join(self._model_dir, f"deleting-{step}")
+    os.rename(path_of(self._model_dir, step), doomed)
+    shutil.rmtree(doomed)
+
+  @contextlib.contextmanager
+  def _reporting(self, step: int | None) -> Iterator[None]:
+    try:
+      yield
+    except Exception as error:
+      if not _is_full(error):
+        raise
+      what = "a checkpoint" if step is None else f"checkpoint_{step}"
+      safe = steps_in(self._model_dir)
+      latest = f"checkpoint_{safe[-1]} is whole" if safe else "none is whole"
+      raise errors.UserError(
+        f"{self._model_dir}: no space is left to save {what}; {latest}: make"
+        " room and run the same command again"
+      ) from error
+
+
+def _is_full(error: BaseException) -> bool:
+  # Orbax and TensorStore carry the system's error as text.
+  if isinstance(error, OSError) and error.errno in (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+  ):
+    return True
+  text = str(error)
+  return any(
+    reason in text
+    for reason in ("No space left", "File too large", "quota exceeded")
+  )

@@ -1,0 +1,91 @@
+"""Held-out rows: which checkpoint is best, and when to stop."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from rlhf_gap import pairs
+from rlhf_gap.models import t5
+from rlhf_gap.training.objectives import Objective
+
+LOSS = "validation/loss"
+
+
+class Validator:
+  """Measures a model on the same held-out batches, and keeps the history."""
+
+  def __init__(
+    self,
+    objective: Objective,
+    source: pairs.Source,
+    num_batches: int,
+    *,
+    patience: int | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
+  ):
+    """Takes what to measure with.
+
+    Args:
+      objective: the run's own, without dropout.
+      source: of held-out rows.
+      num_batches: how many batches to read.
+      patience: measurements without a new best after which training is on a
+        plateau; None: never.
+      history: lines of the log of the run so far.
+    """
+    self._objective = jax.jit(
+      lambda params, batch: objective(params, batch, None)[1]
+    )
+    self._source = source
+    self._num_batches = num_batches
+    self._patience = patience
+    self._losses = {
+      int(line["step"]): float(line[LOSS]) for line in history if LOSS in line
+    }
+
+  def measure(self, step: int, params: t5.Params) -> dict[str, float]:
+    """Returns the means over the held-out rows, under "validation/...".
+
+    Args:
+      step: of the model; measured again after a restart, it counts once.
+      params: its parameters.
+
+    Returns:
+      The objective's metrics.
+    """
+    totals: dict[str, float] = {}
+    for index in range(self._num_batches):
+      batch = self._source.draw(index, params).batch
+      for name, value in jax.device_get(self._objective(params, batch)).items():
+        totals[name] = totals.get(name, 0.0) + float(value)
+    weight = totals.pop("weight")
+    return {f"validation/{n}": v / weight for n, v in totals.items()}
+
+  def note(self, step: int, metrics: Mapping[str, float]) -> int:
+    """Adds a measurement and returns the best step now.
+
+    Args:
+      step: of the model.
+      metrics: what `measure` returned.
+
+    Returns:
+      The step of the lowest loss so far.
+    """
+    self._losses[step] = metrics[LOSS]
+    return self.best_step or step
+
+  @property
+  def best_step(self) -> int | None:
+    """The step of the lowest loss; the earliest of equals."""
+    if not self._losses:
+      return None
+    return min(self._losses, key=lambda step: (self._losses[step], step))
+
+  @property
+  def on_plateau(self) -> bool:
+    """Whether the best is `patience` measurements old."""
+    best = self.best_step
+    if self._patience is None or best is None:
+      return False
+    return sum(step > best for step in self._losses) >= self._patience
