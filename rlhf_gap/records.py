@@ -210,7 +210,7 @@ def loads(line: str, place: str) -> RunRecord:
   try:
     fields = json.loads(line)
     version = fields.pop("schema_version")
-  except (ValueError, AttributeError, KeyError) as error:
+  except (ValueError, AttributeError, TypeError, KeyError) as error:
     raise errors.UserError(
       f"{place}: no record, or one cut short ({_first_line(error)}); remove"
       " the line and evaluate again"

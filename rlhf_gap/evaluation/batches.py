@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlhf_gap import progress
-
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
@@ -18,11 +16,11 @@ class Batches:
   Attributes:
     size: rows of a batch; the last one is filled up, so that one compiled
       program serves all.
-    bar: counts the rows done.
+    report: is told of how many rows have been done, a batch at a time.
   """
 
   size: int
-  bar: progress.Progress
+  report: Callable[[int], object]
 
   def map(self, function: Callable[..., Any], *arrays: np.ndarray) -> Any:
     """Returns `function` of all rows.
@@ -42,7 +40,7 @@ class Batches:
       real = len(part[0])
       result = function(*(jnp.asarray(self._filled(x)) for x in part))
       parts.append(jax.tree.map(lambda x, n=real: np.asarray(x)[:n], result))
-      self.bar.update(real)
+      self.report(real)
     return jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
 
   def _filled(self, array: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def evaluate(
   _ = by.golden_samples, by.reference_samples, by.reference_scores  # own bars
   name = os.path.basename(os.path.abspath(path))
   with progress.bar(f"evaluating {name}", _num_rows(by), "rows") as bar:
-    using = batches.Batches(by.settings.batch_size, bar)
+    using = batches.Batches(by.settings.batch_size, bar.update)
     place = by.samples_path(checkpoint, by.plan)
     store = samples.draw(place, policy, by.plan, using)
     metrics, values = measure(by, policy, store, using)

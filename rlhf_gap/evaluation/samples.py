@@ -201,12 +201,12 @@ def draw(
   """
   writer = stores.create(path, plan.manifest(model.checkpoint))
   size = plan.batch_size
-  using.bar.update(writer.num_rows)
+  using.report(writer.num_rows)
   for chunk in range(writer.num_chunks, -(-plan.num_rows // size)):
     rows = range(chunk * size, min((chunk + 1) * size, plan.num_rows))
     writer.append(chunk, _sample_rows(model, plan, rows))
     writer.commit()
-    using.bar.update(len(rows))
+    using.report(len(rows))
   writer.finish()
   return stores.open(path)
 

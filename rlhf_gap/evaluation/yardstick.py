@@ -180,7 +180,7 @@ class Yardstick:
     what = f"sampling the {plan.role.replace('_', ' ')}"
     path = self.samples_path(model.checkpoint, plan)
     with progress.bar(what, plan.num_rows, "prompts") as bar:
-      using = batches.Batches(plan.batch_size, bar)
+      using = batches.Batches(plan.batch_size, bar.update)
       store = samples.draw(path, model, plan, using)
     return samples.responses(store, self.settings.num_prompts)
 
@@ -201,7 +201,7 @@ class Yardstick:
         self.reference,
         self.pairs.prompt,
         self.pairs.responses,
-        batches.Batches(self.settings.batch_size, bar),
+        batches.Batches(self.settings.batch_size, bar.update),
       )
 
   @functools.cached_property
