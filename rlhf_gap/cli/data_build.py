@@ -11,7 +11,7 @@ import json
 import logging
 import os
 
-from rlhf_gap import errors
+from rlhf_gap import errors, interrupts
 from rlhf_gap.data import catalog
 
 
@@ -77,9 +77,11 @@ def run(arguments: argparse.Namespace) -> None:
   else:
     vocabulary = vocabularies.named(arguments.vocabulary)
   windows = _windows(arguments)
-  native_logs.start_tensorflow()
   logging.getLogger("absl").setLevel(logging.ERROR)
-  from rlhf_gap.data import pipeline, reports
+  # A Ctrl-C while compiled code imports Python modules would be lost.
+  with interrupts.deferred():
+    native_logs.start_tensorflow()
+    from rlhf_gap.data import pipeline, reports
 
   report = pipeline.build(
     pipeline.Request(

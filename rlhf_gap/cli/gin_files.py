@@ -5,11 +5,13 @@ import difflib
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import gin
 
 from rlhf_gap import errors
+
+Described = TypeVar("Described")
 
 # The repository's root: "gin_configs/models/..." is found from anywhere.
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -36,10 +38,21 @@ def parse(
   paths = [_find(file, search_paths) for file in files]
   try:
     gin.parse_config_files_and_bindings(
-      paths, list(bindings), skip_unknown=False, finalize_config=False
+      paths,
+      [_quoted(binding) for binding in bindings],
+      skip_unknown=False,
+      finalize_config=False,
     )
   except Exception as error:  # gin raises what the file leads it to
     raise errors.UserError(_one_line(error)) from error
+
+
+def _quoted(binding: str) -> str:
+  """Takes a path on the command line for a string, quoted or not."""
+  name, _, value = binding.partition(" = ")
+  if value[:1] in "'\"[({@%" or "/" not in value:
+    return binding
+  return f"{name} = {value!r}"
 
 
 def _find(file: str, search_paths: Sequence[str]) -> str:
@@ -60,6 +73,91 @@ def _one_line(error: Exception) -> str:
   if place is None:
     return text
   return f"{place[1]}:{place[2]}: {text[: place.start()].strip()}"
+
+
+def construct(
+  described: type[Described], files: Sequence[str], bindings: Sequence[str]
+) -> Described:
+  """Makes what the parsed files describe.
+
+  Args:
+    described: a dataclass whose fields the files bind.
+    files: the gin files that were parsed, to name places in.
+    bindings: the bindings of the command line, likewise.
+
+  Returns:
+    The description.
+
+  Raises:
+    UserError: a required value is missing, a value is wrong, or a binding or
+      macro of the user's own is not used: it is misspelt, or without effect.
+  """
+  try:
+    made = gin.get_configurable(described)()
+  except errors.UserError as error:
+    # gin adds lines about where it was called.
+    raise errors.UserError(str(error.args[0]).splitlines()[0]) from error
+  except (TypeError, ValueError, RuntimeError) as error:
+    raise errors.UserError(_missing(error) or _one_line(error)) from error
+  _check_used(files, bindings)
+  return made
+
+
+def operative() -> str:
+  """Returns the configuration as it was used, in gin's syntax."""
+  return gin.operative_config_str()
+
+
+def _missing(error: Exception) -> str | None:
+  """Names the macros that a file marks as required and nothing sets."""
+  missing = [
+    scope
+    for (scope, selector), values in gin.config._CONFIG.items()
+    if selector == "gin.macro" and values.get("value") is gin.REQUIRED
+  ]
+  if "equired" not in str(error) or not missing:
+    return None
+  flags = " ".join(f"--gin.{name}=..." for name in sorted(missing))
+  return f"{', '.join(sorted(missing))} must be set: add {flags}"
+
+
+def _check_used(files: Sequence[str], bindings: Sequence[str]) -> None:
+  """Finds bindings of the user's own that nothing asked for.
+
+  Files of ours bind alternatives (two optimizers) of which a run uses one.
+  """
+  used = gin.config._OPERATIVE_CONFIG
+  for (scope, selector), values in gin.config._CONFIG.items():
+    for parameter in values:
+      if parameter in used.get((scope, selector), {}):
+        continue
+      name = scope if selector == "gin.macro" else f"{selector}.{parameter}"
+      place = _place_of(name, files, bindings)
+      if place is not None:
+        known = [s for s, kind in used if kind == "gin.macro"]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise errors.UserError(
+          f"{place}: nothing uses {name}{hint or '; it has no effect here'}"
+        )
+
+
+def _place_of(
+  name: str, files: Sequence[str], bindings: Sequence[str]
+) -> str | None:
+  """Returns where the user bound `name`: a flag, or a file not ours."""
+  last = ".".join(name.split(".")[-2:])
+  pattern = re.compile(rf"\s*(\S+[./])?{re.escape(last)}\s*=")
+  if any(pattern.match(binding) for binding in bindings):
+    return f"--gin.{name}"
+  for file in files:
+    path = pathlib.Path(file).resolve()
+    if path.is_relative_to(_ROOT / "gin_configs") or not path.is_file():
+      continue
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+      if pattern.match(line):
+        return f"{file}:{number}"
+  return None
 
 
 def macro(name: str) -> Any:

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import rlhf_gap
 from rlhf_gap import errors
+from rlhf_gap.cli import gin_flags
 
 COMMANDS = {
   "inspect": "say what a checkpoint holds",
@@ -22,6 +23,7 @@ COMMANDS = {
   "sample": "draw responses of a checkpoint to prompts",
   "label": "label pairs with a preference model",
   "evaluate": "measure checkpoints: win rate, KL, classification",
+  "train": "train a policy or a preference model",
   "data": "build, show and export preference data",
   "bench": "measure how fast a part runs here",
 }
@@ -85,7 +87,12 @@ def _run(command: str, argv: list[str]) -> int:
     allow_abbrev=False,
   )
   module.add_arguments(parser)
-  status = module.run(parser.parse_args(argv))
+  bindings: list[str] = []
+  if getattr(module, "TAKES_GIN", False):
+    bindings, argv = gin_flags.split(argv)
+  arguments = parser.parse_args(argv)
+  arguments.gin_bindings = bindings
+  status = module.run(arguments)
   return int(status or 0)
 
 
