@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from rlhf_gap import errors
+from rlhf_gap import errors, interrupts
 from rlhf_gap.checkpoints import architecture, files, stored, zarr
 
 NAME = "t5x_orbax"
@@ -123,7 +123,8 @@ def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
   handler = ocp.CompositeCheckpointHandler(
     **{ITEM: ocp.PyTreeCheckpointHandler()}
   )
-  with ocp.Checkpointer(handler) as checkpointer:
+  # Orbax's threads would go on writing where the caller has cleaned up.
+  with interrupts.deferred(), ocp.Checkpointer(handler) as checkpointer:
     checkpointer.save(
       path,
       args=ocp.args.Composite(

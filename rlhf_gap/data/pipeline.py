@@ -10,7 +10,7 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from rlhf_gap import errors, progress, stores
+from rlhf_gap import errors, interrupts, progress, stores
 from rlhf_gap.data import (
   catalog,
   native_logs,
@@ -90,7 +90,9 @@ def build(request: Request) -> reports.Report:
   for source in found:
     source.check_split(request.split)
   vocabulary = vocabularies.seqio_vocabulary(request.vocabulary)
-  dataset = _dataset(request, found, vocabulary)
+  # While it traces, TensorFlow takes a Ctrl-C for an error of its own.
+  with interrupts.deferred():
+    dataset = _dataset(request, found, vocabulary)
   files = sorted({file for source in found for file in source.files})
   writer = stores.create(request.output, _manifest(request, found, files))
   _write_skipped(request.output, found)

@@ -4,8 +4,10 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 
+import orbax.checkpoint as ocp
 import pytest
 import safetensors.numpy
 
@@ -284,5 +286,24 @@ def test_an_interrupted_conversion_leaves_nothing(
   beside = set(os.listdir(tmp_path))
   argv = ["convert", str(hf_copy), str(tmp_path / "a/b/out"), "--format=hf"]
   assert main.main(argv) == 130
+  assert "interrupted" in capsys.readouterr().err
+  assert set(os.listdir(tmp_path)) == beside
+
+
+def test_an_interrupt_waits_for_orbax(capsys, hf_copy, tmp_path, monkeypatch):
+  """Its threads would write into the folder that has just been removed."""
+  done = []
+  save = ocp.Checkpointer.save
+
+  def interrupted_save(*args, **kwargs):
+    signal.raise_signal(signal.SIGINT)
+    save(*args, **kwargs)
+    done.append("saved")
+
+  monkeypatch.setattr(ocp.Checkpointer, "save", interrupted_save)
+  beside = set(os.listdir(tmp_path))
+  argv = ["convert", str(hf_copy), str(tmp_path / "out"), "--format=t5x_orbax"]
+  assert main.main(argv) == 130
+  assert done == ["saved"]
   assert "interrupted" in capsys.readouterr().err
   assert set(os.listdir(tmp_path)) == beside
