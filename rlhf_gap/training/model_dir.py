@@ -112,6 +112,12 @@ def note_environment(model_dir: str, config_text: str, seed: int) -> bool:
   return not before or all(before[n] == environment[n] for n in names)
 
 
+def mark_begun(model_dir: str) -> None:
+  """Says to whoever follows the run that it goes on."""
+  with contextlib.suppress(FileNotFoundError):
+    os.remove(os.path.join(model_dir, COMPLETE))
+
+
 def mark_complete(model_dir: str, step: int) -> None:
   """Says to whoever follows the run that `step` was its last."""
   _write(os.path.join(model_dir, COMPLETE), f"{step}\n")

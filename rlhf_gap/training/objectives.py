@@ -205,8 +205,9 @@ def contrastive(score_tokens: Score, spec: Contrastive) -> Objective:
     spec: loss, reduction and labels.
 
   Returns:
-    Sums of the loss; of rho (nats, or nats a token); of accuracy (rho > 0, a
-    tie counting half); of both responses' log pi/pi_ref in nats summed over
+    Sums of the loss; of rho (nats, or nats a token) and its size; of accuracy
+    (the sign of the margin of log pi/pi_ref summed over tokens, Appendix E; a
+    tie counts half); of both responses' log pi/pi_ref in nats summed over
     tokens; of lengths and of EOS.
   """
   reduce = _REDUCTIONS[spec.reduction]
@@ -253,7 +254,7 @@ def best_of_two(score_tokens: Score, spec: BestOfTwo) -> Objective:
     pair = _Pair.of(batch)
     scores = score_tokens(params, batch.prompt, pair.tokens, dropout_key)
     chosen = reduce(scores[:, 0], pair.mask[:, 0])
-    ratio = scores.sum(-1) - pair.reference
+    ratio = logprobs.sequence_sum(scores, pair.mask) - pair.reference
     rho = ratio[:, 0] - ratio[:, 1]
     metrics = {
       "rho_nats": rho,

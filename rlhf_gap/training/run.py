@@ -41,6 +41,7 @@ def train(run: Run, config_text: str = "") -> loop.Outcome:
     same_devices = model_dir.note_environment(
       run.model_dir, config_text, run.seed
     )
+    model_dir.mark_begun(run.model_dir)
     print(f"{run.model_dir}: {run.objective.describe()}", flush=True)
     outcome = _train(run, prepared, same_devices)
     if outcome.reason != "stopped":

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 import orbax.checkpoint as ocp
 
@@ -73,7 +74,12 @@ def restore(
   opt_state = optimizers.from_t5x(
     fresh, loaded.params, loaded.optimizer_state or {}, loaded.step
   )
-  step = jax.numpy.asarray(loaded.step, jax.numpy.int32)
+  # One array may stand in several places (every transformation's count), but a
+  # buffer can be donated only once.
+  opt_state = jax.tree.map(
+    lambda leaf: jnp.copy(leaf) if jnp.ndim(leaf) == 0 else leaf, opt_state
+  )
+  step = jnp.asarray(loaded.step, jnp.int32)
   return TrainState(step, loaded.params, opt_state), _restore_source(path)
 
 
