@@ -17,9 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-# Added to the scores of masked positions; their softmax is exactly zero. The
-# same number as T5X's, so that even a fully masked row agrees with it.
-MASKED_SCORE = -1e10
+from rlhf_gap.ops import attention, linear
 
 _kernel_init = nn.initializers.variance_scaling(
   1.0, "fan_in", "truncated_normal"
@@ -94,7 +92,7 @@ class Dense(nn.Module):
       self.axes,
       (x.shape[-1], self.features),
     )
-    return jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
+    return linear.project(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
 class LayerNorm(nn.Module):
@@ -260,7 +258,8 @@ class RelativePositionBias(nn.Module):
       max_distance=self.max_distance,
     )
     seen = jnp.take(self.rel_embedding, buckets, axis=1, mode="clip")
-    later = jnp.full((self.num_heads, key_length - 1), MASKED_SCORE)
+    shape = (self.num_heads, key_length - 1)
+    later = jnp.full(shape, attention.MASKED_SCORE)
     table = jnp.concatenate([seen, later], axis=1)
     start = key_length - 1 - position
     return jax.lax.dynamic_slice_in_dim(table, start, key_length, axis=1)
@@ -347,15 +346,29 @@ class Attention(nn.Module):
       The attended values through the output kernel.
     """
     query = self.split_heads(self.query(x))
+    if self.dropout_rate and self.has_rng("dropout"):
+      mixed = self.mix_with_dropout(query, key, value, mask, bias)
+    else:
+      mixed = attention.attend(query, key, value, mask, bias)
+    return self.out(mixed.reshape(*x.shape[:-1], -1))
+
+  def mix_with_dropout(
+    self,
+    query: Float[Array, "batch query heads head_dim"],
+    key: Float[Array, "batch key heads head_dim"],
+    value: Float[Array, "batch key heads head_dim"],
+    mask: Bool[Array, "#batch 1 #query key"],
+    bias: Float[Array, "1 heads query key"] | None,
+  ) -> Float[Array, "batch query heads head_dim"]:
+    """As `attention.attend`, with the weights thinned out."""
     scores = jnp.einsum(
       "bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32
     )
     if bias is not None:
       scores = scores + bias
-    scores = jnp.where(mask, scores, MASKED_SCORE)
+    scores = jnp.where(mask, scores, attention.MASKED_SCORE)
     weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
-    mixed = jnp.einsum("bhqk,bkhd->bqhd", self.dropout(weights), value)
-    return self.out(mixed.reshape(*x.shape[:-1], -1))
+    return jnp.einsum("bhqk,bkhd->bqhd", self.dropout(weights), value)
 
   def step(
     self,
@@ -420,7 +433,7 @@ class Attention(nn.Module):
     scores = jnp.einsum(
       "bhkd,bnhd->bhkn", key, query, preferred_element_type=jnp.float32
     )
-    scores = jnp.where(mask, scores, MASKED_SCORE)
+    scores = jnp.where(mask, scores, attention.MASKED_SCORE)
     weights = jax.nn.softmax(scores, axis=2).astype(self.dtype)
     mixed = jnp.einsum("bhkd,bhkn->bnhd", value, weights)
     return self.out(mixed.reshape(*x.shape[:-1], -1))
