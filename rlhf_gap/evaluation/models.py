@@ -32,7 +32,8 @@ def load(path: str, dtype: str | None = None) -> Model:
     UserError: nothing whole is there, or it is no T5.
   """
   loaded = checkpoints.load(path, dtype=dtype, optimizer_state=False)
-  return Model(loaded.config, loaded.params, named(path))
+  names = stores.Checkpoint(path, checkpoints.fingerprint(path), loaded.step)
+  return Model(loaded.config, loaded.params, names)
 
 
 def named(path: str) -> stores.Checkpoint:

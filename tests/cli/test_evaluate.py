@@ -1,6 +1,8 @@
 """`rlhf-gap evaluate`: one checkpoint, a run, a run that trains; mistakes."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import re
@@ -31,9 +33,8 @@ def folder(tmp_path_factory):
   return base
 
 
-@pytest.fixture
-def flags(folder, tmp_path):
-  """By name, so that a test can replace or drop one."""
+def _given(folder, output):
+  """Flags by name, so that a test can replace or drop one."""
   return {
     "golden": folder / "golden",
     "proxy": folder / "proxy",
@@ -41,8 +42,13 @@ def flags(folder, tmp_path):
     "golden_policy": folder / "golden_policy",
     "prompts": folder / "prompts",
     "pairs": folder / "pairs",
-    "output": tmp_path / "out",
+    "output": output,
   }
+
+
+@pytest.fixture
+def flags(folder, tmp_path):
+  return _given(folder, tmp_path / "out")
 
 
 def _run(paths, flags, *more):
@@ -55,16 +61,33 @@ def _records(flags):
   return records.read(flags["output"] / "records.jsonl")
 
 
-def test_one_checkpoint_one_line_one_record(capsys, folder, flags):
-  assert _run([folder / "run" / "checkpoint_20"], flags) == 0
-  line = capsys.readouterr().out
+@pytest.fixture(scope="module")
+def evaluated(folder, tmp_path_factory):
+  """The run, evaluated: the flags that did it and the lines they printed."""
+  flags = _given(folder, tmp_path_factory.mktemp("evaluated") / "out")
+  printed = io.StringIO()
+  with contextlib.redirect_stdout(printed):
+    assert _run([folder / "run"], flags, "--all") == 0
+  return flags, printed.getvalue().splitlines()
+
+
+def test_a_line_and_a_record_for_each_checkpoint(evaluated):
+  flags, lines = evaluated
   number = r"-?\d\.\d+ \[-?\d\.\d+, -?\d\.\d+\]"
-  assert re.fullmatch(
-    rf"run step 20: win rate {number}, KL {number} nats, vs reference {number},"
-    rf" proxy {number}, utility {number} \(\d+\.\d s\)\n",
-    line,
-  )
-  (record,) = _records(flags)
+  for step, line, record in zip((0, 20), lines, _records(flags), strict=True):
+    assert re.fullmatch(
+      rf"run step {step}: win rate {number}, KL {number} nats, vs reference"
+      rf" {number}, proxy {number}, utility {number} \(\d+\.\d s\)",
+      line,
+    )
+    rate = record.metrics["win_rate"]
+    shown = f"{rate.value:.3f} [{rate.ci95_low:.3f}, {rate.ci95_high:.3f}]"
+    assert f"win rate {shown}," in line
+
+
+def test_records_say_how_it_was_measured(evaluated):
+  record = _records(evaluated[0])[1]
+  assert record.checkpoint.step == 20
   assert record.run == records.Run(
     "run",
     "online",
@@ -72,9 +95,6 @@ def test_one_checkpoint_one_line_one_record(capsys, folder, flags):
     {"source": "Online", "objective.loss": "Ipo", "seed": "3"},
     3,
   )
-  rate = record.metrics["win_rate"]
-  shown = f"{rate.value:.3f} [{rate.ci95_low:.3f}, {rate.ci95_high:.3f}]"
-  assert f"win rate {shown}," in line
   settings = record.evaluation.settings
   assert settings["max_length"] == tiny.LENGTHS["response"]
   assert settings["judge_length"] == tiny.LENGTHS["prompt"]
@@ -82,9 +102,8 @@ def test_one_checkpoint_one_line_one_record(capsys, folder, flags):
   assert settings["has_utility"]
 
 
-def test_a_run_is_evaluated_once(capsys, folder, flags):
-  assert _run([folder / "run"], flags, "--all") == 0
-  assert len(capsys.readouterr().out.splitlines()) == 2
+def test_nothing_is_measured_twice(capsys, folder, evaluated):
+  flags, _ = evaluated
   path = flags["output"] / "records.jsonl"
   before = path.read_bytes(), path.stat().st_mtime_ns
   assert _run([folder / "run"], flags, "--all") == 0
@@ -93,32 +112,27 @@ def test_a_run_is_evaluated_once(capsys, folder, flags):
   assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
-def test_identical_records_whatever_the_order(capsys, folder, flags, tmp_path):
-  other = {**flags, "output": tmp_path / "other"}
-  run = folder / "run"
-  assert _run([run], flags, "--all") == 0
-  backwards = [run / "checkpoint_20", run / "checkpoint_0"]
-  assert _run(backwards, other, "--json") == 0
-  printed = capsys.readouterr().out.splitlines()[2:]
-  assert [records.loads(x, "out").checkpoint.step for x in printed] == [20, 0]
-  mine, others = _records(flags), _records(other)
-  assert [r.checkpoint.step for r in mine] == [0, 20]
-  assert [r.identity() for r in mine] == [r.identity() for r in others]
-
-
-def test_an_interrupted_evaluation_goes_on(folder, flags, monkeypatch):
+def test_identical_records_through_interruption_in_another_order(
+  capsys, folder, flags, evaluated, monkeypatch
+):
   put = records.put
 
   def interrupted(path, record):
     put(path, record)
     raise KeyboardInterrupt
 
+  run = folder / "run"
+  backwards = [run / "checkpoint_20", run / "checkpoint_0"]
   monkeypatch.setattr(records, "put", interrupted)
-  assert _run([folder / "run"], flags, "--all") == 130
-  assert [r.checkpoint.step for r in _records(flags)] == [0]
+  assert _run(backwards, flags) == 130
+  assert [r.checkpoint.step for r in _records(flags)] == [20]
   monkeypatch.setattr(records, "put", put)
-  assert _run([folder / "run"], flags, "--all") == 0
-  assert [r.checkpoint.step for r in _records(flags)] == [0, 20]
+  assert _run(backwards, flags, "--json") == 0
+  printed = capsys.readouterr().out.splitlines()
+  steps = [records.loads(line, "out").checkpoint.step for line in printed]
+  assert steps == [20, 0]
+  mine, others = _records(flags), _records(evaluated[0])
+  assert [r.identity() for r in mine] == [r.identity() for r in others]
 
 
 def test_a_run_is_followed_to_its_end(capsys, folder, flags, tmp_path):
@@ -148,37 +162,29 @@ def test_one_broken_checkpoint_does_not_spoil_a_run(
   tiny.save(run / "checkpoint_0", tiny.params(2), 0)
   (run / "checkpoint_10").mkdir()
   tiny.save(run / "checkpoint_20", tiny.params(4), 20)
-  assert _run([run], flags, "--all") == 2
+  assert _run([run], flags, "--all", "--utility=none") == 2
   captured = capsys.readouterr()
   assert len(captured.out.splitlines()) == 2
+  assert "utility" not in captured.out
   error = captured.err.strip().splitlines()[-1]
   assert "1 not evaluated" in error
   assert "checkpoint_10: no checkpoint is there" in error
   assert [r.checkpoint.step for r in _records(flags)] == [0, 20]
 
 
-def test_samples_that_runs_share(folder, flags, tmp_path):
-  """The opponents are sampled once for both outputs, and can be given."""
-  shared = tmp_path / "samples"
-  more = f"--samples={shared}"
-  assert _run([folder / "run" / "checkpoint_0"], flags, more) == 0
-  first = {name for name in os.listdir(shared) if "policy_0" not in name}
-  other = {**flags, "output": tmp_path / "other"}
-  assert _run([folder / "run" / "checkpoint_20"], other, more) == 0
-  assert len([n for n in os.listdir(shared) if n.startswith("golden")]) == 1
-  assert first <= set(os.listdir(shared))
-  (golden,) = (n for n in os.listdir(shared) if n.startswith("golden"))
-  del other["golden_policy"]
-  other["golden_samples"] = shared / golden
-  assert _run([folder / "run" / "checkpoint_20"], other) == 0
-  assert len(_records(other)) == 1  # the same evaluation, so the same record
-
-
-def test_a_corpus_without_utility(capsys, folder, flags):
-  path = folder / "run" / "checkpoint_0"
-  assert _run([path], flags, "--utility=none") == 0
-  assert "utility" not in capsys.readouterr().out
-  assert "utility" not in _records(flags)[0].metrics
+def test_samples_are_shared_and_given(folder, flags, evaluated):
+  """Nothing is drawn again for another output, nor loaded if it is given."""
+  samples = evaluated[0]["output"] / "samples"
+  before = sorted(os.listdir(samples))
+  (golden,) = (name for name in before if name.startswith("golden_policy"))
+  del flags["golden_policy"]
+  flags["golden_samples"] = samples / golden
+  path = folder / "run" / "checkpoint_20"
+  assert _run([path], flags, f"--samples={samples}") == 0
+  assert sorted(os.listdir(samples)) == before
+  assert os.listdir(flags["output"]) == ["records.jsonl"]
+  (record,) = _records(flags)
+  assert record.identity() == _records(evaluated[0])[1].identity()
 
 
 def _other_vocabulary(folder, tmp_path):

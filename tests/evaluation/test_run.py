@@ -6,6 +6,7 @@ import functools
 import json
 import os
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -98,9 +99,12 @@ def test_a_record_says_what_was_measured(record, measured_by, sources, policy):
 def test_win_rates_are_those_of_the_judges(record, measured_by, policy):
   _, own = _drawn(measured_by, policy)
   opponents = measured_by.golden_samples, measured_by.reference_samples
+  compare = jax.jit(
+    judge.compare, static_argnums=(0, 2), static_argnames="length"
+  )
   for prefix, by in (("", measured_by.golden), ("proxy_", measured_by.proxy)):
     for suffix, other in zip(OPPONENTS, opponents, strict=True):
-      verdict = judge.compare(
+      verdict = compare(
         by.model.config,
         by.model.params,
         by.words,

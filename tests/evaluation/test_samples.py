@@ -3,6 +3,7 @@
 import dataclasses
 import os
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_rows_are_first_samples_then_second_ones(tmp_path, store, policy):
   np.testing.assert_array_equal(first, values["response_tokens"][:10])
   np.testing.assert_array_equal(second, values["response_tokens"][20:])
   assert (first != second).any(axis=1).mean() > 0.8
-  scores = score.token_log_probs(
+  scores = jax.jit(score.token_log_probs, static_argnums=0)(
     policy.config,
     policy.params,
     jnp.asarray(values["prompt_tokens"]),
