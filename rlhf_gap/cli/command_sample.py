@@ -7,6 +7,7 @@ policy's own log-probabilities in nats, whatever they were drawn with.
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -77,7 +78,13 @@ def _prompts(arguments: argparse.Namespace) -> "prompt_sources.Prompts":
 
   source = arguments.prompts
   if source != "-" and not os.path.isfile(source):
-    return prompt_sources.from_store(source, arguments.num_prompts)
+    prompts = prompt_sources.from_store(source, arguments.num_prompts)
+    if arguments.vocabulary is None:
+      return prompts
+    stored = prompts.vocabulary
+    moved = stores.sentencepiece(arguments.vocabulary, stored.extra_ids)
+    stores.check_vocabulary(stored, moved, source)
+    return dataclasses.replace(prompts, vocabulary=moved)
   if arguments.vocabulary is None:
     raise errors.UserError(
       "--vocabulary=FILE is missing: text prompts need a SentencePiece model"

@@ -11,7 +11,8 @@ import errno
 import importlib
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import Any, NoReturn
 
 import rlhf_gap
 from rlhf_gap import errors
@@ -46,12 +47,23 @@ _PLAIN_OS_ERRORS = {
 class _Parser(argparse.ArgumentParser):
   """Reports a misused flag in one line, with the nearest known flag."""
 
+  _words: tuple[str, ...] = ()
+
+  def parse_known_args(
+    self, args: Iterable[str] | None = None, namespace: Any = None
+  ) -> Any:
+    """Parses as argparse does, and keeps the words for the message."""
+    self._words = tuple(args or ())
+    return super().parse_known_args(self._words, namespace)
+
   def error(self, message: str) -> NoReturn:
-    unknown = [word for word in message.split() if word.startswith("--")]
-    known = [o for action in self._actions for o in action.option_strings]
-    if unknown and message.startswith("unrecognized"):
-      flag = unknown[0].split("=")[0]
-      message = f"unknown flag {flag}{_near(flag, known)}"
+    # argparse tells of a required flag before it tells that one is mistyped.
+    if message.startswith(("unrecognized", "the following arguments")):
+      flags = [w.split("=")[0] for w in self._words if w.startswith("--")]
+      known = [o for action in self._actions for o in action.option_strings]
+      unknown = [flag for flag in flags if flag not in known]
+      if unknown:
+        message = f"unknown flag {unknown[0]}{_near(unknown[0], known)}"
     self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 

@@ -59,7 +59,15 @@ def test_every_command_explains_itself(capsys, command):
     (["inspct"], "did you mean inspect?"),
     (["inspect", "x", "--jsn"], "unknown flag --jsn, did you mean --json?"),
     (["inspect"], "PATH"),
-    (["convert", "a", "b"], "--format"),
+    (["convert", "a", "b"], "are required: --format"),
+    (
+      ["convert", "a", "b", "--formt=hf"],
+      "unknown flag --formt, did you mean --format?",
+    ),
+    (
+      ["data", "export", "a", "--fromat=jsonl"],
+      "unknown flag --fromat, did you mean --format?",
+    ),
   ],
 )
 def test_a_mistyped_call_is_one_line_and_exit_code_2(capsys, argv, expected):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pathlib
 import re
 import sys
 import types
@@ -10,6 +11,7 @@ import types
 import jax
 import numpy as np
 import pytest
+from sentencepiece import sentencepiece_model_pb2
 
 from rlhf_gap import checkpoints, stores
 from rlhf_gap.cli import main
@@ -156,6 +158,23 @@ def test_mistakes_of_sampling(
   assert expected in error
   assert len(error.strip().splitlines()) == 1
   assert sorted(os.listdir(tmp_path)) == ["prompts"]
+
+
+def test_a_vocabulary_beside_a_store_must_be_the_stores(
+  capsys, tmp_path, checkpoint, pairs
+):
+  content = pathlib.Path(mini.VOCABULARY_PATH).read_bytes()
+  (tmp_path / "moved").write_bytes(content)
+  other = sentencepiece_model_pb2.ModelProto.FromString(content)
+  other.pieces[-1].score -= 1
+  (tmp_path / "other").write_bytes(other.SerializeToString())
+  flags = [f"--prompts={pairs}", "--num_prompts=1", "--max_length=2"]
+  for name, expected in (("moved", 0), ("other", 2), ("missing", 2)):
+    vocabulary = f"--vocabulary={tmp_path / name}"
+    assert _run("sample", checkpoint, *flags, vocabulary) == expected
+  error = capsys.readouterr().err
+  assert "holds token ids of" in error
+  assert "missing" in error
 
 
 def test_a_token_outside_the_embedding(capsys, tmp_path, pairs):
