@@ -8,6 +8,10 @@ again goes on where it was interrupted.
 import argparse
 import dataclasses
 import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from rlhf_gap.inference import label
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +33,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help="of a prompt too long: end for dialogues (default), start for posts",
   )
   add("--dtype", choices=("float32", "bfloat16"), help="of the parameters")
+  add(
+    "--above_chance",
+    action="store_true",
+    help="fail unless the judge agrees with the labels better than chance",
+  )
   add("--json", action="store_true", help="print one object")
+
+
+def _check_above_chance(report: "label.Report", path: str, pairs: str) -> None:
+  from rlhf_gap import errors
+
+  # Two standard errors of a fair coin.
+  bound = 0.5 + report.rows**-0.5
+  if not report.kept_order > bound:
+    raise errors.UserError(
+      f"{path} agrees with the labels of {pairs} on {report.kept_order:.1%} of"
+      f" {report.rows:,} pairs, which a coin would reach (expected more than"
+      f" {bound:.1%}): it has learnt nothing; train it longer, on more pairs or"
+      " from a better start"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -51,6 +74,8 @@ def run(arguments: argparse.Namespace) -> None:
     or source.manifest.feature_lengths["prompt"],
     keep=arguments.keep,
   )
+  if arguments.above_chance:
+    _check_above_chance(report, path, arguments.pairs)
   if arguments.json:
     print(json.dumps(dataclasses.asdict(report)))
     return

@@ -25,6 +25,7 @@ COMMANDS = {
   "label": "label pairs with a preference model",
   "evaluate": "measure checkpoints: win rate, KL, classification",
   "train": "train a policy or a preference model",
+  "study": "run a whole study, stage by stage",
   "data": "build, show and export preference data",
   "bench": "measure how fast a part runs here",
 }

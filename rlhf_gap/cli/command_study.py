@@ -1,0 +1,142 @@
+r"""Runs what is missing of a study, as much at once as there are cores.
+
+  rlhf-gap study --gin_file=gin_configs/studies/laptop.gin --workdir=runs/laptop
+
+The same command again goes on where it was interrupted. It ends with the
+report's path and the verdict.
+"""
+
+import argparse
+import functools
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+from rlhf_gap.cli import gin_flags
+
+if TYPE_CHECKING:
+  from rlhf_gap.study import experiment, judges, scheduler, stages
+
+TAKES_GIN = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Declares the flags of `rlhf-gap study`."""
+  gin_flags.add_arguments(parser)
+  add = parser.add_argument
+  add("--workdir", required=True, metavar="DIR", help="where everything goes")
+  add(
+    "--stage",
+    action="append",
+    default=[],
+    metavar="NAME",
+    help="run this stage alone; may be repeated",
+  )
+  add("--dry_run", action="store_true", help="print the plan, run nothing")
+  add("--force", action="store_true", help="build stale stages again")
+  add("--workers", type=int, metavar="N", help="processes (default: cores)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+  """Runs the study and returns 2 where a stage failed."""
+  from rlhf_gap import errors
+  from rlhf_gap.cli import gin_files
+  from rlhf_gap.study import experiment, pipeline, scheduler, stages
+
+  gin_files.parse(
+    arguments.gin_file,
+    arguments.gin_bindings,
+    gin_flags.search_paths(arguments),
+  )
+  study = gin_files.construct(
+    experiment.Study, arguments.gin_file, arguments.gin_bindings
+  )
+  planned = pipeline.stages(study)
+  stages.check(planned)
+  workdir = os.path.abspath(arguments.workdir)
+  unknown = sorted(set(arguments.stage) - {stage.name for stage in planned})
+  if unknown:
+    raise errors.UserError(
+      f"--stage={unknown[0]}: no such stage; --dry_run lists them"
+    )
+  if arguments.dry_run:
+    _print_plan(planned, scheduler.standing(planned, workdir), workdir)
+    return 0
+  with scheduler.locked(workdir):
+    return _run(study, planned, workdir, arguments)
+
+
+def _run(
+  study: "experiment.Study",
+  planned: "list[stages.Stage]",
+  workdir: str,
+  arguments: argparse.Namespace,
+) -> int:
+  from rlhf_gap.cli import main
+  from rlhf_gap.study import gather, scheduler
+
+  _claim(workdir, study.name)
+  scheduler.forget_stale(planned, workdir, force=arguments.force)
+  results = scheduler.run(
+    planned,
+    workdir,
+    main.main,
+    num_workers=arguments.workers or _default_workers(),
+    only=arguments.stage,
+  )
+  gather.write(study, planned, results, workdir, _utility_of)
+  failed = [name for name, r in results.items() if r.status == "failed"]
+  for name in failed:
+    print(f"rlhf-gap study: {name} failed: {results[name].reason}")
+  if not arguments.stage:
+    main.main(["report", workdir])
+  return 2 if failed else 0
+
+
+def _claim(workdir: str, name: str) -> None:
+  """Notes whose folder it is; another study's is not touched."""
+  from rlhf_gap import errors
+
+  path = os.path.join(workdir, "name")
+  if os.path.exists(path):
+    with open(path, encoding="utf-8") as file:
+      found = file.read().strip()
+    if found != name:
+      raise errors.UserError(
+        f"{workdir} holds the study {found}, not {name}; choose another"
+        " --workdir"
+      )
+    return
+  with open(path, "w", encoding="utf-8") as file:
+    file.write(f"{name}\n")
+
+
+def _print_plan(
+  planned: "list[stages.Stage]",
+  standing: "dict[str, scheduler.Result]",
+  workdir: str,
+) -> None:
+  for stage in planned:
+    result = standing[stage.name]
+    seconds = f" ({result.seconds:.1f} s)" if result.seconds else ""
+    why = f": {result.reason}" if result.reason else ""
+    print(f"{stage.name}: {result.status}{seconds}{why}")
+    print(f"  rlhf-gap {shlex.join(stage.argv(workdir))}")
+  left = sum(result.status != "done" for result in standing.values())
+  print(f"{len(planned)} stages, {left} of them to run")
+
+
+def _default_workers() -> int:
+  """A process a core on a CPU; one where an accelerator is shared."""
+  accelerators = ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0")
+  if any(map(os.path.exists, accelerators)):
+    return 1
+  return len(os.sched_getaffinity(0))
+
+
+def _utility_of(task: str) -> "judges.Utility | None":
+  from rlhf_gap.data import mini
+
+  if task not in mini.CORPORA:
+    return None
+  return functools.partial(mini.utility, task)

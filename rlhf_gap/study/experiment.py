@@ -1,0 +1,232 @@
+"""The description of a study, as gin binds it."""
+
+import dataclasses
+
+from rlhf_gap import errors
+
+_OPTIMIZERS = ("Adafactor", "AdamW")
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+  """How one kind of run of a study is trained.
+
+  Attributes:
+    steps: updates.
+    batch_size: rows a batch.
+    learning_rate: its peak; relative under Adafactor, absolute under AdamW.
+    optimizer: "Adafactor" or "AdamW".
+    warm_up_steps: of a linear rise from 0.
+    decays: whether the rate falls linearly to a tenth by the last step.
+    checkpoints: how many, evenly spaced, the last one included.
+    dropout_rate: of the model.
+    clip_global_norm: of the gradient; None for none.
+  """
+
+  steps: int
+  batch_size: int
+  learning_rate: float
+  optimizer: str = "Adafactor"
+  warm_up_steps: int = 0
+  decays: bool = False
+  checkpoints: int = 1
+  dropout_rate: float = 0.0
+  clip_global_norm: float | None = None
+
+  def __post_init__(self) -> None:
+    if self.optimizer not in _OPTIMIZERS:
+      raise errors.UserError(
+        f"optimizer={self.optimizer!r}; expected one of"
+        f" {', '.join(_OPTIMIZERS)}"
+      )
+    if self.steps < 1 or self.checkpoints < 1:
+      raise errors.UserError(
+        f"steps={self.steps}, checkpoints={self.checkpoints}; expected 1 or"
+        " more"
+      )
+    if self.steps % self.checkpoints:
+      raise errors.UserError(
+        f"{self.checkpoints} checkpoints are not evenly spaced over"
+        f" {self.steps} steps; choose numbers that divide"
+      )
+
+  @property
+  def saved_steps(self) -> tuple[int, ...]:
+    """The steps whose checkpoints are evaluated."""
+    every = self.steps // self.checkpoints
+    return tuple(range(every, self.steps + 1, every))
+
+  def flags(self) -> tuple[str, ...]:
+    """Returns the words of `rlhf-gap train` that set all this."""
+    name = f"configured.{self.optimizer}"
+    decay = self.steps if self.decays else 0
+    return (
+      f"--gin.TRAIN_STEPS={self.steps}",
+      f"--gin.BATCH_SIZE={self.batch_size}",
+      f"--gin.LEARNING_RATE={self.learning_rate}",
+      f"--gin.OPTIMIZER=@{name}()",
+      f"--gin.{name}.clip_global_norm={self.clip_global_norm}",
+      f"--gin.configured.LearningRate.warm_up_steps={self.warm_up_steps}",
+      f"--gin.configured.LearningRate.decay_steps={decay}",
+      f"--gin.DROPOUT_RATE={self.dropout_rate}",
+      "--gin.description.Run.checkpoint_every_steps="
+      f"{self.steps // self.checkpoints}",
+      "--gin.description.Run.keep_steps=()",
+      "--gin.description.Run.tensorboard=False",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+  """Where a study's data come from and how much of it is used.
+
+  Attributes:
+    source: folder of the published files; None for miniatures.
+    vocabulary: a SentencePiece model; None for miniatures, who have their own.
+    rows: comparisons of a miniature to draw; None takes the files' own.
+    validation_rows: held-out comparisons of a miniature.
+    inputs_length: window of prompts in tokens.
+    targets_length: window of responses in tokens.
+    judge_length: window of the preference models in tokens; None holds prompt,
+      both responses and the markers.
+    keep: end of a prompt too long to keep, "end" or "start".
+  """
+
+  source: str | None = None
+  vocabulary: str | None = None
+  rows: int | None = None
+  validation_rows: int | None = None
+  inputs_length: int = 48
+  targets_length: int = 16
+  judge_length: int | None = None
+  keep: str = "end"
+
+  def flags(self, split: str) -> tuple[str, ...]:
+    """Returns the words of `rlhf-gap data` that choose a split."""
+    rows = self.rows if split == "train" else self.validation_rows
+    given = {
+      "source": self.source,
+      "vocabulary": self.vocabulary,
+      "rows": rows,
+      "inputs_length": self.inputs_length,
+      "targets_length": self.targets_length,
+    }
+    words = [f"--{k}={v}" for k, v in given.items() if v is not None]
+    return (f"--split={split}", *words)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+  """The offline runs' hyper-parameters, varied around the baseline.
+
+  Attributes:
+    learning_rates: the baseline's among them.
+    betas: the baseline's among them.
+    long_steps: steps of longer runs; None for none.
+    full_grid: whether to combine everything; else one thing is varied at a
+      time, starting from the baseline (Tang et al. 2024, section 4.1).
+  """
+
+  learning_rates: tuple[float, ...] = ()
+  betas: tuple[float, ...] = ()
+  long_steps: int | None = None
+  full_grid: bool = False
+
+  def settings(
+    self, baseline: Training, beta: float
+  ) -> list[tuple[Training, float]]:
+    """Returns every (training, beta), the baseline first.
+
+    Args:
+      baseline: the online runs' training.
+      beta: the online runs' beta.
+    """
+    rates = [r for r in self.learning_rates if r != baseline.learning_rate]
+    betas = [b for b in self.betas if b != beta]
+    lengths = [] if self.long_steps is None else [self.long_steps]
+    changed = dataclasses.replace
+    if self.full_grid:
+      return [
+        (changed(baseline, learning_rate=rate, steps=steps), b)
+        for rate in (baseline.learning_rate, *rates)
+        for steps in (baseline.steps, *lengths)
+        for b in (beta, *betas)
+      ]
+    return [
+      (baseline, beta),
+      *((changed(baseline, learning_rate=rate), beta) for rate in rates),
+      *((baseline, b) for b in betas),
+      *((changed(baseline, steps=steps), beta) for steps in lengths),
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """How much is measured of every checkpoint.
+
+  Attributes:
+    num_prompts: prompts of the win rates.
+    kl_prompts: of them, for the KL.
+    own_pairs: of them, for the classification of own samples.
+    num_pairs: golden-labelled pairs to classify.
+    batch_size: rows at a time.
+  """
+
+  num_prompts: int = 2048
+  kl_prompts: int = 256
+  own_pairs: int = 256
+  num_pairs: int = 256
+  batch_size: int = 64
+
+  def flags(self) -> tuple[str, ...]:
+    """Returns the words of `rlhf-gap evaluate` that set all this."""
+    return tuple(f"--{k}={v}" for k, v in dataclasses.asdict(self).items())
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """Describes a study: its data, models, arms and seeds.
+
+  Attributes:
+    name: of the study.
+    tasks: data sets, such as ("mini_helpfulness",); each with arms of its own.
+    data: where they come from.
+    policy: gin file of the policy's and the proxy's architecture.
+    golden: gin file of the golden preference model's.
+    policy_start: checkpoint to start the SFT from; None draws new parameters.
+    golden_start: checkpoint to start the golden model from; likewise.
+    sft: training of the SFT policy.
+    golden_training: training of the golden model, on people's labels.
+    proxy_training: training of the proxy, on the golden model's labels.
+    baseline: training of the online runs, and the offline runs' baseline.
+    beta: of the baseline.
+    reduction: of tokens' log-probabilities, "sum" or "mean".
+    offline: the offline runs' sweep.
+    tandem: the sweep of the runs on shuffled online data.
+    seeds: of the online, offline and tandem runs.
+    evaluation: how much is measured.
+  """
+
+  name: str
+  tasks: tuple[str, ...]
+  data: Data
+  policy: str
+  golden: str
+  sft: Training
+  golden_training: Training
+  proxy_training: Training
+  baseline: Training
+  policy_start: str | None = None
+  golden_start: str | None = None
+  beta: float = 0.1
+  reduction: str = "sum"
+  offline: Sweep = Sweep()
+  tandem: Sweep = Sweep()
+  seeds: tuple[int, ...] = (0, 1, 2)
+  evaluation: Evaluation = Evaluation()
+
+  def __post_init__(self) -> None:
+    if not self.tasks or not self.seeds:
+      raise errors.UserError("a study needs at least one task and one seed")
+    if len(set(self.seeds)) != len(self.seeds):
+      raise errors.UserError(f"seeds={self.seeds}: one stands twice")

@@ -1,0 +1,132 @@
+"""From the stages' folders to what the report reads: records and summary."""
+
+import functools
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+
+from rlhf_gap import records, stores
+from rlhf_gap.study import judges, pipeline, summary
+from rlhf_gap.study.experiment import Study
+from rlhf_gap.study.scheduler import Result
+from rlhf_gap.study.stages import Stage
+from rlhf_gap.training import metric_log
+
+# task -> (prompt, response) -> hidden utility; None where there is none
+UtilityOf = Callable[[str], judges.Utility | None]
+
+_STATUS: Mapping[str, summary.Status] = {
+  "done": "done",
+  "failed": "failed",
+  "running": "running",
+}
+# (run, arm, metric) of the training curves that the report shows.
+_CURVES = (
+  ("sft", "sft", "train/loss"),
+  ("golden", "golden", "train/accuracy"),
+  ("proxy", "proxy", "train/accuracy"),
+)
+_POLICY_CURVES = ("train/loss", "train/rho_nats", "train/log_ratio_nats")
+
+
+def write(
+  study: Study,
+  stages: Sequence[Stage],
+  results: Mapping[str, Result],
+  workdir: str,
+  utility_of: UtilityOf,
+) -> None:
+  """Writes each task's records into one file, and `study.json`.
+
+  Args:
+    study: the description.
+    stages: its stages.
+    results: how they stand.
+    workdir: the study's folder.
+    utility_of: finds a miniature's hidden utility.
+  """
+  for task in study.tasks:
+    _merge_records(study, task, workdir)
+  summary.write(
+    workdir,
+    summary.Summary(
+      name=study.name,
+      stages=tuple(_stage(s, results[s.name], workdir) for s in stages),
+      tasks=tuple(
+        _task(study, task, workdir, utility_of(task)) for task in study.tasks
+      ),
+    ),
+  )
+
+
+def _records_path(task: str) -> str:
+  return os.path.join(task, "records.jsonl")
+
+
+def _merge_records(study: Study, task: str, workdir: str) -> None:
+  path = os.path.join(workdir, _records_path(task))
+  os.makedirs(os.path.dirname(path), exist_ok=True)
+  names = [
+    "sft",
+    *(n.removeprefix(f"{task}/") for n, _ in pipeline.arms(study, task)),
+  ]
+  found = [
+    record
+    for name in names
+    for record in records.read(
+      os.path.join(workdir, task, "evaluation", name, "records.jsonl")
+    )
+  ]
+  records.write(path, found)
+
+
+def _stage(stage: Stage, result: Result, workdir: str) -> summary.Stage:
+  words = ["rlhf-gap", *stage.argv(workdir)]
+  return summary.Stage(
+    name=stage.name,
+    command=shlex.join(words),
+    status=_STATUS.get(result.status, "missing"),
+    seconds=result.seconds or None,
+    reason=result.reason,
+  )
+
+
+def _task(
+  study: Study, task: str, workdir: str, utility: judges.Utility | None
+) -> summary.Task:
+  at = functools.partial(os.path.join, workdir, task)
+  examined = [
+    judges.examine(
+      judge,
+      stores.open(at(f"{judge}_validation")),
+      stores.open(at(source)),
+      labels,
+      utility,
+    )
+    for judge, source, labels in (
+      ("golden", "data/validation", "rater" if utility else "human"),
+      ("proxy", "golden_validation", "golden"),
+    )
+    if os.path.exists(at(f"{judge}_validation", "manifest.json"))
+  ]
+  return summary.Task(
+    name=task,
+    records=_records_path(task),
+    judges=tuple(examined),
+    curves=tuple(_curves(study, task, at)),
+  )
+
+
+def _curves(
+  study: Study, task: str, at: Callable[[str], str]
+) -> list[summary.Curve]:
+  wanted = list(_CURVES)
+  for name, arm in pipeline.arms(study, task):
+    run = name.removeprefix(f"{task}/")
+    wanted += [(run, arm, metric) for metric in _POLICY_CURVES]
+  curves = []
+  for run, arm, metric in wanted:
+    steps, values = summary.thinned(metric_log.read(at(run)), metric, most=60)
+    if steps:
+      curves.append(summary.Curve(run, arm, metric, steps, values))
+  return curves
