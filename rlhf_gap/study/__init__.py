@@ -1,0 +1,1 @@
+"""A study: its stages, its statistics, its claims and its report."""
