@@ -66,12 +66,17 @@ def score(
 
   Returns:
     Sums and means.
+
+  Raises:
+    UserError: a log-probability is not finite.
   """
 
   def scored(x: Array, y: Array) -> tuple[Array, Array]:
     return _score(model.config, model.params, x, y)
 
-  return Scores(*using.map(scored, prompt, responses))
+  scores = Scores(*using.map(scored, prompt, responses))
+  models.check_finite(model, "log-probabilities", *scores)
+  return scores
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,12 +48,18 @@ def along(
 
   Returns:
     Nats, >= 0 but for rounding; exactly 0 where the policies are equal.
+
+  Raises:
+    UserError: a divergence is not finite.
   """
 
   def divergence(x: Array, y: Array) -> Array:
     return _sequence_kl(policy.config, policy.params, reference.params, x, y)
 
-  return using.map(divergence, prompt, response)
+  along_each = using.map(divergence, prompt, response)
+  # The policy's own logits were finite when it was sampled.
+  models.check_finite(reference, "log-probabilities", along_each)
+  return along_each
 
 
 def measure(

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from rlhf_gap import checkpoints, errors, stores
 from rlhf_gap.models import t5
 
@@ -85,4 +87,22 @@ def check_token_ids(model: Model, largest: int, source: str) -> None:
       f"{model.checkpoint.path}: its embedding has"
       f" {model.config.vocab_size:,} rows, but {source} holds token"
       f" {largest:,}; they are of different vocabularies"
+    )
+
+
+def check_finite(model: Model, what: str, *values: np.ndarray) -> None:
+  """Raises unless what a model computed is finite.
+
+  Args:
+    model: the model.
+    what: the values' name, in the plural.
+    *values: any arrays.
+
+  Raises:
+    UserError: a value is NaN or infinite.
+  """
+  if not all(np.isfinite(value).all() for value in values):
+    raise errors.UserError(
+      f"{model.checkpoint.path}: its {what} are not finite; the model has"
+      " diverged, or bfloat16 overflowed: try --dtype=float32"
     )

@@ -101,6 +101,9 @@ def compare(
 
   Returns:
     The verdicts, as NumPy arrays [rows].
+
+  Raises:
+    UserError: a verdict is not finite.
   """
 
   def judged(x: Array, y1: Array, y2: Array) -> judge.Comparison:
@@ -116,7 +119,9 @@ def compare(
       keep=by.keep,
     )
 
-  return using.map(judged, prompt, first, second)
+  verdict = using.map(judged, prompt, first, second)
+  models.check_finite(by.model, "verdicts", verdict.margin)
+  return verdict
 
 
 def measure(verdict: judge.Comparison) -> dict[str, records.Measurement]:

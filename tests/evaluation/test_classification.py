@@ -132,13 +132,13 @@ def _scores(rho):
 
 
 def test_own_samples_are_compared_with_the_judges_order():
-  policy, reference = _scores([1, 1, -1, 0, 5, -5]), _scores([0] * 6)
-  label = np.array([1, 0, 0, 1, 0.5, 0.5], np.float32)
+  policy, reference = _scores([1, 1, -1, 0, -2, 5, -5]), _scores([0] * 7)
+  label = np.array([1, 1, 0, 1, 1, 0.5, 0.5], np.float32)
   found = classification.measure_own(policy, reference, label)
-  # Right, wrong, right, undecided; the judge's two ties are left out.
-  assert found["own_pair_accuracy_sum"].value == 2.5 / 4
-  assert found["own_pair_accuracy_mean"].value == 1.5 / 4
-  assert found["own_pair_accuracy_sum"].n == 4
+  # Three right, one undecided, one wrong; the judge's two ties are left out.
+  assert found["own_pair_accuracy_sum"].value == 3.5 / 5
+  assert found["own_pair_accuracy_mean"].value == 1.5 / 5
+  assert found["own_pair_accuracy_sum"].n == 5
 
 
 def test_own_samples_that_are_all_the_same_say_nothing():

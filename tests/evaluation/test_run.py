@@ -281,6 +281,25 @@ def test_dropout_is_no_difference_of_architecture(sources, measured_by):
 
 
 @pytest.mark.parametrize(
+  ("role", "expected"),
+  [("golden", "its verdicts"), ("reference", "its log-probabilities")],
+)
+def test_a_model_that_has_diverged_is_named(
+  measured_by, policy, role, expected
+):
+  _ = measured_by.golden_samples, measured_by.reference_samples
+  found = getattr(measured_by, role)
+  model = found if role == "reference" else found.model
+  nans = jax.tree.map(lambda x: x * np.float32(np.nan), model.params)
+  model = dataclasses.replace(model, params=nans)
+  if role == "golden":
+    model = dataclasses.replace(found, model=model)
+  by = dataclasses.replace(measured_by, **{role: model})
+  with pytest.raises(errors.UserError, match=f"{role}: {expected} are not"):
+    run.evaluate(by, policy, RUN)
+
+
+@pytest.mark.parametrize(
   ("changes", "expected"),
   [
     ({"num_prompts": 1}, "--num_prompts=1; expected at least 2"),
