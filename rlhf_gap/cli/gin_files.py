@@ -96,7 +96,7 @@ def construct(
     made = gin.get_configurable(described)()
   except errors.UserError as error:
     # gin adds lines about where it was called.
-    raise errors.UserError(str(error.args[0]).splitlines()[0]) from error
+    raise errors.UserError(str(error).splitlines()[0]) from error
   except (TypeError, ValueError, RuntimeError) as error:
     raise errors.UserError(_missing(error) or _one_line(error)) from error
   _check_used(files, bindings)
@@ -129,7 +129,7 @@ def _check_used(files: Sequence[str], bindings: Sequence[str]) -> None:
   used = gin.config._OPERATIVE_CONFIG
   for (scope, selector), values in gin.config._CONFIG.items():
     for parameter in values:
-      if parameter in used.get((scope, selector), {}):
+      if _is_used(scope, selector, parameter):
         continue
       name = scope if selector == "gin.macro" else f"{selector}.{parameter}"
       place = _place_of(name, files, bindings)
@@ -140,6 +140,14 @@ def _check_used(files: Sequence[str], bindings: Sequence[str]) -> None:
         raise errors.UserError(
           f"{place}: nothing uses {name}{hint or '; it has no effect here'}"
         )
+
+
+def _is_used(scope: str, selector: str, parameter: str) -> bool:
+  # What a macro refers to is made in the macro's scope, within the binding's.
+  return any(
+    parameter in values and name == selector and (not scope or scope in active)
+    for (active, name), values in gin.config._OPERATIVE_CONFIG.items()
+  )
 
 
 def _place_of(
