@@ -212,8 +212,8 @@ MUTANTS = [
     ),
     (
       "objective: reference kept for SLiC",
-      "reference = jnp.zeros_like(reference)",
-      "pass",
+      "rho if spec.loss.uses_reference else policy[:, 0] - policy[:, 1]",
+      "rho",
     ),
     (
       "objective: sum for mean",

@@ -202,7 +202,12 @@ class _Drawer:
       jax.random.fold_in(self._key, step),
     )
     provenance = Provenance(
-      values["prompt_id"], values["truncated"], policy_step, chosen_sample, bad
+      values["prompt_id"],
+      values["truncated"],
+      step,
+      policy_step,
+      chosen_sample,
+      bad,
     )
     return Draw(batch, provenance)
 
@@ -335,8 +340,6 @@ class _Online:
 
   def draw(self, step: int, params: t5.Params) -> Draw:
     """Samples, judges and scores the pairs of `step`."""
-    reference = self._drawer.reference
-    reference.refresh(step, params)
     every = self._spec.sync_every_steps
     if every == 1:
       return self._drawer.draw(step, (params,), step)
@@ -361,16 +364,11 @@ class _Online:
 
   def state(self) -> dict[str, Any]:
     """Returns the sampler's parameters where they lag behind the policy's."""
-    state = self._drawer.reference.state()
-    if self._sampler is not None:
-      state["sampler"] = self._sampler
-    return state
+    return {} if self._sampler is None else {"sampler": self._sampler}
 
   def restore(self, state: Mapping[str, Any]) -> None:
-    """Takes over sampler and reference."""
+    """Takes over the sampler's parameters."""
     self._sampler = state.get("sampler")
-    if "reference" in state:
-      self._drawer.reference.params = state["reference"]
 
 
 class _Generated:

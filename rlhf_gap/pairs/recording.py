@@ -78,19 +78,19 @@ class Recorder:
 
   def _write_oldest(self) -> None:
     step, draw = self._pending.popleft()
-    self._writer.append(step, columns_of(step, draw))
+    self._writer.append(step, columns_of(draw))
 
 
-def columns_of(step: int, draw: Draw) -> dict[str, np.ndarray]:
+def columns_of(draw: Draw) -> dict[str, np.ndarray]:
   """Returns a sampled batch as the columns of a pair store.
 
   Args:
-    step: the step it was drawn at.
     draw: the batch with its provenance.
 
   Returns:
-    By column name, NumPy arrays on the host. Sample n of row b at step t has
-    the seed number 2 (t * batch + b) + n.
+    By column name, NumPy arrays on the host. Sample n of row b drawn at
+    step t has the seed number 2 (t * batch + b) + n; a later pass over the same
+    pairs has the same.
 
   Raises:
     ValueError: the batch was not sampled by its source.
@@ -100,7 +100,8 @@ def columns_of(step: int, draw: Draw) -> dict[str, np.ndarray]:
     raise ValueError("only sampled pairs are recorded; these were read")
   batch, chosen = jax.device_get((draw.batch, provenance.chosen_sample))
   rows = len(chosen)
-  first_seed = 2 * (np.int64(step) * rows + np.arange(rows, dtype=np.int64))
+  first_row = np.int64(provenance.drawn_step) * rows
+  first_seed = 2 * (first_row + np.arange(rows, dtype=np.int64))
   truncated = provenance.truncated.astype(np.int32)
   return {
     "prompt_tokens": batch.prompt,

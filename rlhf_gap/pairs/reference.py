@@ -1,6 +1,7 @@
 """The frozen policy that pairs are scored with."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -45,6 +46,10 @@ class Reference:
   def state(self) -> dict[str, Any]:
     """Returns the parameters, if a restart could not load them again."""
     return {"reference": self.params} if self.every_steps else {}
+
+  def restore(self, state: Mapping[str, Any]) -> None:
+    """Takes over what `state` returned before a restart."""
+    self.params = state.get("reference", self.params)
 
   def log_probs(
     self,

@@ -21,6 +21,7 @@ class Provenance(NamedTuple):
   Attributes:
     prompt_id: the prompt's name in its source (int64, so on the host).
     truncated: bits of what was cut, see `stores.Truncated`.
+    drawn_step: names the keys and prompts that the batch was drawn with.
     policy_step: step of the policy that wrote both responses.
     chosen_sample: which of the prompt's samples was chosen, 0 or 1.
     first_bad_step: first step of decoding whose logits were not finite; -1.
@@ -28,6 +29,7 @@ class Provenance(NamedTuple):
 
   prompt_id: np.ndarray
   truncated: np.ndarray
+  drawn_step: int
   policy_step: int
   chosen_sample: Int[Array, "batch"]
   first_bad_step: Int[Array, ""]

@@ -201,9 +201,8 @@ class _StoredPairs(_Stored):
 
   def draw(self, step: int, params: Any) -> Draw:
     """Returns the pairs of `step`."""
+    del params
     reference = self._context.reference
-    if reference is not None:
-      reference.refresh(step, params)
     values = _with_labels_of_people(self._values(step))
     batch = PreferenceBatch(*map(self._context.place, values.values()))
     if reference is not None and not self._scored:
@@ -213,16 +212,6 @@ class _StoredPairs(_Stored):
         chosen_reference=scores[:, 0], rejected_reference=scores[:, 1]
       )
     return Draw(batch)
-
-  def state(self) -> dict[str, Any]:
-    """Returns the reference, where it changes."""
-    reference = self._context.reference
-    return {} if reference is None else reference.state()
-
-  def restore(self, state: Mapping[str, Any]) -> None:
-    """Takes over the reference, where it changes."""
-    if self._context.reference is not None and "reference" in state:
-      self._context.reference.params = state["reference"]
 
 
 def _with_labels_of_people(

@@ -7,6 +7,19 @@ from rlhf_gap import errors, pairs
 from rlhf_gap.models import t5
 from rlhf_gap.training import configured, objectives
 
+# Of what there must be at least one, where it is given.
+_COUNTS = (
+  "train_steps",
+  "batch_size",
+  "num_microbatches",
+  "checkpoint_every_steps",
+  "keep",
+  "reference_every_steps",
+  "validation_batches",
+  "patience",
+  "log_every_steps",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -70,11 +83,10 @@ class Run:
   tensorboard: bool = True
 
   def __post_init__(self) -> None:
-    for name in ("train_steps", "batch_size", "checkpoint_every_steps"):
-      if getattr(self, name) < 1:
-        raise errors.UserError(
-          f"{name}={getattr(self, name)}; expected 1 or more"
-        )
+    for name in _COUNTS:
+      value = getattr(self, name)
+      if value is not None and value < 1:
+        raise errors.UserError(f"{name}={value}; expected 1 or more")
     if self.batch_size % self.num_microbatches:
       raise errors.UserError(
         f"a batch of {self.batch_size} rows does not divide into"

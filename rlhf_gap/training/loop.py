@@ -6,8 +6,8 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -42,6 +42,7 @@ class Parts:
     recorder: writes sampled pairs, in an online run that keeps them.
     validator: measures on held-out rows at every checkpoint.
     check_start: looks at step 0.
+    reference: the frozen policy, which an iterative run replaces.
   """
 
   step: Step
@@ -51,6 +52,18 @@ class Parts:
   recorder: pairs.Recorder | None = None
   validator: Validator | None = None
   check_start: StartCheck | None = None
+  reference: pairs.Reference | None = None
+
+  def memory(self) -> dict[str, Any]:
+    """Returns what a restart needs besides the train state."""
+    reference = {} if self.reference is None else self.reference.state()
+    return {**self.source.state(), **reference}
+
+  def restore(self, memory: Mapping[str, Any]) -> None:
+    """Takes over what `memory` returned before a restart."""
+    self.source.restore(memory)
+    if self.reference is not None:
+      self.reference.restore(memory)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,12 +125,18 @@ def run(
   first = int(state.step)
   watch = _Watch(parts, schedule, folder)
   reason = "done"
+  if parts.validator is not None and parts.validator.best_step is not None:
+    parts.saver.keep_best(parts.validator.best_step)
+    if parts.validator.on_plateau:
+      return Outcome(state, "plateau")
   with (
     _sigterm() as stop,
     progress.bar("training", schedule.train_steps, "steps") as bar,
   ):
     bar.update(first)
     for step in range(first, schedule.train_steps):
+      if parts.reference is not None:
+        parts.reference.refresh(step, state.params)
       draw = parts.source.draw(step, state.params)
       state, metrics = parts.step(state, draw.batch)
       if parts.recorder is not None:
@@ -125,31 +144,37 @@ def run(
       watch.take(step, draw, metrics)
       bar.note(watch.note)
       bar.update(1)
-      if schedule.saves_at(step + 1) or stop.requested:
+      planned, stopping = schedule.saves_at(step + 1), stop.requested
+      if planned or stopping:
         watch.drain()
-        plateau = _save(state, parts, bar)
-        if stop.requested or plateau:
-          reason = "stopped" if stop.requested else "plateau"
-          break
+        # Only where an undisturbed run does: its log has the same lines.
+        if planned and parts.validator is not None:
+          _validate(state, parts, parts.validator)
+        _save(state, parts)
+      if parts.validator is not None and parts.validator.on_plateau:
+        reason = "plateau"
+        break
+      if stopping and step + 1 < schedule.train_steps:
+        reason = "stopped"
+        break
   parts.saver.wait()
   return Outcome(state, reason)
 
 
-def _save(state: TrainState, parts: Parts, bar: progress.Progress) -> bool:
-  """Validates, records and saves; returns whether a plateau is reached."""
-  plateau = False
-  if parts.validator is not None:
-    step = int(state.step)
-    metrics = parts.validator.measure(step, state.params)
-    parts.log.write(step, metrics)
-    parts.saver.keep_best(parts.validator.note(step, metrics))
-    plateau = parts.validator.on_plateau
+def _validate(state: TrainState, parts: Parts, validator: Validator) -> None:
+  """Measures on held-out rows; the best checkpoint so far is kept."""
+  step = int(state.step)
+  metrics = validator.measure(step, state.params)
+  parts.log.write(step, metrics)
+  parts.saver.keep_best(validator.note(step, metrics))
+
+
+def _save(state: TrainState, parts: Parts) -> None:
   if parts.recorder is not None:
     # Before the checkpoint: a restart from it must find what came before.
     parts.recorder.commit()
   parts.log.flush()
-  parts.saver.save(state, parts.source.state())
-  return plateau
+  parts.saver.save(state, parts.memory())
 
 
 class _Stop:

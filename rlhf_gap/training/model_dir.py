@@ -62,6 +62,12 @@ def claim(model_dir: str, identity: Mapping[str, str]) -> None:
   path = os.path.join(model_dir, _IDENTITY)
   found = identity_of(model_dir)
   if not found:
+    others = [n for n in os.listdir(model_dir) if n.startswith("checkpoint_")]
+    if others:
+      raise errors.UserError(
+        f"{model_dir} holds {sorted(others)[0]}, which no run of ours wrote;"
+        " choose another MODEL_DIR"
+      )
     _write(path, json.dumps(dict(identity), indent=1, sort_keys=True))
     return
   differing = [

@@ -82,8 +82,8 @@ class Contrastive:
 
   @property
   def needs_reference(self) -> bool:
-    """Whether pairs must be scored by a reference."""
-    return self.loss.uses_reference
+    """True: for what is reported, where the loss does without."""
+    return True
 
   @property
   def initial_value(self) -> float | None:
@@ -221,12 +221,11 @@ def contrastive(score_tokens: Score, spec: Contrastive) -> Objective:
     reference = pair.reference
     if spec.reduction == "mean":
       reference = reference / jnp.maximum(pair.mask.sum(-1), 1)
-    if not spec.loss.uses_reference:
-      reference = jnp.zeros_like(reference)
     log_ratio = policy - reference
     rho = log_ratio[:, 0] - log_ratio[:, 1]
+    margin = rho if spec.loss.uses_reference else policy[:, 0] - policy[:, 1]
     probability = batch.probability if spec.labels == "soft" else 1.0
-    values = losses.with_label(spec.loss, rho, probability)
+    values = losses.with_label(spec.loss, margin, probability)
     return _summed(
       values,
       batch.weight,

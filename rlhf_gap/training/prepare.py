@@ -55,6 +55,9 @@ class Prepared:
       UserError: a store, a checkpoint or their combination is wrong.
     """
     opened = run.source.stores()
+    if run.validation is not None:
+      opened.append(stores.open(run.validation))
+    _check_long_enough(run)
     vocabulary = _check_stores(run, opened)
     initial = None
     if run.initial is not None:
@@ -153,6 +156,18 @@ def _check_stores(run: Run, opened: list[stores.Store]) -> stores.Vocabulary:
         )
   _check_trained_with(run.initial, vocabulary)
   return vocabulary
+
+
+def _check_long_enough(run: Run) -> None:
+  """A recorded run is replayed once: it must not end on the way."""
+  if not isinstance(run.source, pairs.Replay):
+    return
+  batches = stores.open(run.source.store).num_rows // run.batch_size
+  if 0 < batches < run.train_steps:
+    raise errors.UserError(
+      f"{run.source.store} holds {batches} batches of {run.batch_size}, but"
+      f" TRAIN_STEPS={run.train_steps}; set TRAIN_STEPS={batches}"
+    )
 
 
 def _check_ids(store: stores.Store, config: t5.T5Config, path: str) -> None:

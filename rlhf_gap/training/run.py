@@ -1,12 +1,13 @@
 """One run of any regime, from its description to its last checkpoint."""
 
+import contextlib
 import dataclasses
 import functools
 import os
 
 import jax
 
-from rlhf_gap import pairs, stores
+from rlhf_gap import errors, pairs, stores
 from rlhf_gap.training import (
   configured,
   loop,
@@ -36,6 +37,10 @@ def train(run: Run, config_text: str = "") -> loop.Outcome:
       the way (the last checkpoint is intact).
   """
   prepared = Prepared.of(run)
+  done = saving.steps_in(run.model_dir)
+  # Opened before anything is written: a wrong judge must not claim the folder.
+  source = run.source.open(prepared.context, start_step=done[-1] if done else 0)
+  validator = _validator(run, prepared)
   with model_dir.locked(run.model_dir):
     model_dir.claim(run.model_dir, prepared.identity)
     same_devices = model_dir.note_environment(
@@ -43,13 +48,19 @@ def train(run: Run, config_text: str = "") -> loop.Outcome:
     )
     model_dir.mark_begun(run.model_dir)
     print(f"{run.model_dir}: {run.objective.describe()}", flush=True)
-    outcome = _train(run, prepared, same_devices)
+    outcome = _train(run, prepared, source, validator, same_devices)
     if outcome.reason != "stopped":
       model_dir.mark_complete(run.model_dir, int(outcome.state.step))
     return outcome
 
 
-def _train(run: Run, prepared: Prepared, same_devices: bool) -> loop.Outcome:
+def _train(
+  run: Run,
+  prepared: Prepared,
+  source: pairs.Source,
+  validator: Validator | None,
+  same_devices: bool,
+) -> loop.Outcome:
   optimizer = run.optimizer.make()
   done = saving.steps_in(run.model_dir)
   if done:
@@ -58,9 +69,9 @@ def _train(run: Run, prepared: Prepared, same_devices: bool) -> loop.Outcome:
   else:
     state, memory = step.init(prepared.initial_params(), optimizer), {}
   start = int(state.step)
-  source = run.source.open(prepared.context, start_step=start)
-  source.restore(memory)
   log = metric_log.MetricLog(run.model_dir, start, tensorboard=run.tensorboard)
+  if validator is not None:
+    validator.recall(metric_log.read(run.model_dir))
   saver = saving.Saver(run.model_dir, keep=run.keep, keep_steps=run.keep_steps)
   parts = loop.Parts(
     step=_step(run, prepared.objective),
@@ -68,9 +79,11 @@ def _train(run: Run, prepared: Prepared, same_devices: bool) -> loop.Outcome:
     saver=saver,
     log=log,
     recorder=_recorder(run, source, start, same_devices),
-    validator=_validator(run, prepared),
+    validator=validator,
     check_start=start_check(run),
+    reference=prepared.context.reference,
   )
+  parts.restore(memory)
   schedule = loop.Schedule(
     run.train_steps,
     run.checkpoint_every_steps,
@@ -78,12 +91,9 @@ def _train(run: Run, prepared: Prepared, same_devices: bool) -> loop.Outcome:
     run.log_every_steps,
   )
   if not done:
-    saver.save(state, source.state())
-  try:
+    saver.save(state, parts.memory())
+  with contextlib.closing(saver), contextlib.closing(log):
     outcome = loop.run(state, parts, schedule, run.model_dir)
-  finally:
-    log.close()
-    saver.close()
   if parts.recorder is not None and outcome.reason != "stopped":
     parts.recorder.finish()
   return outcome
@@ -135,11 +145,15 @@ def _validator(run: Run, prepared: Prepared) -> Validator | None:
   source = kind(run.validation).open(prepared.context)
   rows = stores.open(run.validation).num_rows
   batches = min(run.validation_batches, rows // run.batch_size)
+  if not batches:
+    raise errors.UserError(
+      f"{run.validation} holds {rows} rows to validate on, fewer than one batch"
+      f" of {run.batch_size}"
+    )
   plain = dataclasses.replace(prepared.config, dropout_rate=0.0)
   return Validator(
     bound(run.objective, plain, prepared.words),
     source,
     batches,
     patience=run.patience,
-    history=metric_log.read(run.model_dir),
   )

@@ -147,7 +147,7 @@ class Saver:
       self._checkpointer.save(
         path_of(self._model_dir, step), args=ocp.args.Composite(**items)
       )
-    self._remove_old(step)
+    self._remove_old()
 
   def keep_best(self, step: int) -> None:
     """Keeps the checkpoint of `step`, and no longer that of the best before."""
@@ -161,19 +161,18 @@ class Saver:
     """
     with self._reporting(None):
       self._checkpointer.wait_until_finished()
+    self._remove_old()
 
   def close(self) -> None:
     """Waits and frees the threads."""
     self.wait()
     self._checkpointer.close()
 
-  def _remove_old(self, newest: int) -> None:
+  def _remove_old(self) -> None:
     if self._keep is None or jax.process_index() != 0:
       return
-    # `newest` is still being written: it counts as one and is not touched.
-    older = [s for s in steps_in(self._model_dir) if s < newest]
-    count = len(older) + 1 - self._keep
-    for step in older[: max(count, 0)]:
+    # One that is still being written may never be whole: it does not count.
+    for step in steps_in(self._model_dir)[: -self._keep]:
       if step not in self._keep_steps and step != self._best_step:
         self._remove(step)
 

@@ -22,7 +22,6 @@ class Validator:
     num_batches: int,
     *,
     patience: int | None = None,
-    history: Sequence[Mapping[str, Any]] = (),
   ):
     """Takes what to measure with.
 
@@ -32,7 +31,6 @@ class Validator:
       num_batches: how many batches to read.
       patience: measurements without a new best after which training is on a
         plateau; None: never.
-      history: lines of the log of the run so far.
     """
     self._objective = jax.jit(
       lambda params, batch: objective(params, batch, None)[1]
@@ -40,6 +38,14 @@ class Validator:
     self._source = source
     self._num_batches = num_batches
     self._patience = patience
+    self._losses: dict[int, float] = {}
+
+  def recall(self, history: Sequence[Mapping[str, Any]]) -> None:
+    """Takes over what was measured before a restart.
+
+    Args:
+      history: lines of the log of the run so far.
+    """
     self._losses = {
       int(line["step"]): float(line[LOSS]) for line in history if LOSS in line
     }

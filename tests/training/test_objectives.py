@@ -154,7 +154,7 @@ def test_a_tie_is_half_accurate(log_probs, batch):
 def test_slic_does_without_the_reference(log_probs, batch, reduction):
   spec = objectives.Contrastive(losses.Slic(2.0), reduction)
   assert spec.initial_value is None
-  assert not spec.needs_reference
+  assert spec.needs_reference  # for what is reported
   objective = objectives.contrastive(_score, spec)
   sums, _ = _value(objective, log_probs[0], batch)
   policy = _reduced(log_probs[0], reduction)
