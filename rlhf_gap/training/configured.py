@@ -13,8 +13,15 @@ from rlhf_gap.training import optimizers
 class Spec(Hashable, Protocol):
   """Describes an optimizer."""
 
+  @property
+  def learning_rate(self) -> "LearningRate":
+    """What multiplies its update, step by step."""
+
+  def without_rate(self) -> "Spec":
+    """Returns the same optimizer at a learning rate of 1."""
+
   def make(self) -> optax.GradientTransformation:
-    """Returns the optimizer."""
+    """Returns the optimizer at a learning rate of 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,21 +50,22 @@ class LearningRate:
         f" {self.warm_up_steps} steps"
       )
 
-  def schedule(self) -> optimizers.Schedule:
-    """Returns the rate as a function of the step."""
-    rise = (
-      optimizers.warm_up(self.peak, self.warm_up_steps)
-      if self.warm_up_steps
-      else optimizers.constant(self.peak)
-    )
+  def at(self, step: int) -> float:
+    """Returns the rate of update `step`, from 0.
+
+    T5X's warm-up: peak * min(1, step / warm_up_steps), so that the first update
+    changes nothing; then the fall, if any.
+
+    Args:
+      step: updates made before.
+    """
+    if step < self.warm_up_steps:
+      return self.peak * step / self.warm_up_steps
     if not self.decay_steps:
-      return rise
-    fall = optax.schedules.linear_schedule(
-      self.peak,
-      self.peak * self.final_fraction,
-      self.decay_steps - self.warm_up_steps,
-    )
-    return optax.schedules.join_schedules([rise, fall], [self.warm_up_steps])
+      return self.peak
+    span = self.decay_steps - self.warm_up_steps
+    fallen = min((step - self.warm_up_steps) / span, 1.0)
+    return self.peak * (1 - fallen * (1 - self.final_fraction))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +80,13 @@ class Adafactor:
   learning_rate: LearningRate
   clip_global_norm: float | None = None
 
+  def without_rate(self) -> Spec:
+    """Returns the same optimizer at a learning rate of 1."""
+    return dataclasses.replace(self, learning_rate=LearningRate(1.0))
+
   def make(self) -> optax.GradientTransformation:
-    """Returns the optimizer."""
-    return optimizers.adafactor(
-      self.learning_rate.schedule(), clip_global_norm=self.clip_global_norm
-    )
+    """Returns the optimizer at a learning rate of 1."""
+    return optimizers.adafactor(1.0, clip_global_norm=self.clip_global_norm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +103,14 @@ class AdamW:
   weight_decay: float = 0.0
   clip_global_norm: float | None = None
 
+  def without_rate(self) -> Spec:
+    """Returns the same optimizer at a learning rate of 1."""
+    return dataclasses.replace(self, learning_rate=LearningRate(1.0))
+
   def make(self) -> optax.GradientTransformation:
-    """Returns the optimizer."""
+    """Returns the optimizer at a learning rate of 1."""
     return optimizers.adamw(
-      self.learning_rate.schedule(),
+      1.0,
       weight_decay=self.weight_decay,
       clip_global_norm=self.clip_global_norm,
     )

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from rlhf_gap import errors, pairs, progress
+from rlhf_gap.training.configured import LearningRate
 from rlhf_gap.training.metric_log import MetricLog
 from rlhf_gap.training.saving import Saver
 from rlhf_gap.training.step import Step, StepMetrics, TrainState
@@ -36,6 +37,7 @@ class Parts:
 
   Attributes:
     step: the compiled training step.
+    learning_rate: what multiplies each step's update.
     source: gives the batch of every step.
     saver: writes checkpoints.
     log: takes metrics.
@@ -46,6 +48,7 @@ class Parts:
   """
 
   step: Step
+  learning_rate: LearningRate
   source: pairs.Source
   saver: Saver
   log: MetricLog
@@ -138,7 +141,8 @@ def run(
       if parts.reference is not None:
         parts.reference.refresh(step, state.params)
       draw = parts.source.draw(step, state.params)
-      state, metrics = parts.step(state, draw.batch)
+      rate = parts.learning_rate.at(step)
+      state, metrics = parts.step(state, draw.batch, rate)
       if parts.recorder is not None:
         parts.recorder.append(step, draw)
       watch.take(step, draw, metrics)

@@ -75,6 +75,7 @@ def _train(
   saver = saving.Saver(run.model_dir, keep=run.keep, keep_steps=run.keep_steps)
   parts = loop.Parts(
     step=_step(run, prepared.objective),
+    learning_rate=run.optimizer.learning_rate,
     source=source,
     saver=saver,
     log=log,
@@ -118,7 +119,9 @@ def _compiled(
 def _step(run: Run, objective: objectives.Objective) -> step.Step:
   # Cached: a study trains many runs of one kind in one process.
   seed = run.seed if run.dropout_rate else None
-  return _compiled(objective, run.optimizer, seed, run.num_microbatches)
+  # The rate is the step's argument, and no part of what is compiled.
+  optimizer = run.optimizer.without_rate()
+  return _compiled(objective, optimizer, seed, run.num_microbatches)
 
 
 def _recorder(

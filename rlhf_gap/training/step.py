@@ -48,9 +48,8 @@ class StepMetrics(NamedTuple):
   is_finite: Bool[Array, ""]
 
 
-Step = Callable[
-  [TrainState, PreferenceBatch | ResponseBatch], tuple[TrainState, StepMetrics]
-]
+# (state, batch, learning rate) -> (state, metrics)
+Step = Callable[..., tuple[TrainState, StepMetrics]]
 
 
 def init(
@@ -63,6 +62,7 @@ def init(
 def train_step(
   state: TrainState,
   batch: PreferenceBatch | ResponseBatch,
+  learning_rate: float | Float[Array, ""] = 1.0,
   *,
   objective: Objective,
   optimizer: optax.GradientTransformation,
@@ -74,6 +74,8 @@ def train_step(
   Args:
     state: parameters and optimizer.
     batch: rows, wherever they came from.
+    learning_rate: multiplies the optimizer's update. An argument, as in T5X: a
+      sweep over rates and schedules shares one compiled program.
     objective: sums the rows' losses.
     optimizer: turns the gradient into an update.
     dropout_key: turns dropout on; another key is made of it for every step.
@@ -101,6 +103,7 @@ def train_step(
   norm = optax.global_norm(gradient)
   is_finite = jnp.isfinite(loss) & jnp.isfinite(norm)
   updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+  updates = jax.tree.map(lambda u: learning_rate * u, updates)
   params = optax.apply_updates(state.params, updates)
   new = TrainState(state.step + 1, params, opt_state)
   kept = jax.tree.map(functools.partial(jnp.where, is_finite), new, state)
@@ -124,15 +127,19 @@ def compiled(
     num_microbatches: parts of a batch to work through one after another.
 
   Returns:
-    (state, batch) -> (state, metrics); the given state's buffers are reused.
+    (state, batch, learning rate = 1) -> (state, metrics); the given state's
+    buffers are reused.
   """
 
   def one(
-    state: TrainState, batch: PreferenceBatch | ResponseBatch
+    state: TrainState,
+    batch: PreferenceBatch | ResponseBatch,
+    learning_rate: float | Float[Array, ""] = 1.0,
   ) -> tuple[TrainState, StepMetrics]:
     return train_step(
       state,
       batch,
+      learning_rate,
       objective=objective,
       optimizer=optimizer,
       dropout_key=dropout_key,
