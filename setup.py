@@ -35,6 +35,7 @@ setuptools.setup(
     "numpy>=2.0",
     "pyarrow>=16",
     "safetensors>=0.8.0",
+    "scipy>=1.13",
     "sentencepiece>=0.2",
     "tensorboardX>=2.6",
     "tqdm>=4.66",
@@ -43,7 +44,6 @@ setuptools.setup(
     "test": [
       "beartype>=0.21",
       "dill>=0.3",
-      "scipy>=1.13",
       "import-linter>=2.16",
       "mypy>=1.18",
       "pytest>=8.0",

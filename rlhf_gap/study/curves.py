@@ -1,0 +1,266 @@
+"""Win rate as a function of KL: a run's curve, an arm's frontier.
+
+Between two checkpoints a run is joined linearly in log KL, the axis on which
+the paper draws (Tang et al. 2024, Fig. 1): a decade of KL counts the same
+wherever it lies, and the win rates of neighbouring checkpoints, which follow
+each other by a factor in KL rather than by a difference, are nearly straight
+there. `coordinate="sqrt"` takes Gao's d = sqrt(KL) instead, as a check.
+
+An arm with several hyper-parameters is represented by its frontier: at each KL
+the configuration with the highest win rate, averaged over seeds. A maximum over
+noisy numbers is too high on average, the more the larger the sweep; so the
+configuration is chosen on every other prompt and valued on the rest, and the
+other way round (cross-fitting).
+"""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from rlhf_gap.study import arms, resampling
+
+Coordinate = Literal["log", "sqrt"]
+GRID_POINTS = 33
+LEAST_KL_NATS = 1e-3
+"""A checkpoint nearer to the reference is on no logarithmic axis."""
+
+
+def coordinate_of(
+  kl_nats: Float[np.ndarray, "*shape"], coordinate: Coordinate
+) -> Float[np.ndarray, "*shape"]:
+  """Returns log KL or sqrt(KL)."""
+  return np.log(kl_nats) if coordinate == "log" else np.sqrt(kl_nats)
+
+
+def kl_of(
+  x: Float[np.ndarray, "*shape"], coordinate: Coordinate
+) -> Float[np.ndarray, "*shape"]:
+  """Returns the KL in nats at a coordinate."""
+  return np.exp(x) if coordinate == "log" else x**2
+
+
+def mean(
+  run: arms.Trajectory,
+  metric: str,
+  draws: resampling.Draws,
+  part: resampling.Part = "all",
+) -> Float[np.ndarray, "rows checkpoints"]:
+  """Returns a metric's means over the prompts drawn.
+
+  Args:
+    run: the run.
+    metric: "kl_nats" or one of its outcomes.
+    draws: how often each prompt was drawn.
+    part: which prompts count.
+  """
+  return _mean(run, metric, draws.prompts, part)
+
+
+# Several statistics ask for the same means, each twice: with the seeds drawn
+# and with the seeds fixed. Runs and draws are told apart by identity.
+@functools.lru_cache(maxsize=1024)
+def _mean(
+  run: arms.Trajectory,
+  metric: str,
+  prompts: resampling.Prompts,
+  part: resampling.Part,
+) -> np.ndarray:
+  means = prompts.mean(run.by_prompt(metric), part)
+  means.flags.writeable = False
+  return means
+
+
+def moved(run: arms.Trajectory) -> Bool[np.ndarray, "checkpoints"]:
+  """Returns which checkpoints have a KL to speak of."""
+  return run.kl_nats.mean(axis=1) >= LEAST_KL_NATS
+
+
+def interpolate(
+  x: Float[np.ndarray, "rows points"],
+  y: Float[np.ndarray, "rows points"],
+  grid: Float[np.ndarray, "grid"],
+) -> Float[np.ndarray, "rows grid"]:
+  """Joins points linearly, each row its own; NaN outside of them.
+
+  Args:
+    x: in any order.
+    y: at these.
+    grid: where to read.
+  """
+  if x.shape[1] < 2:
+    return np.full((len(x), len(grid)), np.nan)
+  order = np.argsort(x, axis=1, kind="stable")
+  x = np.take_along_axis(x, order, axis=1)
+  y = np.take_along_axis(y, order, axis=1)
+  below = (x[:, :, None] <= grid).sum(axis=1) - 1
+  left = np.clip(below, 0, x.shape[1] - 2)
+  x0, x1, y0, y1 = (
+    np.take_along_axis(array, left + k, axis=1)
+    for array in (x, y)
+    for k in (0, 1)
+  )
+  width = np.where(x1 > x0, x1 - x0, 1.0)
+  joined = y0 + (grid - x0) / width * (y1 - y0)
+  outside = (grid < x[:, :1]) | (grid > x[:, -1:])
+  return np.where(outside, np.nan, joined)
+
+
+def extent(
+  arm: arms.Arm, coordinate: Coordinate = "log"
+) -> tuple[float, float] | None:
+  """Returns from where to where an arm has a curve, in the coordinate.
+
+  That of a configuration is what all its runs pass through; that of the arm,
+  from the least to the greatest of its configurations.
+
+  Args:
+    arm: the arm.
+    coordinate: log KL or sqrt(KL).
+
+  Returns:
+    Both ends; None where no configuration has a curve.
+  """
+  ends = []
+  for configuration in arm.configurations:
+    means = [r.kl_nats[moved(r)].mean(axis=1) for r in configuration.runs]
+    if min(map(len, means)) < 2:
+      continue
+    spans = [coordinate_of(kl, coordinate) for kl in means]
+    low, high = max(s.min() for s in spans), min(s.max() for s in spans)
+    if low < high:
+      ends.append((float(low), float(high)))
+  if not ends:
+    return None
+  return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def shared_extent(
+  first: arms.Arm, second: arms.Arm, coordinate: Coordinate = "log"
+) -> tuple[float, float] | None:
+  """Returns where both arms have a curve; None where nowhere."""
+  ends = extent(first, coordinate), extent(second, coordinate)
+  if ends[0] is None or ends[1] is None:
+    return None
+  low, high = max(ends[0][0], ends[1][0]), min(ends[0][1], ends[1][1])
+  return (low, high) if low < high else None
+
+
+def grid_of(ends: tuple[float, float]) -> Float[np.ndarray, "grid"]:
+  """Returns points from end to end, evenly."""
+  return np.linspace(*ends, GRID_POINTS)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CrossFitted:
+  """Curves of all configurations, on all prompts and on either half."""
+
+  whole: Float[np.ndarray, "rows configurations grid"]
+  even: Float[np.ndarray, "rows configurations grid"]
+  odd: Float[np.ndarray, "rows configurations grid"]
+
+
+def by_configuration(
+  arm: arms.Arm,
+  draws: resampling.Draws,
+  grid: Float[np.ndarray, "grid"],
+  *,
+  metric: str = arms.WIN,
+  coordinate: Coordinate = "log",
+) -> CrossFitted:
+  """Returns each configuration's curve, the mean over the seeds drawn.
+
+  Args:
+    arm: the arm.
+    draws: what was drawn.
+    grid: in the coordinate.
+    metric: of the outcomes by prompt.
+    coordinate: log KL or sqrt(KL).
+
+  Returns:
+    Values at the grid; NaN where a run that was drawn does not reach.
+  """
+  weights = draws.of_seeds(arm.seeds)
+  curves = []
+  for configuration in arm.configurations:
+    of_runs = [
+      _of_run(run, draws, grid, metric, coordinate)
+      for run in configuration.runs
+    ]
+    columns = [arm.seeds.index(run.seed) for run in configuration.runs]
+    curves.append(_mean_over_runs(np.stack(of_runs), weights[:, columns].T))
+  stacked = np.stack(curves, axis=2)
+  return CrossFitted(*stacked)
+
+
+def _of_run(
+  run: arms.Trajectory,
+  draws: resampling.Draws,
+  grid: np.ndarray,
+  metric: str,
+  coordinate: Coordinate,
+) -> np.ndarray:
+  """Returns [parts, rows, grid]."""
+  here = moved(run)
+  kl = np.maximum(mean(run, arms.KL, draws)[:, here], LEAST_KL_NATS / 10)
+  x = coordinate_of(kl, coordinate)
+  return np.stack(
+    [
+      interpolate(x, mean(run, metric, draws, part)[:, here], grid)
+      for part in resampling.PARTS
+    ]
+  )
+
+
+def _mean_over_runs(curves: np.ndarray, weights: np.ndarray) -> np.ndarray:
+  """Means of [runs, parts, rows, grid] by weights [runs, rows]."""
+  wide = weights[:, None, :, None]
+  total = np.where(wide > 0, wide * curves, 0.0).sum(axis=0)
+  count = weights.sum(axis=0)[None, :, None]
+  return np.divide(
+    total, count, out=np.full_like(total, np.nan), where=count > 0
+  )
+
+
+def frontier(curves: CrossFitted) -> Float[np.ndarray, "rows grid"]:
+  """Returns the best configuration's win rate at each KL, cross-fitted.
+
+  Args:
+    curves: of all configurations.
+
+  Returns:
+    Values; NaN where no configuration reaches.
+  """
+  if curves.whole.shape[1] == 1:
+    return curves.whole[:, 0]
+  return 0.5 * (_pick(curves.even, curves.odd) + _pick(curves.odd, curves.even))
+
+
+def _pick(by: np.ndarray, value: np.ndarray) -> np.ndarray:
+  best = np.argmax(np.where(np.isnan(by), -np.inf, by), axis=1)
+  return np.take_along_axis(value, best[:, None], axis=1)[:, 0]
+
+
+def highest(curves: CrossFitted) -> Float[np.ndarray, "rows"]:
+  """Returns the highest win rate at any KL, cross-fitted.
+
+  Configuration and KL are chosen on one half of the prompts and valued on the
+  other.
+
+  Args:
+    curves: of all configurations.
+  """
+  even, odd = (
+    part.reshape(len(part), -1, 1) for part in (curves.even, curves.odd)
+  )
+  return 0.5 * (_pick(even, odd) + _pick(odd, even))[:, 0]
+
+
+def place_of_highest(curves: CrossFitted) -> np.ndarray:
+  """Returns the grid's index of the highest win rate, int [rows]."""
+  whole = curves.whole.max(
+    axis=1, initial=-np.inf, where=~np.isnan(curves.whole)
+  )
+  return np.argmax(whole, axis=1)

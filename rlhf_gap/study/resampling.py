@@ -1,0 +1,316 @@
+"""A bootstrap over prompts and seeds, and the intervals that it gives.
+
+Prompts and seeds are crossed: every run answers the same prompts. Both are
+drawn anew in every replicate, independently of each other (the pigeonhole
+bootstrap of Owen 2007, which errs on the wide side). Of n seeds n - 1 are drawn
+at a time, which makes the variance unbiased (Rao and Wu 1988) where drawing n
+would lose a third of it with three seeds. The interval is
+
+  value +- t * sem,  t the 97.5% point of Student's t,
+
+with Satterthwaite's degrees of freedom: close to n - 1 seeds where seeds make
+the difference, close to the number of prompts where they do not.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+# A statistic that so many replicates leave undefined has no interval.
+_MOST_UNDEFINED = 0.05
+
+
+class UndefinedError(ValueError):
+  """The data do not determine what was asked; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+  """What is drawn, how often, from which random bits.
+
+  Attributes:
+    num_prompts: prompts that every checkpoint answered.
+    num_seeds: seeds of the arm that has the fewest.
+    replicates: how many times to draw.
+    seed: of the draws.
+
+  Raises:
+    ValueError: a number is too small for a bootstrap.
+  """
+
+  num_prompts: int
+  num_seeds: int
+  replicates: int = 1000
+  seed: int = 0
+
+  def __post_init__(self) -> None:
+    if self.num_prompts < 2 or self.num_seeds < 1 or self.replicates < 2:
+      raise ValueError(f"no bootstrap can be made with {self}")
+
+
+Part = Literal["all", "even", "odd"]
+PARTS: Mapping[Part, slice] = {
+  "all": slice(None),
+  "even": slice(0, None, 2),
+  "odd": slice(1, None, 2),
+}
+"""All prompts and either half; which half a prompt is in, its place says."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prompts:
+  """How often each prompt was drawn, in each row.
+
+  Attributes:
+    counts: one row a replicate; the first is the data as they are.
+  """
+
+  counts: Float[np.ndarray, "rows prompts"]
+
+  def mean(
+    self,
+    values: Float[np.ndarray, "points first_prompts"],
+    part: Part = "all",
+  ) -> Float[np.ndarray, "rows points"]:
+    """Returns means over the prompts drawn.
+
+    Args:
+      values: by prompt, of all prompts or of the first few.
+      part: which prompts count.
+    """
+    values = values[:, PARTS[part]]
+    counts = self._parts[part][:, : values.shape[1]]
+    return counts @ values.T / counts.sum(axis=1, keepdims=True)
+
+  @functools.cached_property
+  def _parts(self) -> dict[Part, np.ndarray]:
+    # In one piece each: they are multiplied again and again.
+    return {
+      part: np.ascontiguousarray(self.counts[:, prompts])
+      for part, prompts in PARTS.items()
+    }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Draws:
+  """How much each prompt and seed counts in each replicate.
+
+  Attributes:
+    prompts: that were drawn.
+    seed: of the draws of seeds.
+    fixed_seeds: whether every seed counts once in every replicate.
+  """
+
+  prompts: Prompts
+  seed: int
+  fixed_seeds: bool = False
+
+  @property
+  def num_rows(self) -> int:
+    """Replicates, and one row for the data as they are."""
+    return len(self.prompts.counts)
+
+  def of_seeds(
+    self, seeds: tuple[int, ...]
+  ) -> Float[np.ndarray, "rows num_seeds"]:
+    """Returns how often each seed was drawn.
+
+    Arms with the same seeds get the same draws: their runs of one seed are
+    compared with each other.
+
+    Args:
+      seeds: all different.
+    """
+    rows, count = self.num_rows, len(seeds)
+    counts = np.ones((rows, count))
+    if count > 1 and not self.fixed_seeds:
+      random = np.random.default_rng([self.seed, 1, *seeds])
+      counts[1:] = random.multinomial(
+        count - 1, np.full(count, 1 / count), size=rows - 1
+      )
+    return counts
+
+
+def draw(design: Design) -> Draws:
+  """Draws prompts; seeds are drawn when an arm asks for them.
+
+  Args:
+    design: what to draw. Designs that differ in seeds alone draw equal prompts.
+
+  Returns:
+    The draws, the same ones for the same design.
+  """
+  prompts = _prompts(design.num_prompts, design.replicates, design.seed)
+  return Draws(prompts, design.seed)
+
+
+@functools.lru_cache(maxsize=4)
+def _prompts(num_prompts: int, replicates: int, seed: int) -> Prompts:
+  random = np.random.default_rng([seed, 0])
+  counts = np.ones((replicates + 1, num_prompts))
+  counts[1:] = random.multinomial(
+    num_prompts, np.full(num_prompts, 1 / num_prompts), size=replicates
+  )
+  return Prompts(counts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """A number with its interval and what it rests on.
+
+  Attributes:
+    value: of the data as they are.
+    sem: its standard error over prompts and seeds.
+    ci95_low: lower end of its 95% interval.
+    ci95_high: upper end.
+    num_prompts: prompts behind it.
+    num_seeds: seeds behind it; with one, the interval is that of this one seed.
+    degrees_of_freedom: of the interval.
+  """
+
+  value: float
+  sem: float
+  ci95_low: float
+  ci95_high: float
+  num_prompts: int
+  num_seeds: int
+  degrees_of_freedom: float
+
+  def interval(self, confidence: float) -> tuple[float, float]:
+    """Returns the interval of another confidence, such as 0.99."""
+    t = float(stats.t.ppf(0.5 + confidence / 2, self.degrees_of_freedom))
+    return self.value - t * self.sem, self.value + t * self.sem
+
+
+Statistic = Callable[[Draws], np.ndarray]
+"""From draws to values, a row a replicate, NaN where a replicate has none."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Spread:
+  """Values of any shape with their intervals, and their replicates."""
+
+  value: Float[np.ndarray, "*shape"]
+  sem: Float[np.ndarray, "*shape"]
+  low: Float[np.ndarray, "*shape"]
+  high: Float[np.ndarray, "*shape"]
+  degrees_of_freedom: Float[np.ndarray, "*shape"]
+  replicates: Float[np.ndarray, "replicates *shape"]
+
+
+def spread(statistic: Statistic, design: Design) -> Spread:
+  """Returns a statistic with pointwise 95% intervals.
+
+  Args:
+    statistic: computed on all rows of draws at once; gives [rows, values...].
+    design: what to draw.
+
+  Returns:
+    The values; NaN where the data leave one undefined, or more than 5% of the
+    replicates do.
+  """
+  draws = draw(design)
+  values = statistic(draws)
+  variance = _variance(values[1:])
+  by_prompts = variance
+  if design.num_seeds > 1:
+    fixed = dataclasses.replace(draws, fixed_seeds=True)
+    by_prompts = np.minimum(_variance(statistic(fixed)[1:]), variance)
+  freedom = _satterthwaite(by_prompts, variance - by_prompts, design)
+  sem = np.sqrt(variance)
+  half = stats.t.ppf(0.975, freedom) * sem
+  value = np.where(np.isnan(half), np.nan, values[0])
+  return Spread(value, sem, value - half, value + half, freedom, values[1:])
+
+
+def _variance(replicates: np.ndarray) -> np.ndarray:
+  undefined = np.isnan(replicates)
+  count = (~undefined).sum(axis=0)
+  filled = np.where(undefined, 0.0, replicates)
+  middle = filled.sum(axis=0) / np.maximum(count, 1)
+  squares = np.where(undefined, 0.0, (replicates - middle) ** 2)
+  variance = squares.sum(axis=0) / np.maximum(count - 1, 1)
+  too_few = undefined.mean(axis=0) > _MOST_UNDEFINED
+  return np.where(too_few | (count < 2), np.nan, variance)
+
+
+def _satterthwaite(
+  by_prompts: np.ndarray, by_seeds: np.ndarray, design: Design
+) -> np.ndarray:
+  """Returns (v_p + v_s)^2 / (v_p^2 / (n_p - 1) + v_s^2 / (n_s - 1))."""
+  most = float(design.num_prompts - 1)
+  whole = by_prompts + by_seeds
+  shares = by_prompts**2 / most + by_seeds**2 / max(design.num_seeds - 1, 1)
+  return np.divide(
+    whole**2, shares, out=np.full_like(whole, most), where=shares > 0
+  )
+
+
+def estimate(statistic: Statistic, design: Design) -> Estimate:
+  """Returns one number with its interval.
+
+  Args:
+    statistic: gives [rows].
+    design: what to draw.
+
+  Returns:
+    The estimate.
+
+  Raises:
+    UndefinedError: the data leave it undefined, or more than 5% of the
+      replicates do.
+  """
+  found = spread(lambda draws: statistic(draws)[:, None], design)
+  value, sem, low, high, freedom = (
+    float(part[0])
+    for part in (
+      found.value,
+      found.sem,
+      found.low,
+      found.high,
+      found.degrees_of_freedom,
+    )
+  )
+  if not math.isfinite(value):
+    raise UndefinedError("the data leave it undefined")
+  return Estimate(
+    value, sem, low, high, design.num_prompts, design.num_seeds, freedom
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Percentiles:
+  """A value with the middle 95% of its replicates.
+
+  For what has no standard error, such as the place of a maximum; an end may be
+  infinite.
+  """
+
+  value: float
+  low: float
+  high: float
+
+
+def percentiles(values: Float[np.ndarray, "rows"]) -> Percentiles:
+  """Returns the first value with the 2.5% and 97.5% points of the others.
+
+  Args:
+    values: of all rows of draws; infinite ones count, NaN do not.
+
+  Raises:
+    UndefinedError: the first is NaN, or more than 5% of the others are.
+  """
+  replicates = values[1:][~np.isnan(values[1:])]
+  if math.isnan(values[0]) or len(replicates) < (1 - _MOST_UNDEFINED) * (
+    len(values) - 1
+  ):
+    raise UndefinedError("the data leave it undefined")
+  # Not interpolated: between a number and infinity there is nothing.
+  low, high = np.quantile(replicates, (0.025, 0.975), method="inverted_cdf")
+  return Percentiles(float(values[0]), float(low), float(high))

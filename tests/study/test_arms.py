@@ -1,0 +1,100 @@
+"""Records are grouped as runs were meant; what has no peer is said."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rlhf_gap import errors, records
+from rlhf_gap.study import arms
+from tests.study import made_up
+
+OUTCOMES = {"win_rate": [0.0, 1.0, 0.5], "kl_nats": [1.0, 3.0]}
+
+
+def _run(name, number=0, **hyperparameters):
+  return records.Run(name, "offline", "ipo", hyperparameters, number)
+
+
+def test_runs_that_differ_in_seeds_and_inputs_are_one_configuration():
+  runs = [
+    _run("b", 1, **{"beta": "0.1", "seed": "1", "pairs": "1f" * 32}),
+    _run("a", 0, **{"beta": "0.1", "seed": "0", "pairs": "0f" * 32}),
+    _run("c", 0, **{"beta": "0.5", "seed": "0", "pairs": "0f" * 32}),
+  ]
+  found = [made_up.record(run, 10, OUTCOMES) for run in runs]
+  arm = arms.group(found)["offline"]
+  names = [[run.name for run in c.runs] for c in arm.configurations]
+  assert [c.label for c in arm.configurations] == ["beta=0.1", "beta=0.5"]
+  assert names == [["a", "b"], ["c"]]
+  assert arm.seeds == (0, 1)
+  assert (arm.num_checkpoints, arm.num_prompts) == (3, 3)
+
+
+def test_a_nested_name_is_shown_by_its_last_word():
+  one = _run("a", **{"optimizer.learning_rate": "1e-05", "optimizer": "Adam"})
+  two = _run("b", **{"optimizer.learning_rate": "3e-05", "optimizer": "Adam"})
+  found = [made_up.record(run, 10, OUTCOMES) for run in (one, two)]
+  labels = [c.label for c in arms.group(found)["offline"].configurations]
+  assert labels == ["learning_rate=1e-05", "learning_rate=3e-05"]
+
+
+def test_long_and_short_runs_of_one_seed_are_told_apart():
+  found = [
+    made_up.record(_run("short"), 10, OUTCOMES),
+    made_up.record(_run("long"), 10, OUTCOMES),
+    made_up.record(_run("long"), 50, OUTCOMES),
+  ]
+  labels = [c.label for c in arms.group(found)["offline"].configurations]
+  assert labels == ["steps=10", "steps=50"]
+
+
+def test_a_trajectory_is_in_the_order_of_its_steps():
+  def at(step, kl):
+    return made_up.record(_run("a"), step, OUTCOMES | {"kl_nats": [kl, kl]})
+
+  arm = arms.group([at(30, 3.0), at(10, 1.0), at(20, 2.0)])["offline"]
+  (run,) = arm.runs
+  assert run.steps.tolist() == [10, 20, 30]
+  np.testing.assert_array_equal(run.kl_nats, [[1, 1], [2, 2], [3, 3]])
+  np.testing.assert_array_equal(run.by_prompt("win_rate")[2], [0, 1, 0.5])
+
+
+def test_only_what_every_checkpoint_has_is_an_outcome():
+  more = OUTCOMES | {"proxy_win_rate": [1.0, 1.0, 0.0]}
+  found = [
+    made_up.record(_run("a"), 10, more),
+    made_up.record(_run("a"), 20, OUTCOMES),
+  ]
+  arm = arms.group(found)["offline"]
+  assert arm.has("win_rate")
+  assert not arm.has("proxy_win_rate")
+  assert arms.group(found[:1])["offline"].has("proxy_win_rate")
+
+
+def _with_other_judge(record):
+  by = dataclasses.replace(record.evaluation, golden="another")
+  return dataclasses.replace(record, evaluation=by)
+
+
+@pytest.mark.parametrize(
+  ("spoil", "message"),
+  [
+    (_with_other_judge, "b step 20 were measured against different judges"),
+    (
+      lambda r: dataclasses.replace(
+        r, by_prompt=r.by_prompt | {"win_rate": (1.0,)}
+      ),
+      "different judges, opponents or prompts",
+    ),
+    (
+      lambda r: dataclasses.replace(r, by_prompt={"win_rate": (0.0,) * 3}),
+      "b step 20 has no kl_nats by prompt",
+    ),
+  ],
+)
+def test_what_cannot_be_compared_is_said(spoil, message):
+  good = made_up.record(_run("a"), 10, OUTCOMES)
+  bad = spoil(made_up.record(_run("b"), 20, OUTCOMES))
+  with pytest.raises(errors.UserError, match=message):
+    arms.group([good, bad])
