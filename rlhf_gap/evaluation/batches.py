@@ -7,6 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
+
+# Few widths, so that few programs are compiled.
+_MULTIPLE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,3 +51,21 @@ class Batches:
     # Repeated rows, not empty ones: nothing attends to no token at all.
     widths = [(0, self.size - len(array))] + [(0, 0)] * (array.ndim - 1)
     return np.pad(array, widths, mode="edge")
+
+
+def without_padding(
+  tokens: Int[np.ndarray, "rows length"],
+) -> Int[np.ndarray, "rows shorter"]:
+  """Drops the last columns that are pads (0) in every row.
+
+  Windows are made for the longest prompt of a data set; an encoder's work grows
+  with them.
+
+  Args:
+    tokens: token ids, padded on the right.
+
+  Returns:
+    Their first columns: a multiple of 8 of them, or all.
+  """
+  used = int((tokens > 0).sum(axis=1).max())
+  return tokens[:, : -(-used // _MULTIPLE) * _MULTIPLE]

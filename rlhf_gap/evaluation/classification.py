@@ -74,7 +74,8 @@ def score(
   def scored(x: Array, y: Array) -> tuple[Array, Array]:
     return _score(model.config, model.params, x, y)
 
-  scores = Scores(*using.map(scored, prompt, responses))
+  shorter = batches.without_padding(prompt)
+  scores = Scores(*using.map(scored, shorter, responses))
   models.check_finite(model, "log-probabilities", *scores)
   return scores
 

@@ -56,7 +56,7 @@ def along(
   def divergence(x: Array, y: Array) -> Array:
     return _sequence_kl(policy.config, policy.params, reference.params, x, y)
 
-  along_each = using.map(divergence, prompt, response)
+  along_each = using.map(divergence, batches.without_padding(prompt), response)
   # The policy's own logits were finite when it was sampled.
   models.check_finite(reference, "log-probabilities", along_each)
   return along_each

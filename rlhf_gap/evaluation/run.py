@@ -141,6 +141,7 @@ def measure(
   worth, golden_worth = by.utilities(own), by.golden_utility
   if worth is not None and golden_worth is not None:
     values["utility"] = worth
+    values["utility_win_rate"] = utility.outcomes(worth, golden_worth)
     metrics |= utility.measure(worth, golden_worth)
   return metrics, values
 

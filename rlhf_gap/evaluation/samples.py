@@ -226,7 +226,7 @@ def _sample_rows(
     "draw": number.astype(np.int32),
     "seed": np.full(len(row), plan.seed, np.int64),
   }
-  tokens = jnp.asarray(values["prompt_tokens"])
+  tokens = jnp.asarray(batches.without_padding(prompts.tokens)[index])
   stream = jax.random.fold_in(
     jax.random.key(plan.seed), _STREAMS.index(plan.role)
   )

@@ -34,6 +34,21 @@ def of_tokens(
   return np.asarray(function(*texts), np.float64)
 
 
+def outcomes(
+  policy: Float[np.ndarray, "rows"], opponent: Float[np.ndarray, "rows"]
+) -> Float[np.ndarray, "rows"]:
+  """Returns 1 where the policy's response is worth more, 0 where less.
+
+  Equal worth gives 1/2: what the verdicts would be if the hidden utility were
+  the judge.
+
+  Args:
+    policy: of the policy's response to each prompt.
+    opponent: of the golden policy's.
+  """
+  return 0.5 * (1 + np.sign(policy - opponent))
+
+
 def measure(
   policy: Float[np.ndarray, "rows"], opponent: Float[np.ndarray, "rows"]
 ) -> dict[str, records.Measurement]:
@@ -44,12 +59,9 @@ def measure(
     opponent: of the golden policy's.
 
   Returns:
-    "utility": the policy's mean; "utility_win_rate": how often it is worth
-    more than the opponent's, equal worth counted 1/2: what the win rate would
-    be if the hidden utility were the judge.
+    "utility": the policy's mean; "utility_win_rate": that of `outcomes`.
   """
-  outcome = 0.5 * (1 + np.sign(policy - opponent))
   return {
     "utility": intervals.mean(policy),
-    "utility_win_rate": intervals.win_rate(outcome),
+    "utility_win_rate": intervals.win_rate(outcomes(policy, opponent)),
   }
