@@ -5,6 +5,7 @@ gated variant of Shazeer (2020) with an output head of its own.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -441,7 +442,9 @@ def logical_axes(config: T5Config) -> Params:
   return nn.get_partition_spec(_abstract(config))
 
 
+@functools.cache
 def _abstract(config: T5Config) -> Params:
+  # Traced once an architecture: every checkpoint that is opened asks for it.
   return jax.eval_shape(lambda: _init_boxed(config, jax.random.key(0)))
 
 
