@@ -148,6 +148,9 @@ def test_every_metric_is_there_with_its_interval(record):
   assert record.metrics["utility"].value == pytest.approx(
     np.mean(record.by_prompt["utility"]), rel=1e-4
   )
+  assert record.metrics["utility_win_rate"].value == pytest.approx(
+    np.mean(record.by_prompt["utility_win_rate"])
+  )
 
 
 def test_the_utility_is_that_of_the_texts(record, measured_by, policy):
