@@ -85,6 +85,8 @@ class Data:
     vocabulary: a SentencePiece model; None for miniatures, who have their own.
     rows: comparisons of a miniature to draw; None takes the files' own.
     validation_rows: held-out comparisons of a miniature.
+    train_split: what is trained on.
+    validation_split: what the preference models are examined on.
     inputs_length: window of prompts in tokens.
     targets_length: window of responses in tokens.
     judge_length: window of the preference models in tokens; None holds prompt,
@@ -96,23 +98,24 @@ class Data:
   vocabulary: str | None = None
   rows: int | None = None
   validation_rows: int | None = None
+  train_split: str = "train"
+  validation_split: str = "validation"
   inputs_length: int = 48
   targets_length: int = 16
   judge_length: int | None = None
   keep: str = "end"
 
-  def flags(self, split: str) -> tuple[str, ...]:
-    """Returns the words of `rlhf-gap data` that choose a split."""
-    rows = self.rows if split == "train" else self.validation_rows
+  def flags(self, *, held_out: bool) -> tuple[str, ...]:
+    """Returns the words of `rlhf-gap data` that choose rows and windows."""
     given = {
+      "split": self.validation_split if held_out else self.train_split,
+      "rows": self.validation_rows if held_out else self.rows,
       "source": self.source,
       "vocabulary": self.vocabulary,
-      "rows": rows,
       "inputs_length": self.inputs_length,
       "targets_length": self.targets_length,
     }
-    words = [f"--{k}={v}" for k, v in given.items() if v is not None]
-    return (f"--split={split}", *words)
+    return tuple(f"--{k}={v}" for k, v in given.items() if v is not None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,6 +207,8 @@ class Study:
     offline: the offline runs' sweep.
     tandem: the sweep of the runs on shuffled online data.
     seeds: of the online, offline and tandem runs.
+    stop_at_chance: whether a preference model that agrees with held-out labels
+      no better than a coin stops all that rests on it.
     evaluation: how much is measured.
   """
 
@@ -223,6 +228,7 @@ class Study:
   offline: Sweep = Sweep()
   tandem: Sweep = Sweep()
   seeds: tuple[int, ...] = (0, 1, 2)
+  stop_at_chance: bool = True
   evaluation: Evaluation = Evaluation()
 
   def __post_init__(self) -> None:

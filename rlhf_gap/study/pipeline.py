@@ -79,14 +79,16 @@ class _Task:
   def data(self) -> Iterator[Stage]:
     """The stores of initial data."""
     data = self.study.data
-    for name, kind, split in (
-      ("data/sft", "sft", "train"),
-      ("data/pairs", "pairs", "train"),
-      ("data/prompts", "prompts", "train"),
-      ("data/validation", "pairs", "validation"),
+    for name, kind, held_out in (
+      ("data/sft", "sft", False),
+      ("data/pairs", "pairs", False),
+      ("data/prompts", "prompts", False),
+      ("data/validation", "pairs", True),
     ):
       words = (f"{self.task}_{kind}", f"--output={self._at(name)}")
-      yield Stage(self._name(name), ("data", *words, *data.flags(split)))
+      yield Stage(
+        self._name(name), ("data", *words, *data.flags(held_out=held_out))
+      )
 
   def judges(self) -> Iterator[Stage]:
     """SFT, golden model, its labels, proxy, and both judges' examination."""
@@ -291,7 +293,8 @@ class _Task:
       f"--input_length={length}",
       f"--keep={data.keep}",
     )
-    gate = ("--above_chance",) if name.endswith("validation") else ()
+    examined = name.endswith("validation") and study.stop_at_chance
+    gate = ("--above_chance",) if examined else ()
     return self._stage(
       name, ("label", *words, *gate), (judged_by, pairs, *needs)
     )
