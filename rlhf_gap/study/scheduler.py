@@ -161,6 +161,8 @@ class _Run:
             break  # what waits needs a stage that failed or was not asked for
           bar.note(", ".join(s.name for s in self._running.values()))
           bar.update(self._take_ended())
+      except concurrent.futures.BrokenExecutor:
+        pass  # a process died, and with it the pool: see `_blocker`
       except BaseException:
         for process in list((pool._processes or {}).values()):
           process.kill()
@@ -224,6 +226,8 @@ class _Run:
 
   def _blocker(self, stage: Stage) -> str:
     lacking = [n for n in stage.needs if self._results[n].status != "done"]
+    if not lacking:
+      return "a process died beside it; run the same command again"
     return f"needs {', '.join(lacking)}"
 
 
