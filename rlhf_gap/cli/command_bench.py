@@ -6,11 +6,25 @@ Figures depend on what else the machine is doing: look at its load first.
 import argparse
 import json
 
-from rlhf_gap.cli import bench_data
+from rlhf_gap.cli import (
+  bench_data,
+  bench_judge,
+  bench_sample,
+  bench_score,
+  bench_train,
+)
+
+TAKES_GIN = True
 
 # A target is a module with a docstring, add_arguments(parser), and
 # measure(arguments) -> figures by name, units in the names.
-_TARGETS = {"data": bench_data}
+_TARGETS = {
+  "data": bench_data,
+  "judge": bench_judge,
+  "sample": bench_sample,
+  "score": bench_score,
+  "train": bench_train,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

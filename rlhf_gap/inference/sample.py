@@ -72,6 +72,7 @@ def sample(
   top_p: float = 1.0,
   row_ids: Int[Array, "batch"] | None = None,
   mixture: Mixture | None = None,
+  end_by: Int[Array, "batch samples"] | None = None,
 ) -> Samples:
   """Samples responses to prompts.
 
@@ -93,6 +94,8 @@ def sample(
     row_ids: a number for each prompt that sets its random bits; by default its
       place in the batch.
     mixture: a second policy to draw from as well.
+    end_by: number of tokens of each response at which EOS is put, whatever
+      was drawn, if none came before.
 
   Returns:
     The responses, with the policy's own log-probabilities.
@@ -104,8 +107,6 @@ def sample(
   for name, value in (("num_samples", num_samples), ("max_length", max_length)):
     if value < 1:
       raise errors.UserError(f"{name}={value}; expected at least 1")
-  if row_ids is None:
-    row_ids = jnp.arange(encoder_input_tokens.shape[0])
   return _sample(
     config,
     num_samples,
@@ -116,6 +117,7 @@ def sample(
     key,
     row_ids,
     mixture,
+    end_by,
   )
 
 
@@ -128,10 +130,13 @@ def _sample(
   params: t5.Params,
   encoder_input_tokens: Int[Array, "batch source"],
   key: Key[Array, ""],
-  row_ids: Int[Array, "batch"],
+  row_ids: Int[Array, "batch"] | None,
   mixture: Mixture | None,
+  end_by: Int[Array, "batch samples"] | None,
 ) -> Samples:
   batch = encoder_input_tokens.shape[0]
+  if row_ids is None:
+    row_ids = jnp.arange(batch)
   keys = _sample_keys(key, row_ids, num_samples)
   policies = [params] if mixture is None else [params, mixture.params]
   encoded = [decode.prompts(config, p, encoder_input_tokens) for p in policies]
@@ -149,6 +154,8 @@ def _sample(
     may_end = loop.position >= transform.min_length
     mixed = _mix(logits, mixture)
     tokens = draw.token(mixed, uniforms, may_end, transform)
+    if end_by is not None:
+      tokens = jnp.where(loop.position + 1 >= end_by, draw.EOS, tokens)
     tokens = jnp.where(loop.ended, draw.PAD, tokens)
     samples = _record(loop, logits[0], tokens)
     return _Loop(

@@ -158,9 +158,8 @@ def _gradients(
   """
   dtype = inputs.value.dtype
   scaled = (cotangent / kept.sums).astype(dtype)
-  along = jnp.einsum(
-    "bhqd,bhqd->bhq", scaled, kept.mixed, preferred_element_type=jnp.float32
-  )[..., None]
+  along = scaled.astype(jnp.float32) * kept.mixed.astype(jnp.float32)
+  along = along.sum(axis=-1, keepdims=True)
   of_weights = _product("bhqd,bhkd->bhqk", scaled, inputs.value)
   scores = jnp.where(mask, kept.exponentials * (of_weights - along), 0)
   narrow = scores.astype(dtype)

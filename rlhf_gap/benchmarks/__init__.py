@@ -1,0 +1,1 @@
+"""Timing of the expensive parts, beside what the machine could do."""

@@ -1,0 +1,90 @@
+"""Counts the arithmetic of matrix products in a traced function.
+
+XLA's own count differs between backends and takes a loop for one step of it;
+this one is of the program as it is written.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from jax.extend import core
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Work:
+  """What a call has to do.
+
+  Attributes:
+    flops: floating-point operations of all matrix products; a multiplication
+      and an addition are two.
+    bytes: size of the operands and results of all matrix products: what is
+      read and written where no cache keeps anything. Where one does, the
+      memory rate computed from this may exceed the machine's.
+  """
+
+  flops: int
+  bytes: int
+
+  def __mul__(self, times: int) -> "Work":
+    """The work of doing it several times."""
+    return Work(self.flops * times, self.bytes * times)
+
+  def __add__(self, other: "Work") -> "Work":
+    """The work of doing both."""
+    return Work(self.flops + other.flops, self.bytes + other.bytes)
+
+
+def of(
+  function: Callable[..., Any], *arguments: Any, while_steps: int = 1
+) -> Work:
+  """Counts the work of `function(*arguments)` without running it.
+
+  Args:
+    function: what JAX can trace.
+    *arguments: its arguments, or their shapes.
+    while_steps: how many steps every `while_loop` is taken to run.
+
+  Returns:
+    The work of one call.
+  """
+  return _of_jaxpr(jax.make_jaxpr(function)(*arguments).jaxpr, while_steps)
+
+
+def _of_jaxpr(jaxpr: core.Jaxpr, while_steps: int) -> Work:
+  parts = (_of_equation(equation, while_steps) for equation in jaxpr.eqns)
+  return sum(parts, start=Work(0, 0))
+
+
+def _of_equation(equation: core.JaxprEqn, while_steps: int) -> Work:
+  name = equation.primitive.name
+  if name == "dot_general":
+    return _of_product(equation)
+  parts = [_of_jaxpr(inner, while_steps) for inner in _inner(equation.params)]
+  if name == "cond":  # one of the branches runs: the dearest
+    return max(parts)
+  times = {"scan": equation.params.get("length", 1), "while": while_steps}
+  return sum(parts, start=Work(0, 0)) * times.get(name, 1)
+
+
+def _of_product(equation: core.JaxprEqn) -> Work:
+  (contracted, _), _ = equation.params["dimension_numbers"]
+  arrays: list[Any] = [
+    variable.aval for variable in (*equation.invars, *equation.outvars)
+  ]
+  left, _, result = arrays
+  depth = math.prod(left.shape[axis] for axis in contracted)
+  moved = sum(array.size * array.dtype.itemsize for array in arrays)
+  return Work(2 * result.size * depth, moved)
+
+
+def _inner(parameters: dict[str, Any]) -> Iterator[core.Jaxpr]:
+  """The programs within an equation: bodies, branches, called functions."""
+  for value in parameters.values():
+    for part in value if isinstance(value, tuple | list) else (value,):
+      if isinstance(part, core.ClosedJaxpr):
+        yield part.jaxpr
+      elif isinstance(part, core.Jaxpr):
+        yield part

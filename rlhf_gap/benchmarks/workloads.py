@@ -1,0 +1,210 @@
+"""Sampling, scoring, judging and the gradient on made-up tokens."""
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from rlhf_gap import errors
+from rlhf_gap.benchmarks import work
+from rlhf_gap.inference import draw, judge, sample, score
+from rlhf_gap.models import decode, t5
+
+# Responses of summarization data: half are longer than 37 tokens.
+_MEDIAN_TOKENS = 37
+_LOG_DEVIATION = 0.5
+_FIRST_WORD = 16  # below are pads, EOS and the judge's words
+_WORDS = judge.Words(response_a=(3, 4, 5), response_b=(3, 6, 5), a=7, b=8)
+
+
+class Shape(NamedTuple):
+  """The size of a batch.
+
+  Attributes:
+    batch: prompts.
+    responses: responses a prompt.
+    source: tokens of a prompt.
+    target: tokens of a response.
+  """
+
+  batch: int
+  responses: int
+  source: int
+  target: int
+
+
+class Workload(NamedTuple):
+  """A call to time, with what it does.
+
+  Attributes:
+    call: runs it once.
+    work: its counted arithmetic.
+    steps: decoding steps or examples of one call; see the maker.
+    tokens: tokens of one call: sampled, scored, or read by the judge.
+  """
+
+  call: Callable[[], object]
+  work: work.Work
+  steps: int
+  tokens: int
+
+
+def tokens(
+  config: t5.T5Config, shape: tuple[int, ...], seed: int
+) -> Int[np.ndarray, "..."]:
+  """Draws ids of words; no pad, no EOS."""
+  generator = np.random.default_rng(seed)
+  if config.vocab_size <= _FIRST_WORD:
+    raise errors.UserError(
+      f"vocab_size={config.vocab_size}; expected more than {_FIRST_WORD}"
+    )
+  return generator.integers(
+    _FIRST_WORD, config.vocab_size, shape, dtype=np.int32
+  )
+
+
+def response_lengths(shape: Shape, seed: int) -> Int[np.ndarray, "batch n"]:
+  """Draws lengths like those of real summaries: median 37, log-normal."""
+  generator = np.random.default_rng(seed)
+  size = (shape.batch, shape.responses)
+  drawn = generator.lognormal(np.log(_MEDIAN_TOKENS), _LOG_DEVIATION, size)
+  return np.clip(np.rint(drawn), 1, shape.target).astype(np.int32)
+
+
+def sampling(
+  config: t5.T5Config,
+  params: t5.Params,
+  shape: Shape,
+  lengths: Int[np.ndarray, "batch n"] | None = None,
+) -> Workload:
+  """Samples from the policy; every call with a key of its own.
+
+  Args:
+    config: the architecture.
+    params: its parameters.
+    shape: the batch.
+    lengths: at which token to end each response; by default none ends early.
+
+  Returns:
+    The workload; its steps are the loop's.
+  """
+  prompts = jnp.asarray(tokens(config, (shape.batch, shape.source), 0))
+  end_by = None if lengths is None else jnp.asarray(lengths)
+  keys = itertools.cycle([jax.random.key(seed) for seed in range(8)])
+  run = functools.partial(
+    sample.sample,
+    num_samples=shape.responses,
+    max_length=shape.target,
+    min_length=shape.target,
+    end_by=end_by,
+  )
+  steps = shape.target if lengths is None else int(lengths.max())
+  counted = work.of(
+    functools.partial(run, config),
+    *(params, prompts, jax.random.key(0)),
+    while_steps=steps,
+  )
+  sampled = shape.batch * shape.responses * steps
+  return Workload(
+    lambda: run(config, params, prompts, next(keys)).tokens,
+    counted,
+    steps,
+    sampled if lengths is None else int(lengths.sum()),
+  )
+
+
+def scoring(config: t5.T5Config, params: t5.Params, shape: Shape) -> Workload:
+  """Scores every response's tokens; its steps are the responses."""
+  return _of_responses(score.response_log_probs, config, params, shape)
+
+
+def gradient(config: t5.T5Config, params: t5.Params, shape: Shape) -> Workload:
+  """Value and gradient of the mean log-probability: a step without update."""
+
+  def loss(
+    config: t5.T5Config, params: t5.Params, prompts: Array, responses: Array
+  ) -> Array:
+    scores = score.response_log_probs(config, params, prompts, responses)
+    return -scores.mean()
+
+  step = jax.value_and_grad(loss, argnums=1)
+  return _of_responses(step, config, params, shape)
+
+
+def _of_responses(
+  function: Callable[..., object],
+  config: t5.T5Config,
+  params: t5.Params,
+  shape: Shape,
+) -> Workload:
+  prompts = jnp.asarray(tokens(config, (shape.batch, shape.source), 0))
+  size = (shape.batch, shape.responses, shape.target)
+  responses = jnp.asarray(tokens(config, size, 1))
+  compiled = jax.jit(function, static_argnums=0)
+  return Workload(
+    lambda: compiled(config, params, prompts, responses),
+    work.of(functools.partial(function, config), params, prompts, responses),
+    shape.batch * shape.responses,
+    responses.size,
+  )
+
+
+def judging(config: t5.T5Config, params: t5.Params, shape: Shape) -> Workload:
+  """Judges pairs in both orders; its steps are the pairs.
+
+  Args:
+    config: the preference model's architecture.
+    params: its parameters.
+    shape: `batch` pairs; `source` is the length of the model's input, which
+      the prompts fill, and `target` that of each response.
+
+  Returns:
+    The workload; its tokens are those that the encoder reads.
+
+  Raises:
+    UserError: the input cannot hold a prompt beside both responses.
+  """
+  markers = len(_WORDS.response_a) + len(_WORDS.response_b) + 1
+  room = shape.source - 2 * shape.target - markers
+  if room < 1:
+    raise errors.UserError(
+      f"an input of {shape.source} tokens; expected more than"
+      f" {2 * shape.target + markers}: two responses of {shape.target} and"
+      f" {markers} tokens of markers"
+    )
+  arrays = [
+    jnp.asarray(tokens(config, (shape.batch, length), seed))
+    for seed, length in enumerate((room, shape.target, shape.target))
+  ]
+
+  def compare(params: t5.Params, *arrays: Array) -> judge.Comparison:
+    return judge.compare(config, params, _WORDS, *arrays, length=shape.source)
+
+  compiled = jax.jit(compare)
+  return Workload(
+    lambda: compiled(params, *arrays),
+    work.of(compare, params, *arrays),
+    shape.batch,
+    2 * shape.batch * shape.source,
+  )
+
+
+def one_judging_pass(
+  config: t5.T5Config, params: t5.Params, rows: int, length: int
+) -> work.Work:
+  """Counts one encoder pass over `rows` inputs and one decoder step each."""
+  inputs = jax.ShapeDtypeStruct((rows, length), jnp.int32)
+
+  def read_and_answer(params: t5.Params, inputs: Array) -> Array:
+    prompts = decode.prompts(config, params, inputs)
+    caches = decode.empty_caches(config, rows, 1, 1)
+    start = jnp.full((rows, 1), draw.PAD)
+    position = jnp.int32(0)
+    return decode.step(config, params, start, caches, prompts, position)[0]
+
+  return work.of(read_and_answer, params, inputs)

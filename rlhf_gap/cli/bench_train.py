@@ -1,0 +1,35 @@
+"""The gradient of teacher-forced log-probabilities: a step without update."""
+
+import argparse
+from collections.abc import Mapping
+
+from rlhf_gap.cli import bench_model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags of `rlhf-gap bench train`."""
+  bench_model.add_arguments(
+    parser, batch_size=8, num_samples=1, input_length=1024, output_length=128
+  )
+  bench_model.add_peer(parser)
+
+
+def measure(arguments: argparse.Namespace) -> Mapping[str, float | int | str]:
+  """Times the gradient and returns the figures."""
+  from rlhf_gap.benchmarks import figures, huggingface, workloads
+
+  config, params, shape = bench_model.load(arguments)
+  gradient = workloads.gradient(config, params, shape)
+  calls = {"train": gradient.call}
+  if arguments.peer:
+    calls["peer"] = huggingface.gradient(config, shape)
+  found = figures.measure(
+    calls,
+    {"train": gradient.work},
+    dtype=config.dtype,
+    repeats=arguments.repeats,
+  )
+  found |= figures.per_second(found, steps=1, tokens=gradient.tokens)
+  if arguments.peer:
+    found |= figures.against_peer(found)
+  return bench_model.described(config, shape) | found
