@@ -33,7 +33,10 @@ def run(arguments: argparse.Namespace) -> None:
 
   caching.use_persistent_cache()
   described = gin_files.construct(
-    description.Run, arguments.gin_file, arguments.gin_bindings
+    description.Run,
+    arguments.gin_file,
+    arguments.gin_bindings,
+    gin_flags.search_paths(arguments),
   )
   outcome = run.train(described, gin_files.operative())
   step = int(outcome.state.step)

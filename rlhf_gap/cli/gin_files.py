@@ -1,8 +1,7 @@
 """gin files at the edge: parsed once, their mistakes in one line."""
 
+import ast
 import copy
-import difflib
-import pathlib
 import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -10,11 +9,12 @@ from typing import Any, TypeVar
 import gin
 
 from rlhf_gap import errors
+from rlhf_gap.cli import gin_mistakes
 
 Described = TypeVar("Described")
 
-# The repository's root: "gin_configs/models/..." is found from anywhere.
-_ROOT = pathlib.Path(__file__).parents[2]
+# A value that is neither a literal nor a reference of gin's.
+_BARE_WORD = re.compile(r"[A-Za-z_][\w.-]*")
 
 
 def parse(
@@ -33,50 +33,46 @@ def parse(
     UserError: a file is missing, or a name or a value in one is wrong.
   """
   gin.clear_config()
-  for folder in (str(_ROOT), *reversed(search_paths)):
+  lines = gin_mistakes.lines_of(files, bindings, search_paths)
+  for binding in bindings:
+    if " = " not in binding:
+      raise errors.UserError(f"--gin.{binding}: expected --gin.NAME=value")
+  for folder in (str(gin_mistakes.ROOT), *reversed(search_paths)):
     gin.add_config_file_search_path(folder)
-  paths = [_find(file, search_paths) for file in files]
   try:
     gin.parse_config_files_and_bindings(
-      paths,
+      [gin_mistakes.find(file, search_paths) for file in files],
       [_quoted(binding) for binding in bindings],
       skip_unknown=False,
       finalize_config=False,
     )
   except Exception as error:  # gin raises what the file leads it to
-    raise errors.UserError(_one_line(error)) from error
+    raise errors.UserError(gin_mistakes.one_line(error, lines)) from error
 
 
 def _quoted(binding: str) -> str:
-  """Takes a path on the command line for a string, quoted or not."""
+  """Takes a path or a word on the command line for a string, quoted or not."""
   name, _, value = binding.partition(" = ")
-  if value[:1] in "'\"[({@%" or "/" not in value:
+  if value[:1] in "'\"[({@%":
     return binding
-  return f"{name} = {value!r}"
+  if "/" in value or (_BARE_WORD.fullmatch(value) and not _is_literal(value)):
+    return f"{name} = {value!r}"
+  return binding
 
 
-def _find(file: str, search_paths: Sequence[str]) -> str:
-  # gin would look through its search paths too, and log each miss as an error.
-  for folder in (pathlib.Path(), *map(pathlib.Path, search_paths), _ROOT):
-    if (folder / file).is_file():
-      return str(folder / file)
-  known = [str(p.relative_to(_ROOT)) for p in _ROOT.glob("gin_configs/*/*")]
-  near = difflib.get_close_matches(file, known, n=1)
-  hint = f"; did you mean {near[0]}?" if near else ""
-  raise errors.UserError(f"{file}: no such gin file{hint}")
-
-
-def _one_line(error: Exception) -> str:
-  # gin adds where it happened on lines of its own: `In file "...", line 3`.
-  text = re.sub(r"\s+", " ", str(error)).strip()
-  place = re.search(r'(?:In file |\()"?(\S+?\.gin)"?, line (\d+)', text)
-  if place is None:
-    return text
-  return f"{place[1]}:{place[2]}: {text[: place.start()].strip()}"
+def _is_literal(value: str) -> bool:
+  try:
+    ast.literal_eval(value)
+  except ValueError:
+    return False
+  return True
 
 
 def construct(
-  described: type[Described], files: Sequence[str], bindings: Sequence[str]
+  described: type[Described],
+  files: Sequence[str],
+  bindings: Sequence[str],
+  search_paths: Sequence[str] = (),
 ) -> Described:
   """Makes what the parsed files describe.
 
@@ -84,6 +80,7 @@ def construct(
     described: a dataclass whose fields the files bind.
     files: the gin files that were parsed, to name places in.
     bindings: the bindings of the command line, likewise.
+    search_paths: folders that the files were looked for in.
 
   Returns:
     The description.
@@ -92,14 +89,19 @@ def construct(
     UserError: a required value is missing, a value is wrong, or a binding or
       macro of the user's own is not used: it is misspelt, or without effect.
   """
+  lines = gin_mistakes.lines_of(files, bindings, search_paths)
+  missing = required_macros()
+  if missing:
+    flags = " ".join(f"--gin.{name}=..." for name in missing)
+    raise errors.UserError(f"{', '.join(missing)} must be set: add {flags}")
   try:
     made = gin.get_configurable(described)()
   except errors.UserError as error:
     # gin adds lines about where it was called.
     raise errors.UserError(str(error).splitlines()[0]) from error
   except (TypeError, ValueError, RuntimeError) as error:
-    raise errors.UserError(_missing(error) or _one_line(error)) from error
-  _check_used(files, bindings)
+    raise errors.UserError(gin_mistakes.one_line(error, lines)) from error
+  gin_mistakes.check_used(lines)
   return made
 
 
@@ -108,64 +110,14 @@ def operative() -> str:
   return gin.operative_config_str()
 
 
-def _missing(error: Exception) -> str | None:
-  """Names the macros that a file marks as required and nothing sets."""
-  missing = [
+def required_macros() -> list[str]:
+  """Returns the macros that a file marks as required and nothing has set."""
+  return sorted(
     scope
     for (scope, selector), values in gin.config._CONFIG.items()
-    if selector == "gin.macro" and values.get("value") is gin.REQUIRED
-  ]
-  if "equired" not in str(error) or not missing:
-    return None
-  flags = " ".join(f"--gin.{name}=..." for name in sorted(missing))
-  return f"{', '.join(sorted(missing))} must be set: add {flags}"
-
-
-def _check_used(files: Sequence[str], bindings: Sequence[str]) -> None:
-  """Finds bindings of the user's own that nothing asked for.
-
-  Files of ours bind alternatives (two optimizers) of which a run uses one.
-  """
-  used = gin.config._OPERATIVE_CONFIG
-  for (scope, selector), values in gin.config._CONFIG.items():
-    for parameter in values:
-      if _is_used(scope, selector, parameter):
-        continue
-      name = scope if selector == "gin.macro" else f"{selector}.{parameter}"
-      place = _place_of(name, files, bindings)
-      if place is not None:
-        known = [s for s, kind in used if kind == "gin.macro"]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise errors.UserError(
-          f"{place}: nothing uses {name}{hint or '; it has no effect here'}"
-        )
-
-
-def _is_used(scope: str, selector: str, parameter: str) -> bool:
-  # What a macro refers to is made in the macro's scope, within the binding's.
-  return any(
-    parameter in values and name == selector and (not scope or scope in active)
-    for (active, name), values in gin.config._OPERATIVE_CONFIG.items()
+    # A reference to gin's constant, which gin does not resolve in macros.
+    if selector == "gin.macro" and str(values["value"]) == "%gin.REQUIRED"
   )
-
-
-def _place_of(
-  name: str, files: Sequence[str], bindings: Sequence[str]
-) -> str | None:
-  """Returns where the user bound `name`: a flag, or a file not ours."""
-  last = ".".join(name.split(".")[-2:])
-  pattern = re.compile(rf"\s*(\S+[./])?{re.escape(last)}\s*=")
-  if any(pattern.match(binding) for binding in bindings):
-    return f"--gin.{name}"
-  for file in files:
-    path = pathlib.Path(file).resolve()
-    if path.is_relative_to(_ROOT / "gin_configs") or not path.is_file():
-      continue
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-      if pattern.match(line):
-        return f"{file}:{number}"
-  return None
 
 
 def macro(name: str) -> Any:

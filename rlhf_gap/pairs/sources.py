@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,7 @@ class Draw(NamedTuple):
   provenance: Provenance | None = None
 
 
+@runtime_checkable  # for checks of types while testing
 class Source(Protocol):
   """Gives the batch of every step."""
 
@@ -81,6 +82,7 @@ class Context:
     return jax.make_array_from_process_local_data(self.sharding, values)
 
 
+@runtime_checkable  # for checks of types while testing
 class Spec(Protocol):
   """Describes a source, before the run is known."""
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Hashable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import optax
 
@@ -10,6 +10,7 @@ from rlhf_gap import errors
 from rlhf_gap.training import optimizers
 
 
+@runtime_checkable  # for checks of types while testing
 class Spec(Hashable, Protocol):
   """Describes an optimizer."""
 

@@ -85,8 +85,10 @@ class Run:
   def __post_init__(self) -> None:
     for name in _COUNTS:
       value = getattr(self, name)
-      if value is not None and value < 1:
-        raise errors.UserError(f"{name}={value}; expected 1 or more")
+      if value is not None and (not isinstance(value, int) or value < 1):
+        raise errors.UserError(
+          f"{name}={value!r}; expected a whole number, 1 or more"
+        )
     if self.batch_size % self.num_microbatches:
       raise errors.UserError(
         f"a batch of {self.batch_size} rows does not divide into"

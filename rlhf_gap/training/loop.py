@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ from rlhf_gap.training.validation import Validator
 _MAX_IN_FLIGHT = 2
 
 
+@runtime_checkable  # for checks of types while testing
 class StartCheck(Protocol):
   """Looks at the first step's metrics."""
 

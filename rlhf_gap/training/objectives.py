@@ -7,7 +7,7 @@ Where the rows came from is not its business.
 
 import dataclasses
 from collections.abc import Callable, Hashable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ LogOdds = Callable[..., Float[Array, "batch"]]
 _REDUCTIONS = {"sum": logprobs.sequence_sum, "mean": logprobs.sequence_mean}
 
 
+@runtime_checkable  # for checks of types while testing
 class Spec(Hashable, Protocol):
   """Describes an objective, before the model is known."""
 

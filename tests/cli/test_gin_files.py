@@ -7,11 +7,13 @@ import jax
 import pytest
 
 from rlhf_gap import errors
-from rlhf_gap.cli import gin_files
+from rlhf_gap.cli import gin_files, gin_mistakes, main
 from rlhf_gap.models import t5
+from rlhf_gap.training import description
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _MODELS = sorted((_ROOT / "gin_configs" / "models").glob("*.gin"))
+_RUNS = sorted((_ROOT / "gin_configs" / "runs").glob("*.gin"))
 
 
 @pytest.mark.parametrize("file", _MODELS, ids=lambda p: p.stem)
@@ -76,3 +78,185 @@ def test_a_macro_that_no_file_sets():
   gin_files.parse([])
   with pytest.raises(errors.UserError, match="sets MODEL"):
     gin_files.macro("MODEL")
+
+
+def _files_of(run):
+  files = [str(run.relative_to(_ROOT))]
+  if run.stem == "pretrain":
+    files.append("gin_configs/models/mini_policy.gin")
+  return files
+
+
+def _given(macros):
+  """Bindings of what a run file requires; nothing of it is read."""
+  return [
+    f"{macro} = {3 if macro.endswith('_STEPS') else '/nowhere/' + macro}"
+    for macro in macros
+  ]
+
+
+def _unused(files, bindings):
+  gin_files.parse(files, bindings)
+  run = gin_files.construct(description.Run, files, bindings)
+  assert run.model_dir == "/nowhere/MODEL_DIR"
+  return set(gin_mistakes.unused())
+
+
+def test_every_regime_has_a_run_file():
+  assert {p.stem for p in _RUNS} >= {
+    "sft",
+    "preference",
+    "offline",
+    "online",
+    "semi_online",
+    "replay",
+    "best_of_two_offline",
+    "best_of_two_online",
+  }
+
+
+@pytest.mark.parametrize("file", _RUNS, ids=lambda p: p.stem)
+def test_a_run_file_describes_a_run_once_its_required_macros_are_given(file):
+  files = _files_of(file)
+  gin_files.parse(files)
+  given = _given(gin_files.required_macros())
+  # A run has one optimizer; whatever neither of the two uses is of no use.
+  unused = _unused(files, given) & _unused(
+    files, [*given, "OPTIMIZER = @configured.AdamW()"]
+  )
+  assert unused == set()
+
+
+@pytest.mark.parametrize("file", _RUNS, ids=lambda p: p.stem)
+def test_a_run_file_is_short_and_its_header_tells_what_one_needs(file):
+  gin_files.parse(_files_of(file))
+  lines = file.read_text().splitlines()
+  assert len(lines) <= 60
+  end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+  header = " ".join(line.removeprefix("#").strip() for line in lines[:end])
+  told = re.search(r"Must be set: (.*)", header)[1]
+  for macro in gin_files.required_macros():
+    assert macro in told
+  assert re.search(r"\b[Cc]osts\b", header)
+  assert re.search(r"\b[Ee]xpect\b", header)
+
+
+def test_the_defaults_are_the_papers():
+  expected = {
+    "online": (32, 1e-5, 4000, 0, 0.0),
+    "sft": (128, 3e-5, 4000, 0, 0.1),
+    "preference": (32, 1e-4, 4000, 1000, 0.1),
+  }
+  for name, values in expected.items():
+    files = [f"gin_configs/runs/{name}.gin"]
+    gin_files.parse(files)
+    given = _given(gin_files.required_macros())
+    gin_files.parse(files, given)
+    run = gin_files.construct(description.Run, files, given)
+    rate = run.optimizer.learning_rate
+    assert type(run.optimizer).__name__ == "Adafactor"
+    assert values == (
+      run.batch_size,
+      rate.peak,
+      run.train_steps,
+      rate.warm_up_steps,
+      run.dropout_rate,
+    )
+    if name == "online":
+      assert run.objective.loss.beta == 0.1
+      assert set(run.keep_steps) == {800, 4000}
+
+
+_OFFLINE = 'include "gin_configs/runs/offline.gin"\n'
+_RUN = f"{_HEAD}from rlhf_gap.training import description\n{_OFFLINE}"
+_LOSSES = f"{_HEAD}from rlhf_gap import losses\n{_OFFLINE}"
+
+
+@pytest.mark.parametrize(
+  ("text", "line", "expected"),
+  [
+    (f"{_RUN}description.Rnu.seed = 3\n", 4, "did you mean Run?"),
+    (f"{_RUN}description.Run.sed = 3\n", 4, "did you mean seed?"),
+    (f"{_RUN}description.Run.seed = %SEEED\n", 4, "did you mean SEED?"),
+    (f"{_OFFLINE}TRAIN_STPES = 3\n", 2, "did you mean TRAIN_STEPS?"),
+    (f"{_LOSSES}losses.Dpo.beta = 3\n", 4, "uses losses.Dpo.beta"),
+    (f"{_LOSSES}losses.Dpo:\n  # why\n  beta = 3\n", 6, "uses losses.Dpo.b"),
+    (
+      'include "gin_configs/runs/oflline.gin"\n',
+      1,
+      "did you mean gin_configs/runs/offline.gin?",
+    ),
+  ],
+)
+@pytest.mark.parametrize("included", [False, True])
+def test_a_mistake_in_a_users_run_file(
+  capsys, tmp_path, text, line, expected, included
+):
+  path = tmp_path / "mine.gin"
+  path.write_text(text)
+  given = path
+  if included:
+    given = tmp_path / "outer.gin"
+    given.write_text(f"include '{path}'\n")
+  bound = _given(["MODEL_DIR", "INITIAL_CHECKPOINT_PATH", "PAIRS"])
+  flags = ["--gin." + b.replace(" = ", "=") for b in bound]
+  assert main.main(["train", f"--gin_file={given}", *flags]) == 2
+  error = capsys.readouterr().err
+  assert len(error.strip().splitlines()) == 1
+  assert f"{path}:{line}: " in error
+  assert expected in error
+
+
+@pytest.mark.parametrize(
+  ("flag", "expected"),
+  [
+    ("TRAIN_STPES=3", "--gin.TRAIN_STPES: nothing uses.*mean TRAIN_STEPS"),
+    ("description.Run.sed=3", "did you mean seed"),
+    ("description.Rnu.seed=3", "did you mean description.Run"),
+    ("OPTIMIZER=@configured.Adam()", "did you mean configured.Adam"),
+    ("TRAIN_STEPS", "--gin.TRAIN_STEPS: expected --gin.NAME=value"),
+    ("TRAIN_STEPS=0", "train_steps=0; expected a whole number, 1 or more"),
+    ("BETA=-1.0", "Ipo.beta = -1; expected"),
+    ("REDUCTION=total", "'total'; expected one of sum, mean"),
+    ("LEARNING_RATE=0.0", "learning rate 0.0; expected > 0"),
+    ("description.Run.num_microbatches=5", "batch of 32 rows does not divide"),
+    ("description.Run.keep=0", "keep=0; expected"),
+  ],
+)
+def test_a_mistake_on_the_command_line(capsys, flag, expected):
+  """Also where it is raised in a constructor, to which gin adds lines."""
+  bound = _given(["MODEL_DIR", "INITIAL_CHECKPOINT_PATH", "PAIRS"])
+  flags = ["--gin." + b.replace(" = ", "=") for b in bound]
+  file = "--gin_file=gin_configs/runs/offline.gin"
+  assert main.main(["train", file, *flags, f"--gin.{flag}"]) == 2
+  error = capsys.readouterr().err
+  assert len(error.strip().splitlines()) == 1
+  assert re.search(expected, error)
+
+
+def test_what_must_be_set_is_named_with_the_flags_that_do(capsys):
+  file = "--gin_file=gin_configs/runs/semi_online.gin"
+  assert main.main(["train", file, "--gin.MODEL_DIR=runs/a"]) == 2
+  error = capsys.readouterr().err
+  assert "PROMPTS, SYNC_EVERY_STEPS must be set" in error
+  assert "--gin.JUDGE_CHECKPOINT_PATH=..." in error
+
+
+def test_words_on_the_command_line_need_no_quotes():
+  files = ["gin_configs/runs/offline.gin"]
+  given = ["MODEL_DIR = runs", "INITIAL_CHECKPOINT_PATH = a/b", "PAIRS = 'c'"]
+  more = ["DTYPE = bfloat16", "TASK_FEATURE_LENGTHS = None", "SEED = 7"]
+  gin_files.parse(files, [*given, *more])
+  run = gin_files.construct(description.Run, files, [*given, *more])
+  assert (run.model_dir, run.initial, run.source.store) == ("runs", "a/b", "c")
+  assert (run.dtype, run.feature_lengths, run.seed) == ("bfloat16", None, 7)
+
+
+def test_a_binding_of_what_a_macro_refers_to_is_used():
+  """Gin makes it in the macro's scope."""
+  files = ["gin_configs/runs/offline.gin"]
+  given = _given(["MODEL_DIR", "INITIAL_CHECKPOINT_PATH", "PAIRS"])
+  more = ["configured.LearningRate.warm_up_steps = 9"]
+  gin_files.parse(files, [*given, *more])
+  run = gin_files.construct(description.Run, files, [*given, *more])
+  assert run.optimizer.learning_rate.warm_up_steps == 9
