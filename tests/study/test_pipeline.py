@@ -1,0 +1,114 @@
+"""The studies of gin_configs/studies become commands that parse."""
+
+import pathlib
+import re
+
+import pytest
+
+from rlhf_gap import errors
+from rlhf_gap.cli import gin_files, main
+from rlhf_gap.study import experiment, pipeline, stages
+from rlhf_gap.training import description
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_STUDIES = sorted((_ROOT / "gin_configs" / "studies").glob("*.gin"))
+_REQUIRED = ["SOURCE = 'files'", "VOCABULARY = 'model'"]
+
+
+def _study(file, bindings=()):
+  text = file.read_text()
+  needed = [b for b in _REQUIRED if f"{b.split(' =')[0]} = %gin.REQ" in text]
+  gin_files.parse([str(file)], [*needed, *bindings])
+  return gin_files.construct(experiment.Study, [str(file)], needed)
+
+
+@pytest.mark.parametrize("file", _STUDIES, ids=lambda p: p.stem)
+def test_a_study_plans_stages_that_follow_from_each_other(file):
+  study = _study(file)
+  planned = pipeline.stages(study)
+  stages.check(planned)
+  assert study.name == file.stem
+  arms = [arm for task in study.tasks for _, arm in pipeline.arms(study, task)]
+  assert set(arms) == {"online", "offline", "tandem"}
+  online = len(study.tasks) * len(study.seeds)
+  assert arms.count("online") == online
+  sweep = study.offline.settings(study.baseline, study.beta)
+  assert arms.count("offline") == online * len(sweep)
+  # One evaluation a run, and one of the policy that all start from.
+  evaluations = [s for s in planned if s.command[0] == "evaluate"]
+  assert len(evaluations) == len(arms) + len(study.tasks)
+  assert len(file.read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("file", _STUDIES, ids=lambda p: p.stem)
+def test_every_training_command_describes_a_run(file, tmp_path):
+  seen = {}
+  for stage in pipeline.stages(_study(file)):
+    if stage.command[0] == "train":
+      words = stage.argv(str(tmp_path))
+      seen[re.sub(r"[\d.]+(e-\d+)?", "#", " ".join(words))] = words
+  assert len(seen) >= 6
+  for words in seen.values():
+    files, bindings = [], []
+    for word in words[1:]:
+      flag, _, value = word.partition("=")
+      if flag == "--gin_file":
+        files.append(value)
+      else:
+        bindings.append(f"{flag.removeprefix('--gin.')} = {value}")
+    gin_files.parse(files, bindings)
+    run = gin_files.construct(description.Run, files, bindings)
+    assert run.model_dir.startswith(str(tmp_path))
+    assert run.train_steps % run.checkpoint_every_steps == 0
+
+
+def test_the_sweep_varies_one_thing_at_a_time_or_everything():
+  baseline = experiment.Training(10, 4, 1e-5)
+  sweep = experiment.Sweep((3e-6, 1e-5, 3e-5), (0.1, 0.5, 1.0), 50)
+  settings = [
+    (t.learning_rate, b, t.steps) for t, b in sweep.settings(baseline, 0.1)
+  ]
+  assert settings == [
+    (1e-5, 0.1, 10),
+    (3e-6, 0.1, 10),
+    (3e-5, 0.1, 10),
+    (1e-5, 0.5, 10),
+    (1e-5, 1.0, 10),
+    (1e-5, 0.1, 50),
+  ]
+  grid = experiment.Sweep(sweep.learning_rates, sweep.betas, 50, full_grid=True)
+  full = [
+    (t.learning_rate, b, t.steps) for t, b in grid.settings(baseline, 0.1)
+  ]
+  assert len(full) == len(set(full)) == 18
+  assert full[0] == settings[0]
+  assert set(settings) <= set(full)
+
+
+@pytest.mark.parametrize(
+  ("make", "expected"),
+  [
+    (lambda: experiment.Training(10, 4, 1e-5, checkpoints=3), "evenly"),
+    (lambda: experiment.Training(10, 4, 1e-5, optimizer="Adam"), "AdamW"),
+    (lambda: experiment.Training(0, 4, 1e-5), "steps=0"),
+  ],
+)
+def test_a_setting_that_cannot_be(make, expected):
+  with pytest.raises(errors.UserError, match=expected):
+    make()
+
+
+def test_mistakes_at_the_command_line(capsys, tmp_path):
+  laptop = "--gin_file=gin_configs/studies/laptop.gin"
+  where = f"--workdir={tmp_path / 'w'}"
+  assert main.main(["study", laptop, where, "--stage=sftt"]) == 2
+  assert "--stage=sftt: no such stage" in capsys.readouterr().err
+  assert main.main(["study", laptop, where, "--gin.SEDS=3"]) == 2
+  assert "nothing uses SEDS" in capsys.readouterr().err
+  assert main.main(["study", laptop, where, "--dry_run"]) == 0
+  assert "stages, " in capsys.readouterr().out
+  assert not (tmp_path / "w").exists()
+  (tmp_path / "w").mkdir()
+  (tmp_path / "w" / "name").write_text("other\n")
+  assert main.main(["study", laptop, where]) == 2
+  assert "holds the study other, not laptop" in capsys.readouterr().err
