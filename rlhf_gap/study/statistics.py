@@ -1,12 +1,10 @@
-"""What records say, with intervals over prompts and seeds."""
+"""Gaps, peaks and gains of arms, with intervals over prompts and seeds."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from rlhf_gap.study import arms, curves, resampling
 from rlhf_gap.study.resampling import Estimate, Percentiles, UndefinedError
@@ -187,262 +185,65 @@ def peak(arm: arms.Arm, settings: Settings) -> Peak:
   )
 
 
-@dataclasses.dataclass(frozen=True)
-class Fall:
-  """What an arm loses after its peak, when trained on.
-
-  Attributes:
-    win_rate: the golden win rate at the peak less that at the end of training.
-    proxy: the proxy's opinion at the end less that at the peak; None where the
-      proxy was not asked.
-    configuration: the one that falls most; "" where there is one.
-    peak_kl_nats: its KL at the peak, the mean over seeds.
-    end_kl_nats: at the end.
-  """
-
-  win_rate: Estimate
-  proxy: Estimate | None
-  configuration: str
-  peak_kl_nats: float
-  end_kl_nats: float
-
-
-def fall(arm: arms.Arm, settings: Settings) -> Fall:
-  """Measures how far an arm falls from its peak to the end of training.
-
-  Configuration and step of the peak are chosen on one half of the prompts,
-  where the fall is greatest, and valued on the other half, and the other way
-  round: a peak picked out of noise falls by itself.
-
-  Args:
-    arm: the arm. Its runs of one configuration have common steps.
-    settings: of the bootstrap.
-
-  Returns:
-    The fall; 0 where the last checkpoint is the highest.
-
-  Raises:
-    UndefinedError: no configuration has two steps that all its runs reach.
-  """
-  design = settings.design(arm)
-  metrics = [arms.WIN]
-  if arm.has(f"proxy_{arms.WIN}"):
-    metrics.append(f"proxy_{arms.WIN}")
-  paths = _Paths(arm)
-
-  def change(metric: str) -> resampling.Statistic:
-    return lambda draws: paths.cross_fitted(draws, metric)
-
-  falls, *rises = (
-    resampling.estimate(change(metric), design) for metric in metrics
-  )
-  place = paths.place(resampling.draw(design))
-  number, step = divmod(place, paths.most_steps)
-  return Fall(
-    win_rate=falls,
-    proxy=_negative(rises[0]) if rises else None,
-    configuration=arm.configurations[number].label,
-    peak_kl_nats=paths.kl(number, step),
-    end_kl_nats=paths.kl(number, -1),
-  )
-
-
-def _negative(of: Estimate) -> Estimate:
-  return dataclasses.replace(
-    of, value=-of.value, ci95_low=-of.ci95_high, ci95_high=-of.ci95_low
-  )
-
-
-class _Paths:
-  """Win rates by training step, the mean over seeds."""
-
-  def __init__(self, arm: arms.Arm):
-    self._arm = arm
-    self._steps = [
-      sorted(set.intersection(*(set(r.steps.tolist()) for r in c.runs)))
-      for c in arm.configurations
-    ]
-    self.most_steps = max(map(len, self._steps))
-    if self.most_steps < 2:
-      raise UndefinedError(
-        f"{arm.name} has no two steps that all runs of a configuration reach"
-      )
-
-  def kl(self, number: int, place: int) -> float:
-    """Returns a configuration's KL at one of its steps."""
-    step = self._steps[number][place]
-    return float(
-      np.mean(
-        [
-          run.kl_nats[run.steps.tolist().index(step)].mean()
-          for run in self._arm.configurations[number].runs
-        ]
-      )
-    )
-
-  def place(self, draws: resampling.Draws) -> int:
-    """Returns where the fall is greatest on all prompts."""
-    lost = self._lost(draws, arms.WIN, "all")[:1]
-    return int(np.argmax(np.nan_to_num(lost, nan=-np.inf)[0]))
-
-  def cross_fitted(self, draws: resampling.Draws, metric: str) -> np.ndarray:
-    """Returns what `metric` loses after the peak of the golden win rate."""
-    parts: tuple[tuple[resampling.Part, resampling.Part], ...]
-    parts = (("even", "odd"), ("odd", "even"))
-    picked = []
-    for choose, judge in parts:
-      by = self._lost(draws, arms.WIN, choose)
-      value = self._lost(draws, metric, judge)
-      best = np.argmax(np.where(np.isnan(by), -np.inf, by), axis=1)
-      picked.append(np.take_along_axis(value, best[:, None], axis=1)[:, 0])
-    return np.mean(picked, axis=0)
-
-  def _lost(
-    self, draws: resampling.Draws, metric: str, part: resampling.Part
-  ) -> np.ndarray:
-    """Returns value at a step less that at the end, [rows, places]."""
-    weights = draws.of_seeds(self._arm.seeds)
-    shape = (len(weights), len(self._steps), self.most_steps)
-    lost = np.full(shape, np.nan)
-    for number, steps in enumerate(self._steps):
-      if len(steps) < 2:
-        continue
-      runs = self._arm.configurations[number].runs
-      columns = weights[:, [self._arm.seeds.index(r.seed) for r in runs]]
-      total = sum(
-        columns[:, [i]] * _at_steps(run, steps, metric, draws, part)
-        for i, run in enumerate(runs)
-      )
-      count = columns.sum(axis=1, keepdims=True)
-      path = np.divide(
-        total, count, out=np.full_like(total, np.nan), where=count > 0
-      )
-      lost[:, number, : len(steps)] = path - path[:, -1:]
-    return lost.reshape(len(lost), -1)
-
-
-def _at_steps(
-  run: arms.Trajectory,
-  steps: Sequence[int],
-  metric: str,
-  draws: resampling.Draws,
-  part: resampling.Part,
-) -> np.ndarray:
-  rows = np.searchsorted(run.steps, steps)
-  return curves.mean(run, metric, draws, part)[:, rows]
-
-
-def quantile(arm: arms.Arm, q: float, settings: Settings) -> Estimate:
-  """Returns a quantile of win rate over all checkpoints of an arm.
-
-  Tang et al. (2024), Figs. 11 and 14, take q = 0.9 over checkpoints and
-  hyper-parameters as "best performance". It is no maximum, but still the upper
-  end of noisy numbers, so a little high.
+def gain(arm: arms.Arm, reference: arms.Arm, settings: Settings) -> Estimate:
+  """Returns an arm's highest win rate less the reference's.
 
   Args:
     arm: the arm.
-    q: in [0, 1].
-    settings: of the bootstrap; a seed that is drawn twice counts twice.
+    reference: such as the SFT policy's arm; its last checkpoint counts.
+    settings: of the bootstrap.
 
   Returns:
-    The quantile: the least win rate that a share q of checkpoints does not
-    exceed.
+    The gain, cross-fitted (see `curves`).
+
+  Raises:
+    UndefinedError: no run of the arm has two checkpoints with a KL.
   """
 
   def of(draws: resampling.Draws) -> np.ndarray:
-    weights = draws.of_seeds(arm.seeds)
-    values, counts = [], []
-    for run in arm.runs:
-      means = curves.mean(run, arms.WIN, draws)
-      values.append(means)
-      column = weights[:, [arm.seeds.index(run.seed)]]
-      counts.append(np.broadcast_to(column, means.shape))
-    return _weighted_quantile(
-      np.concatenate(values, axis=1), np.concatenate(counts, axis=1), q
-    )
+    start = curves.mean(reference.runs[0], arms.WIN, draws)[:, -1]
+    return curves.highest(_on_own_grid(arm, draws)) - start
 
   return resampling.estimate(of, settings.design(arm))
 
 
-def _weighted_quantile(
-  values: Float[np.ndarray, "rows n"],
-  counts: Float[np.ndarray, "rows n"],
-  q: float,
-) -> Float[np.ndarray, "rows"]:
-  order = np.argsort(values, axis=1, kind="stable")
-  ranked = np.take_along_axis(values, order, axis=1)
-  reached = np.take_along_axis(counts, order, axis=1).cumsum(axis=1)
-  # A hair of slack: q times a whole number may round up.
-  enough = reached >= q * reached[:, -1:] - 1e-9
-  # The first that counts at all, where q is 0.
-  first = np.argmax(enough & (reached > 0), axis=1)
-  return np.take_along_axis(ranked, first[:, None], axis=1)[:, 0]
-
-
-@dataclasses.dataclass(frozen=True)
-class Correlation:
-  """Pearson's r of points that come in groups.
-
-  Attributes:
-    value: r.
-    ci95_low: lower end of its 95% interval.
-    ci95_high: upper end.
-    num_points: points behind it.
-    num_groups: independent groups of them.
-  """
-
-  value: float
-  ci95_low: float
-  ci95_high: float
-  num_points: int
-  num_groups: int
-
-
-def correlation(
-  x: Float[np.ndarray, "points"],
-  y: Float[np.ndarray, "points"],
-  groups: Sequence[str],
-) -> Correlation:
-  """Returns Pearson's r with an interval that respects runs.
-
-  Checkpoints of a run are no independent points. On Fisher's scale z = artanh r
-  the standard error is a jackknife that leaves one group out at a time; the
-  interval is Student's with one degree of freedom less than groups.
+def overlap(first: arms.Arm, second: arms.Arm, settings: Settings) -> Estimate:
+  """Returns the length of the shared range of KL, in log KL.
 
   Args:
-    x: such as accuracy, a value a checkpoint.
-    y: such as win rate.
-    groups: the run of each point.
+    first: an arm.
+    second: another.
+    settings: of the bootstrap.
 
   Returns:
-    r and its interval, within [-1, 1].
+    log(high / low); negative where there is a gap between the ranges.
 
   Raises:
-    UndefinedError: fewer than three groups, or a group without which x or y
-      does not vary.
+    UndefinedError: an arm has no run with two checkpoints with a KL.
   """
-  names = sorted(set(groups))
-  if len(names) < 3:
-    raise UndefinedError(
-      f"{len(names)} runs; an interval of a correlation needs three or more"
+
+  def of(draws: resampling.Draws) -> np.ndarray:
+    low, high = zip(
+      *(_extents(arm, draws) for arm in (first, second)), strict=True
     )
-  member = np.array([names.index(group) for group in groups])
-  z = _fisher(x, y)
-  left_out = np.array(
-    [_fisher(x[member != i], y[member != i]) for i in range(len(names))]
-  )
-  n = len(names)
-  spread = left_out - left_out.mean()
-  sem = math.sqrt((n - 1) / n * float((spread**2).sum()))
-  half = float(stats.t.ppf(0.975, n - 1)) * sem
-  return Correlation(
-    math.tanh(z), math.tanh(z - half), math.tanh(z + half), len(x), n
-  )
+    return np.minimum(*high) - np.maximum(*low)
+
+  return resampling.estimate(of, settings.design(first, second))
 
 
-def _fisher(x: np.ndarray, y: np.ndarray) -> float:
-  if np.ptp(x) == 0 or np.ptp(y) == 0:
-    raise UndefinedError("a correlation needs values that vary")
-  # Points on a line: artanh 1 is infinite, the interval need not be.
-  r = float(np.clip(np.corrcoef(x, y)[0, 1], -1 + 1e-12, 1 - 1e-12))
-  return math.atanh(r)
+def _extents(
+  arm: arms.Arm, draws: resampling.Draws
+) -> tuple[np.ndarray, np.ndarray]:
+  """As `curves.extent`, for every row of draws."""
+  lows, highs = [], []
+  for configuration in arm.configurations:
+    of_runs = [
+      np.log(curves.mean(run, arms.KL, draws)[:, curves.moved(run)])
+      for run in configuration.runs
+    ]
+    if min(x.shape[1] for x in of_runs) > 1:
+      lows.append(np.max([x.min(axis=1) for x in of_runs], axis=0))
+      highs.append(np.min([x.max(axis=1) for x in of_runs], axis=0))
+  if not lows:
+    raise UndefinedError(f"{arm.name} has no run with two checkpoints")
+  return np.min(lows, axis=0), np.max(highs, axis=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from rlhf_gap.study import arms, resampling, statistics
+from rlhf_gap.study import arms, falls, pooled, resampling, statistics
 from tests.study import made_up
 
 SETTINGS = statistics.Settings(replicates=200)
@@ -123,12 +123,12 @@ def test_a_peak_is_found_where_it_is():
 
 def test_a_fall_is_measured_from_the_peak_to_the_end():
   arm = _arm("arm", ([1.0, 2.0, 5.0, 9.0], [0.2, 0.5, 0.4, 0.35]))
-  found = statistics.fall(arm, SETTINGS)
+  found = falls.fall(arm, SETTINGS)
   assert found.win_rate.value == pytest.approx(0.15, **TIGHT)
   assert found.proxy is None
   assert (found.peak_kl_nats, found.end_kl_nats) == pytest.approx((2.0, 9.0))
   rising = _arm("arm", _line(0.1, 9.0, 0.1, 0.5))
-  assert statistics.fall(rising, SETTINGS).win_rate.value == 0.0
+  assert falls.fall(rising, SETTINGS).win_rate.value == 0.0
 
 
 def test_the_configuration_that_falls_most_is_named():
@@ -137,14 +137,14 @@ def test_the_configuration_that_falls_most_is_named():
     ([1.0, 2.0], [0.5, 0.45]),
     ([1.0, 2.0, 4.0], [0.4, 0.5, 0.3]),
   )
-  found = statistics.fall(arm, SETTINGS)
+  found = falls.fall(arm, SETTINGS)
   assert found.configuration == "1"
   assert found.win_rate.value == pytest.approx(0.2, **TIGHT)
 
 
 def test_over_optimization_shows_in_the_proxy_too():
   grouped = arms.group(made_up.World(num_prompts=400).records())
-  found = statistics.fall(grouped["online"], SETTINGS)
+  found = falls.fall(grouped["online"], SETTINGS)
   truth = made_up.ARMS["online"]
   kls = np.geomspace(0.1, truth.most_kl_nats, 8)
   wins = truth.win_rate(kls)
@@ -163,9 +163,7 @@ def test_noise_about_a_plateau_is_no_fall():
   for world in range(30):
     made = made_up.World(world, 100, 20, seed_std=0.0).records({"flat": flat})
     settings = statistics.Settings(replicates=100, seed=world)
-    low += (
-      statistics.fall(arms.group(made)["flat"], settings).win_rate.ci95_low > 0
-    )
+    low += falls.fall(arms.group(made)["flat"], settings).win_rate.ci95_low > 0
   # 2.5% of 30 are expected; five or more have a chance of 0.1%.
   assert low < 5
 
@@ -174,9 +172,9 @@ def test_noise_about_a_plateau_is_no_fall():
 def test_the_quantile_agrees_with_numpy(q):
   random = np.random.default_rng(0)
   lines = [(np.geomspace(1, 9, 4), random.random(4)) for _ in range(3)]
-  found = statistics.quantile(_arm("arm", *lines), q, SETTINGS)
-  pooled = np.concatenate([wins for _, wins in lines] * 3)
-  expected = np.quantile(pooled, q, method="inverted_cdf")
+  found = pooled.quantile(_arm("arm", *lines), q, SETTINGS)
+  every = np.concatenate([wins for _, wins in lines] * 3)
+  expected = np.quantile(every, q, method="inverted_cdf")
   assert found.value == pytest.approx(expected, **TIGHT)
 
 
@@ -185,7 +183,7 @@ def test_a_correlation_is_pearson_s_within_an_interval():
   x = random.normal(size=60)
   y = 0.6 * x + 0.8 * random.normal(size=60)
   groups = [str(i % 10) for i in range(60)]
-  found = statistics.correlation(x, y, groups)
+  found = pooled.correlation(x, y, groups)
   assert found.value == pytest.approx(stats.pearsonr(x, y).statistic)
   assert found.ci95_low < 0.6 < found.ci95_high
   assert (found.num_points, found.num_groups) == (60, 10)
@@ -195,7 +193,7 @@ def test_with_as_many_runs_as_points_it_is_close_to_fisher_s_interval():
   random = np.random.default_rng(1)
   x = random.normal(size=400)
   y = 0.5 * x + random.normal(size=400)
-  found = statistics.correlation(x, y, list(map(str, range(400))))
+  found = pooled.correlation(x, y, list(map(str, range(400))))
   fisher = stats.pearsonr(x, y).confidence_interval()
   assert found.ci95_low == pytest.approx(fisher.low, abs=0.02)
   assert found.ci95_high == pytest.approx(fisher.high, abs=0.02)
@@ -205,8 +203,8 @@ def test_copies_of_a_run_s_points_make_nothing_surer():
   random = np.random.default_rng(2)
   x, y = random.normal(size=(2, 8))
   groups = list("abcdefgh")
-  once = statistics.correlation(x, y, groups)
-  often = statistics.correlation(np.tile(x, 9), np.tile(y, 9), groups * 9)
+  once = pooled.correlation(x, y, groups)
+  often = pooled.correlation(np.tile(x, 9), np.tile(y, 9), groups * 9)
   assert often.ci95_low == pytest.approx(once.ci95_low)
   assert often.ci95_high == pytest.approx(once.ci95_high)
 
@@ -214,8 +212,8 @@ def test_copies_of_a_run_s_points_make_nothing_surer():
 def test_a_correlation_needs_runs_and_variation():
   x = np.arange(6.0)
   with pytest.raises(resampling.UndefinedError, match="2 runs"):
-    statistics.correlation(x, x, list("aaabbb"))
+    pooled.correlation(x, x, list("aaabbb"))
   with pytest.raises(resampling.UndefinedError, match="vary"):
-    statistics.correlation(x, np.ones(6), list("abcdef"))
-  straight = statistics.correlation(x, 2 * x, list("abcdef"))
+    pooled.correlation(x, np.ones(6), list("abcdef"))
+  straight = pooled.correlation(x, 2 * x, list("abcdef"))
   assert straight.value == pytest.approx(1.0)

@@ -1,0 +1,44 @@
+"""Every claim that a report answers. To add one, add it here."""
+
+import dataclasses
+
+from rlhf_gap.study import claims_gap, claims_setting
+from rlhf_gap.study.verdicts import Answer, Claim, Evidence
+
+MAIN = claims_gap.CLAIMS[0]
+"""The claim whose answer is the study's answer."""
+
+ALL: tuple[Claim, ...] = (*claims_gap.CLAIMS, *claims_setting.CLAIMS)
+"""In the order of the report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answered:
+  """A claim with its answer on one task."""
+
+  claim: Claim
+  task: str
+  answer: Answer
+
+  @property
+  def line(self) -> str:
+    """One line for a terminal."""
+    task = f"{self.task}: " if self.task else ""
+    return f"{task}{self.claim.name}: {self.answer}"
+
+
+def answer_all(
+  evidence: Evidence, claims: tuple[Claim, ...] = ALL
+) -> list[Answered]:
+  """Answers claims from one task's records.
+
+  Args:
+    evidence: the task.
+    claims: which to answer.
+
+  Returns:
+    One answer a claim, in order.
+  """
+  return [
+    Answered(claim, evidence.task, claim.answer(evidence)) for claim in claims
+  ]
