@@ -1,5 +1,6 @@
 """The program and the machine that a measurement was made with."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -13,8 +14,12 @@ from rlhf_gap import records
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy", "tensorstore")
 
 
+@functools.cache
 def code() -> records.Code:
-  """Returns the commit and the versions that are running."""
+  """Returns the commit and the versions that are running.
+
+  Found once a process: a commit made meanwhile is not what it runs.
+  """
   versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
   return records.Code(
     git_commit=git_commit(os.path.dirname(rlhf_gap.__file__)),
