@@ -7,7 +7,8 @@ and pair source), the recorded store and the metrics, times apart, must equal
 those of a run that nobody disturbed, bit for bit. SIGTERM must end a run with
 exit code 0 and all of its work saved.
 
-Usage: python tools/check_resume.py [--kills=20] [--seed=0]
+Usage: python tools/check_resume.py [--kills=20] [--steps=60] [--seed=0]
+    [--regimes=online,semi-online,sft]
 """
 
 import argparse
@@ -31,8 +32,8 @@ import orbax.checkpoint as ocp
 from rlhf_gap import progress, stores
 from rlhf_gap.training import metric_log, saving
 
-_MOMENTS = ("starting", "saving", "appending", "training")
-_STEPS = 60
+_MOMENTS = ("saving", "appending", "training", "starting")
+_REGIMES = ("online", "semi-online", "sft")
 _SAVE_EVERY_STEPS = 4
 _POLL_SECONDS = 0.002
 _PATIENCE_SECONDS = 300.0
@@ -56,18 +57,19 @@ class Regime:
     return [*program, *self.words, f"--gin.MODEL_DIR={folder}"]
 
 
-def regimes(made: miniature.Miniature) -> list[Regime]:
+def regimes(made: miniature.Miniature, steps: int) -> list[Regime]:
   """Returns the runs to kill: online, semi-online, supervised.
 
   Args:
     made: stores, policy and judge.
+    steps: updates of a run.
 
   Returns:
     The first is killed most often.
   """
   common = (
     f"--gin.INITIAL_CHECKPOINT_PATH={made.policy}",
-    f"--gin.TRAIN_STEPS={_STEPS}",
+    f"--gin.TRAIN_STEPS={steps}",
     "--gin.BATCH_SIZE=16",
     "--gin.LEARNING_RATE=1e-3",
     f"--gin.description.Run.checkpoint_every_steps={_SAVE_EVERY_STEPS}",
@@ -175,12 +177,16 @@ def found_after_kill(folder: pathlib.Path) -> str:
 
 
 def kill_once(
-  regime: Regime, folder: pathlib.Path, moment: str, draw: random.Random
+  regime: Regime,
+  folder: pathlib.Path,
+  moment: str,
+  draw: random.Random,
+  start_seconds: float,
 ) -> bool:
   """Starts the run and kills it; returns whether it was still going."""
   child = Child(regime, folder)
   if moment == "starting":
-    time.sleep(draw.uniform(0.0, 6.0))
+    time.sleep(draw.uniform(0.0, start_seconds))
   elif not child.wait_for(moment):
     return child.wait() != 0
   else:
@@ -271,7 +277,7 @@ def check_kills(
     while killed < kills:
       folder = root / f"killed-{number}"
       moment = moments[killed % len(moments)]
-      if kill_once(regime, folder, moment, draw):
+      if kill_once(regime, folder, moment, draw, seconds / 3):
         report(f"{regime.name}, {moment}: {found_after_kill(folder)}")
         killed += 1
         bar.update(1)
@@ -284,13 +290,17 @@ def check_kills(
 
 
 def check_sigterm(
-  regime: Regime, root: pathlib.Path, report: Callable[[str], None]
+  regime: Regime,
+  root: pathlib.Path,
+  steps: int,
+  report: Callable[[str], None],
 ) -> list[str]:
   """Stops a run by SIGTERM and goes on; returns what is not as it must be.
 
   Args:
     regime: the run, of which `root` holds an undisturbed one.
     root: where its folders go.
+    steps: updates of the whole run.
     report: takes one line.
   """
   folder = root / "stopped"
@@ -311,20 +321,20 @@ def check_sigterm(
   )
   report(line)
   if (
-    status or step >= _STEPS or differing or "stopped after" not in child.text()
+    status or step >= steps or differing or "stopped after" not in child.text()
   ):
     return [f"{line}: {', '.join(differing[:5])}"]
   return []
 
 
 def check(
-  kills: int, seed: int, root: pathlib.Path, report: Callable[[str], None]
+  flags: argparse.Namespace, root: pathlib.Path, report: Callable[[str], None]
 ) -> list[str]:
-  """Checks every regime.
+  """Checks every regime that is asked for.
 
   Args:
-    kills: of the online run; the others are killed a quarter as often.
-    seed: chooses the moments.
+    flags: the command line's; `kills` are of the online run, the others are
+      killed a quarter as often.
     root: where everything goes.
     report: takes a line for each thing done.
 
@@ -334,15 +344,17 @@ def check(
   made = miniature.build(root, 30)
   # Compiled once for all: the processes differ in nothing else.
   os.environ["XDG_CACHE_HOME"] = str(root / "cache")
-  draw = random.Random(seed)
+  draw = random.Random(flags.seed)
   faults = []
-  for number, regime in enumerate(regimes(made)):
+  for number, regime in enumerate(regimes(made, flags.steps)):
+    if regime.name not in flags.regimes.split(","):
+      continue
     folder = root / f"runs-{regime.name}"
     folder.mkdir()
-    count = kills if number == 0 else max(1, kills // 4)
+    count = flags.kills if number == 0 else max(1, flags.kills // 4)
     faults += check_kills(regime, folder, count, draw, report)
     if number == 0:
-      faults += check_sigterm(regime, folder, report)
+      faults += check_sigterm(regime, folder, flags.steps, report)
   return faults
 
 
@@ -350,15 +362,20 @@ def main() -> int:
   """Parses the flags, runs the check and returns the exit code."""
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("--kills", type=int, default=20)
+  parser.add_argument("--steps", type=int, default=60)
   parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--regimes", default=",".join(_REGIMES))
   flags = parser.parse_args()
 
   def report(line: str) -> None:
     print(line, flush=True)
 
+  unknown = set(flags.regimes.split(",")) - set(_REGIMES)
+  if unknown:
+    parser.error(f"unknown regimes {sorted(unknown)}; known: {_REGIMES}")
   report(f"seed {flags.seed}")
   with tempfile.TemporaryDirectory() as folder:
-    faults = check(flags.kills, flags.seed, pathlib.Path(folder), report)
+    faults = check(flags, pathlib.Path(folder), report)
   print("\n".join(f"FAULT: {f}" for f in faults) or "resumption is exact")
   return bool(faults)
 
