@@ -1,0 +1,36 @@
+"""Where arrays lie on many devices: one mesh, T5X's logical axis rules.
+
+mesh = Mesh(model=4).make()               # data = the other devices
+with active(mesh):
+  checkpoint = checkpoints.load(path, shardings=parameters_on(mesh))
+"""
+
+from rlhf_gap.partitioning.mesh import Mesh
+from rlhf_gap.partitioning.placing import (
+  active,
+  check_batch,
+  check_model,
+  constrain_rows,
+  optimizer_state,
+  parameters,
+  parameters_on,
+  replicated,
+  rows,
+  standard_rules,
+  without_fsdp,
+)
+
+__all__ = [
+  "Mesh",
+  "active",
+  "check_batch",
+  "check_model",
+  "constrain_rows",
+  "optimizer_state",
+  "parameters",
+  "parameters_on",
+  "replicated",
+  "rows",
+  "standard_rules",
+  "without_fsdp",
+]

@@ -1,0 +1,228 @@
+"""From logical axes to the devices of a mesh.
+
+Parameters follow their logical axes, the optimizer's moments their parameter,
+and rows of a batch are dealt out over the axes data and fsdp.
+"""
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import flax.linen as nn
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from rlhf_gap import errors
+from rlhf_gap.models import t5
+
+Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
+Tree = TypeVar("Tree")
+# While tracing, only the shape of the mesh is known.
+AnyMesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
+
+
+def standard_rules(*, fsdp: bool = True) -> Rules:
+  """Returns T5X's standard logical axis rules, on this package's mesh.
+
+  T5X: `partitioning.standard_logical_axis_rules`; `fsdp` is its
+  `parameter_partitioning_dims=2`, over an axis of its own.
+
+  Args:
+    fsdp: whether a parameter's "embed" axis is shared out over the axis fsdp.
+      In an activation the batch has that axis already, and comes first.
+
+  Returns:
+    (logical axis, axes of the mesh) pairs, in order of precedence.
+  """
+  return (
+    ("batch", ("data", "fsdp")),
+    ("vocab", "model"),
+    ("mlp", "model"),
+    ("heads", "model"),
+    ("joined_kv", "model"),
+    ("embed", "fsdp" if fsdp else None),
+    ("kv", None),
+    ("length", None),
+    ("relpos_buckets", None),
+  )
+
+
+@contextlib.contextmanager
+def active(mesh: jax.sharding.Mesh | None) -> Iterator[None]:
+  """Computes on a mesh: the model's logical constraints then mean something.
+
+  Args:
+    mesh: the mesh; None changes nothing.
+
+  Yields:
+    Nothing.
+  """
+  if mesh is None:
+    yield
+    return
+  with jax.set_mesh(mesh), nn.logical_axis_rules(standard_rules()):
+    yield
+
+
+def parameters(
+  config: t5.T5Config, mesh: AnyMesh, *, fsdp: bool = True
+) -> t5.Params:
+  """Returns where each parameter of an architecture goes.
+
+  An axis that the mesh's does not divide, such as a vocabulary of odd size, is
+  not split: every device of that axis then holds it whole.
+
+  Args:
+    config: the architecture.
+    mesh: the mesh.
+    fsdp: see `standard_rules`.
+
+  Returns:
+    A `NamedSharding` for each parameter, under its name.
+
+  Raises:
+    UserError: see `check_model`.
+  """
+  check_model(config, mesh)
+  rules = standard_rules(fsdp=fsdp)
+
+  def place(axes: PartitionSpec, shape: Any) -> NamedSharding:
+    wanted = nn.logical_to_mesh_axes(tuple(axes), rules) or ()
+    return NamedSharding(mesh, _dividing(wanted, shape.shape, mesh))
+
+  return jax.tree.map(
+    place,
+    t5.logical_axes(config),
+    t5.param_shapes(config),
+    is_leaf=lambda x: isinstance(x, PartitionSpec),
+  )
+
+
+def parameters_on(
+  mesh: jax.sharding.Mesh | None,
+) -> Callable[[t5.T5Config], t5.Params] | None:
+  """Returns what `checkpoints.load` takes as `shardings`; None for no mesh."""
+  return None if mesh is None else functools.partial(parameters, mesh=mesh)
+
+
+def _dividing(
+  spec: Any, shape: tuple[int, ...], mesh: AnyMesh
+) -> PartitionSpec:
+  """Leaves out of `spec` what does not divide its axis."""
+  kept = []
+  for axes, size in zip(spec, shape, strict=True):
+    names = (axes,) if isinstance(axes, str) else axes or ()
+    ways = math.prod(mesh.shape[name] for name in names)
+    kept.append(axes if size % ways == 0 else None)
+  return PartitionSpec(*kept)
+
+
+def check_model(config: t5.T5Config, mesh: AnyMesh) -> None:
+  """Raises `UserError` where the model axis does not divide the layers.
+
+  Args:
+    config: the architecture.
+    mesh: the mesh.
+  """
+  ways = mesh.shape["model"]
+  for what, size in (
+    ("attention heads", config.num_heads),
+    ("feed-forward units", config.mlp_dim),
+  ):
+    if size % ways:
+      raise errors.UserError(
+        f"Mesh: model={ways} does not divide the model's {size:,} {what};"
+        " choose a divisor of both its heads and its feed-forward units"
+      )
+
+
+def check_batch(batch_size: int, num_microbatches: int, mesh: AnyMesh) -> None:
+  """Raises `UserError` where the rows cannot be dealt out evenly.
+
+  Args:
+    batch_size: rows of a batch, all hosts together.
+    num_microbatches: parts of it that are worked through one after another.
+    mesh: the mesh.
+  """
+  data, fsdp = mesh.shape["data"], mesh.shape["fsdp"]
+  if batch_size % (num_microbatches * data * fsdp):
+    raise errors.UserError(
+      f"Mesh: a batch of {batch_size} rows in {num_microbatches} microbatches"
+      f" does not divide over data={data} x fsdp={fsdp}; choose a larger model"
+      " axis, fewer microbatches or another BATCH_SIZE"
+    )
+
+
+def replicated(mesh: AnyMesh) -> NamedSharding:
+  """Returns the placement of what every device holds whole."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def rows(mesh: AnyMesh) -> NamedSharding:
+  """Returns the placement of arrays whose first axis is a batch's rows."""
+  return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def constrain_rows(tree: Tree) -> Tree:
+  """Pins arrays of rows to `rows` while tracing on a mesh; else the same."""
+  axes = jax.tree.map(lambda x: ("batch", *[None] * (x.ndim - 1)), tree)
+  return jax.tree.map(
+    lambda x, names: nn.with_logical_constraint(x, names), tree, axes
+  )
+
+
+def without_fsdp(config: t5.T5Config, params: t5.Params) -> t5.Params:
+  """Gathers parameters over the axis fsdp, while tracing on a mesh.
+
+  A loop that reads every parameter at every turn, as sampling does, would
+  gather them at every turn; so they are gathered once before it. They stay
+  split over the axis model.
+
+  Args:
+    config: the architecture.
+    params: its parameters.
+
+  Returns:
+    The parameters; the same where there is no mesh, or no fsdp axis.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or mesh.shape.get("fsdp", 1) == 1:
+    return params
+  places = parameters(config, mesh, fsdp=False)
+  return jax.lax.with_sharding_constraint(params, places)
+
+
+def optimizer_state(opt_state: Any, shardings: t5.Params, mesh: AnyMesh) -> Any:
+  """Returns where each array of an optimizer's state goes.
+
+  A moment of its parameter's shape goes where the parameter goes. All others
+  are held whole by every device: counts, and Adafactor's row and column means,
+  which are vectors (under 0.1% of a T5 XXL's parameters).
+
+  Args:
+    opt_state: the state, or its shapes.
+    shardings: where the parameters go, see `parameters`.
+    mesh: the mesh.
+
+  Returns:
+    A `NamedSharding` for each leaf of `opt_state`.
+  """
+  places = _by_path(shardings)
+
+  def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+    names = tuple(k.key for k in path if isinstance(k, jax.tree_util.DictKey))
+    sharding = places.get(names)
+    whole = replicated(mesh)
+    if sharding is None or len(sharding.spec) != len(leaf.shape):
+      return whole
+    fits = _dividing(sharding.spec, leaf.shape, mesh) == sharding.spec
+    return sharding if fits else whole
+
+  return jax.tree_util.tree_map_with_path(place, opt_state)
+
+
+def _by_path(tree: Mapping[str, Any]) -> dict[tuple[str, ...], NamedSharding]:
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {tuple(key.key for key in path): leaf for path, leaf in leaves}

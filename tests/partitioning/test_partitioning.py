@@ -1,0 +1,137 @@
+"""Which device holds what; nothing is compiled here."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as Spec
+
+from rlhf_gap import errors, partitioning
+from rlhf_gap.models import t5
+from rlhf_gap.training import configured
+
+CONFIG = t5.T5Config(
+  vocab_size=256,
+  emb_dim=128,
+  num_heads=4,
+  head_dim=8,
+  mlp_dim=256,
+  num_encoder_layers=1,
+  num_decoder_layers=1,
+)
+LAYER = "layers_0"
+
+
+@pytest.fixture(scope="module")
+def mesh():
+  return partitioning.Mesh(model=2, fsdp=2).make()
+
+
+def _specs(places):
+  return jax.tree.map(lambda place: place.spec, places)
+
+
+def test_what_is_left_of_the_devices_works_on_rows(mesh):
+  assert dict(mesh.shape) == {"data": 2, "fsdp": 2, "model": 2}
+  assert partitioning.Mesh().shape(8) == (8, 1, 1)
+  assert partitioning.Mesh(model=4, data=2).shape(8) == (2, 1, 4)
+
+
+@pytest.mark.parametrize(
+  ("sizes", "message"),
+  [
+    ({"model": 3}, "data=all others x fsdp=1 x model=3 .* 8 devices"),
+    ({"model": 2, "data": 2}, "data=2 x fsdp=1 x model=2 .* 8 devices"),
+    ({"model": 16}, "does not multiply out"),
+  ],
+)
+def test_a_mesh_that_does_not_multiply_out_is_one_line(sizes, message):
+  with pytest.raises(errors.UserError, match=message) as raised:
+    partitioning.Mesh(**sizes).make()
+  assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_size_that_is_none_is_refused(size):
+  with pytest.raises(errors.UserError, match=f"fsdp={size}; expected a whole"):
+    partitioning.Mesh(**{"fsdp": size})
+
+
+def test_parameters_follow_t5xs_rules(mesh):
+  specs = _specs(partitioning.parameters(CONFIG, mesh))
+  decoder = specs["decoder"][LAYER]
+  assert decoder["self_attention"]["query"]["kernel"] == Spec("fsdp", "model")
+  assert decoder["self_attention"]["out"]["kernel"] == Spec("model", "fsdp")
+  assert decoder["mlp"]["wi_0"]["kernel"] == Spec("fsdp", "model")
+  assert decoder["mlp"]["wo"]["kernel"] == Spec("model", "fsdp")
+  assert decoder["pre_mlp_layer_norm"]["scale"] == Spec("fsdp")
+  assert specs["token_embedder"]["embedding"] == Spec("model", "fsdp")
+  bias = specs["encoder"]["relpos_bias"]["rel_embedding"]
+  assert bias == Spec("model", None)
+
+
+def test_every_parameter_is_stored_about_once_in_all(mesh):
+  places = partitioning.parameters(CONFIG, mesh)
+  shapes = t5.param_shapes(CONFIG)
+  sizes = jax.tree.map(
+    lambda place, x: np.prod(place.shard_shape(x.shape)) / x.size,
+    places,
+    shapes,
+  )
+  kernels = [share for share in jax.tree.leaves(sizes) if share < 0.5]
+  assert set(kernels) == {0.25}
+  assert len(kernels) == 4 + 8 + 2 * 3 + 2  # attention, mlp, embedding, head
+
+
+def test_what_does_not_divide_is_held_whole(mesh):
+  odd = dataclasses.replace(CONFIG, vocab_size=255)
+  specs = _specs(partitioning.parameters(odd, mesh))
+  assert specs["token_embedder"]["embedding"] == Spec(None, "fsdp")
+
+
+@pytest.mark.parametrize(
+  ("field", "size", "message"),
+  [
+    ("num_heads", 3, "model=2 does not divide the model's 3 attention heads"),
+    ("mlp_dim", 255, "model=2 does not divide the model's 255 feed-forward"),
+  ],
+)
+def test_layers_that_the_model_axis_does_not_divide(mesh, field, size, message):
+  with pytest.raises(errors.UserError, match=message):
+    partitioning.parameters(dataclasses.replace(CONFIG, **{field: size}), mesh)
+
+
+def test_rows_that_cannot_be_dealt_out(mesh):
+  partitioning.check_batch(8, 2, mesh)
+  with pytest.raises(errors.UserError, match="batch of 8 rows in 4 microb"):
+    partitioning.check_batch(8, 4, mesh)
+  with pytest.raises(errors.UserError, match="data=2 x fsdp=2"):
+    partitioning.check_batch(6, 1, mesh)
+
+
+@pytest.mark.parametrize("kind", [configured.Adafactor, configured.AdamW])
+def test_moments_go_where_their_parameter_goes(mesh, kind):
+  optimizer = kind(configured.LearningRate(1e-3), clip_global_norm=1.0).make()
+  shapes = t5.param_shapes(CONFIG)
+  state = jax.eval_shape(optimizer.init, shapes)
+  places = partitioning.parameters(CONFIG, mesh)
+  found = partitioning.optimizer_state(state, places, mesh)
+  large = 0
+  for leaf, place in zip(
+    jax.tree.leaves(state), jax.tree.leaves(found), strict=True
+  ):
+    place.shard_shape(leaf.shape)  # raises where it does not divide
+    if leaf.size > 1024:
+      large += 1
+      assert not place.is_fully_replicated
+  # AdamW's two moments of all matrices; Adafactor factors those of 128 x 128.
+  assert large == {configured.Adafactor: 12, configured.AdamW: 40}[kind]
+
+
+def test_without_a_mesh_nothing_is_constrained():
+  params = {"x": jnp.ones(3)}
+  with partitioning.active(None):
+    assert partitioning.without_fsdp(CONFIG, params) is params
+    assert partitioning.constrain_rows(params)["x"] is params["x"]
