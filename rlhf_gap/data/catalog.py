@@ -6,6 +6,10 @@ A task is a data set seen in one of four ways:
   pairs       prompt, chosen, rejected
   preference  prompt and two responses to A or B
   prompts     each prompt once
+
+or, the miniatures' pretraining, any text to any other:
+
+  text        span corruption and skills in words, to their targets
 """
 
 import dataclasses
@@ -14,6 +18,7 @@ import difflib
 from rlhf_gap import errors
 
 KINDS = ("sft", "pairs", "preference", "prompts")
+"""What comparisons can be seen as."""
 
 WINDOWS = {"inputs": 1024, "targets": 128}
 """The paper's windows, in tokens, EOS included."""
@@ -27,8 +32,8 @@ class TaskEntry:
 
   Attributes:
     name: what `--gin.MIXTURE_OR_TASK_NAME` and `rlhf-gap data` call it.
-    dataset: where its comparisons come from.
-    kind: one of `KINDS`.
+    dataset: where its rows come from.
+    kind: one of `KINDS`, or "text".
   """
 
   name: str
@@ -93,6 +98,7 @@ TASKS = (
   TaskEntry("mini_arena_pairs", "mini_arena", "pairs"),
   TaskEntry("mini_arena_preference", "mini_arena", "preference"),
   TaskEntry("mini_arena_prompts", "mini_arena", "prompts"),
+  TaskEntry("mini_pretrain", "mini_pretrain", "text"),
 )
 
 # The paper trains one SFT model on all four data sets (App. C).
@@ -146,5 +152,5 @@ def listing() -> str:
 
 
 def is_procedural(entry: TaskEntry) -> bool:
-  """Whether a task's comparisons are generated, so that no files are read."""
+  """Whether a task's rows are generated, so that no files are read."""
   return entry.dataset.startswith("mini_")

@@ -14,6 +14,7 @@ from rlhf_gap import errors, interrupts, progress, stores
 from rlhf_gap.data import (
   catalog,
   native_logs,
+  preprocessors,
   reports,
   rows_to_columns,
   sources,
@@ -264,7 +265,8 @@ def _check_none_lost(
   for source in found:
     rows = source.data.get_dataset(split=request.split, shuffle=False)
     for row in rows.as_numpy_iterator():
-      texts = (row["response_a"].decode(), row["response_b"].decode())
+      names = [name for name in preprocessors.RESPONSES if name in row]
+      texts = [row[name].decode() for name in names]
       if not all(map(vocabulary.encode, texts)):
         repeats = kind == "prompts" and row["prompt_repeats"]
         empty += 2 if kind == "sft" else int(not repeats)

@@ -33,13 +33,9 @@ RESPONSE_A = "[RESPONSE A]"
 RESPONSE_B = "[RESPONSE B]"
 LABELS = ("A", "B")
 
-_TEXT_PARTS = (
-  "prompt_head",
-  "prompt_body",
-  "prompt_tail",
-  "response_a",
-  "response_b",
-)
+_PROMPT_PARTS = ("prompt_head", "prompt_body", "prompt_tail")
+RESPONSES = ("response_a", "response_b", "response")
+"""Of a comparison, or the one that a text has."""
 
 
 def tokenize(
@@ -51,16 +47,17 @@ def tokenize(
   drops) are left out: its log-probability would be that of EOS alone.
   """
   vocabulary = output_features["inputs"].vocabulary
+  responses = [name for name in RESPONSES if name in dataset.element_spec]
 
   def encode(example: Example) -> Example:
     return example | {
       part: tf.cast(vocabulary.encode_tf(example[part]), tf.int32)
-      for part in _TEXT_PARTS
+      for part in (*_PROMPT_PARTS, *responses)
     }
 
   def has_responses(example: Example) -> tf.Tensor:
-    a, b = tf.size(example["response_a"]), tf.size(example["response_b"])
-    return tf.minimum(a, b) > 0
+    sizes = [tf.size(example[name]) for name in responses]
+    return tf.reduce_min(sizes) > 0
 
   return _map(dataset, encode).filter(_as_written(has_responses))
 
@@ -86,24 +83,40 @@ def to_sft(
   """Gives two examples a row, one a response: {"inputs", "targets"}."""
 
   def convert(example: Example) -> tf.data.Dataset:
-    prompt, cut = _prompt(example, _length(sequence_length, "inputs"), keep)
-
-    def respond(name: str) -> Example:
-      response, response_cut = _response(example[name], sequence_length)
-      return _common(
-        example, cut | _bit(response_cut, columns.Truncated.RESPONSE)
-      ) | {
-        "inputs": _with_eos(prompt),
-        "targets": response,
-        "response_length": tf.size(example[name]),
-      }
-
-    first = tf.data.Dataset.from_tensors(respond("response_a"))
-    return first.concatenate(
-      tf.data.Dataset.from_tensors(respond("response_b"))
+    first, second = (
+      tf.data.Dataset.from_tensors(
+        _respond(example, name, sequence_length, keep)
+      )
+      for name in ("response_a", "response_b")
     )
+    return first.concatenate(second)
 
   return dataset.flat_map(_as_written(convert))
+
+
+def to_text(
+  dataset: tf.data.Dataset, sequence_length: Lengths, *, keep: Keep
+) -> tf.data.Dataset:
+  """Gives a text and its one target: {"inputs", "targets"}."""
+
+  def convert(example: Example) -> Example:
+    return _respond(example, "response", sequence_length, keep)
+
+  return _map(dataset, convert)
+
+
+def _respond(
+  example: Example, name: str, sequence_length: Lengths, keep: Keep
+) -> Example:
+  """Returns the example of one of a row's responses."""
+  prompt, cut = _prompt(example, _length(sequence_length, "inputs"), keep)
+  response, response_cut = _response(example[name], sequence_length)
+  cut |= _bit(response_cut, columns.Truncated.RESPONSE)
+  return _common(example, cut) | {
+    "inputs": _with_eos(prompt),
+    "targets": response,
+    "response_length": tf.size(example[name]),
+  }
 
 
 def to_pairs(

@@ -1,4 +1,7 @@
-"""The miniatures as seqio sources: drawn once, ties dropped and counted."""
+"""The miniatures as seqio sources: drawn once, ties dropped and counted.
+
+What they are pretrained on is such a source too.
+"""
 
 import dataclasses
 import functools
@@ -9,6 +12,7 @@ import tensorflow as tf
 
 from rlhf_gap.data import mini, surveys
 from rlhf_gap.data.formats import rows
+from rlhf_gap.data.mini import draws
 
 SPLITS = mini.SPLITS
 DEFAULT_ROWS = {"train": 32_768, "validation": 4_096, "test": 4_096}
@@ -19,12 +23,13 @@ Columns = Mapping[str, Sequence[str | int]]
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-  """Comparisons of one split of a miniature.
+  """Rows of one split of a miniature.
 
   Attributes:
     counts: how many were drawn, kept and dropped.
-    columns: the kept ones under the names that published comparisons have;
-      `file` is the miniature's name and `line` the row's index, from 0.
+    columns: the kept ones under the names that published comparisons have, a
+      text's target as `response`; `file` is the miniature's name and `line` the
+      row's index, from 0.
   """
 
   counts: surveys.SplitCounts
@@ -33,10 +38,10 @@ class Drawn:
 
 @functools.lru_cache(maxsize=8)
 def draw(name: str, seed: int, split: str, num_rows: int) -> Drawn:
-  """Draws comparisons; ties and identical responses are dropped.
+  """Draws comparisons, ties and identical responses dropped; or texts.
 
   Args:
-    name: a miniature's name.
+    name: a miniature's name, or `mini_pretrain`.
     seed: another seed gives other comparisons of the same kind.
     split: one of `SPLITS`.
     num_rows: how many to draw.
@@ -44,6 +49,8 @@ def draw(name: str, seed: int, split: str, num_rows: int) -> Drawn:
   Raises:
     UserError: there is no such miniature or split.
   """
+  if name == mini.pretraining.NAME:
+    return _draw_texts(seed, split, num_rows)
   counts = surveys.SplitCounts()
   kept: list[dict[str, str | int]] = []
   prompts: set[str] = set()
@@ -77,13 +84,32 @@ def draw(name: str, seed: int, split: str, num_rows: int) -> Drawn:
   return Drawn(counts, {key: [row[key] for row in kept] for key in kept[0]})
 
 
+def _draw_texts(seed: int, split: str, num_rows: int) -> Drawn:
+  drawn = list(mini.texts(seed, 0, num_rows, split=split))
+  inputs = [row["inputs"] for row in drawn]
+  counts = surveys.SplitCounts(
+    read=num_rows, kept=num_rows, prompts=len(set(inputs))
+  )
+  name = mini.pretraining.NAME
+  columns: Columns = {
+    "prompt_head": [""] * num_rows,
+    "prompt_body": inputs,
+    "prompt_tail": [""] * num_rows,
+    "response": [row["targets"] for row in drawn],
+    "prompt_id": [f"{draws.text_key(name, text):016x}" for text in inputs],
+    "file": [name] * num_rows,
+    "line": list(range(num_rows)),
+  }
+  return Drawn(counts, columns)
+
+
 def source(
   name: str, *, corpus_seed: int = 0, num_rows: int | None = None
 ) -> seqio.DataSource:
-  """Returns a miniature's comparisons as a seqio source.
+  """Returns a miniature's rows as a seqio source.
 
   Args:
-    name: a miniature's name.
+    name: a miniature's name, or `mini_pretrain`.
     corpus_seed: the seed of `draw`; seqio's own seeds only shuffle.
     num_rows: how many to draw of any split; None: `DEFAULT_ROWS`.
   """

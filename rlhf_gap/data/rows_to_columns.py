@@ -29,6 +29,7 @@ SCHEMAS = {
   "pairs": "pairs",
   "preference": "pairs",
   "prompts": "prompts",
+  "text": "sft",
 }
 """The store schema of each kind of task."""
 
@@ -45,6 +46,7 @@ _TOKENS = {
     "rejected_tokens": "rejected",
   },
   "prompts": {"prompt_tokens": "inputs"},
+  "text": {"prompt_tokens": "inputs", "response_tokens": "targets"},
 }
 # What is not known yet of a pair that a person wrote and labelled.
 _UNKNOWN: dict[str, Any] = {
@@ -75,7 +77,7 @@ def columns(
   """Returns a chunk for `stores.Writer.append`.
 
   Args:
-    kind: one of `catalog.KINDS`.
+    kind: a `catalog.TaskEntry`'s.
     batch: features of the task, padded with 0 to their windows.
     file_indices: the place of each published file in the manifest.
 

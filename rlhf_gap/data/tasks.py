@@ -28,6 +28,7 @@ FEATURES = {
   "pairs": ("inputs", "chosen", "rejected"),
   "preference": ("inputs", "targets"),
   "prompts": ("inputs",),
+  "text": ("inputs", "targets"),
 }
 
 _TFDS_NAMES = {
@@ -45,6 +46,7 @@ _CONVERTERS: dict[str, Callable[..., tf.data.Dataset]] = {
   "pairs": preprocessors.to_pairs,
   "preference": preprocessors.to_preference,
   "prompts": preprocessors.to_prompts,
+  "text": preprocessors.to_text,
 }
 
 

@@ -285,6 +285,18 @@ def test_a_store_killed_half_way_ends_like_one_that_was_not(mini_request):
   assert contents(killed.output) == contents(whole.output)
 
 
+def test_what_miniatures_are_pretrained_on(mini_request):
+  request = mini_request("mini_pretrain", num_rows=300, split="validation")
+  report = pipeline.build(request)
+  assert (report.rows_written, report.dropped) == (300, {})
+  assert report.unknown_token_rate == 0
+  store = stores.open(request.output)
+  assert (store.manifest.schema, store.manifest.label.by) == ("sft", "none")
+  drawn = list(mini.texts(0, 0, 300, split="validation"))
+  assert texts(store, "prompt_tokens") == [row["inputs"] for row in drawn]
+  assert texts(store, "response_tokens") == [row["targets"] for row in drawn]
+
+
 def test_the_seed_draws_other_comparisons(mini_request, tmp_path):
   one = mini_request("mini_helpfulness_prompts")
   other = dataclasses.replace(one, seed=1, output=str(tmp_path / "other"))

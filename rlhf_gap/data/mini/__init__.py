@@ -6,6 +6,12 @@ worth, and a noisy rater compares them.
 """
 
 from rlhf_gap.data.mini.corpora import CORPORA, Corpus
+from rlhf_gap.data.mini.pretraining import (
+  PRETRAINED_SIZES,
+  TextRow,
+  pretrained,
+  texts,
+)
 from rlhf_gap.data.mini.rater import (
   TIE,
   preference_probability,
@@ -28,16 +34,20 @@ __all__ = [
   "CORPORA",
   "EMPTY_UTILITY",
   "FLOOR",
+  "PRETRAINED_SIZES",
   "SPLITS",
   "TIE",
   "VOCABULARY_PATH",
   "Corpus",
   "PairRow",
   "PromptRow",
+  "TextRow",
   "pairs",
   "preference_probability",
+  "pretrained",
   "prompts",
   "split_of",
+  "texts",
   "tie_probability",
   "utilities",
   "utility",

@@ -65,7 +65,8 @@ def _pair(corpus: corpora.Corpus, seed: int, split: str, index: int) -> PairRow:
   }
 
 
-def _check(split: str, start: int, count: int) -> None:
+def check_range(split: str, start: int, count: int) -> None:
+  """Raises for an unknown split (UserError) or a negative range."""
   if split not in SPLITS:
     raise errors.UserError(
       f"a miniature has no split {split!r}, there are {', '.join(SPLITS)}"
@@ -101,7 +102,7 @@ def pairs(
     ValueError: `start` or `count` is negative.
   """
   corpus = corpora.named(name)
-  _check(split, start, count)
+  check_range(split, start, count)
   return (_pair(corpus, seed, split, i) for i in range(start, start + count))
 
 
@@ -128,7 +129,7 @@ def prompts(
     ValueError: `start` or `count` is negative.
   """
   corpus = corpora.named(name)
-  _check(split, start, count)
+  check_range(split, start, count)
 
   def prompt(index: int) -> PromptRow:
     key = text_key("prompts", name, seed, split, index)

@@ -1,0 +1,102 @@
+"""Pretraining texts: what is hidden can be restored, and nothing leaks."""
+
+import hashlib
+import json
+import re
+
+import pytest
+
+from rlhf_gap import errors
+from rlhf_gap.data import mini
+
+COUNT = 600
+# Changing it is a decision: whoever does makes the pretrained checkpoints anew
+# (tools/make_pretrained.py) and copies what the test prints.
+GOLDEN_HASH = "b88a9fa652d51af5"
+
+
+@pytest.fixture(scope="module", params=mini.SPLITS)
+def drawn(request):
+  """A split's name and its first texts."""
+  return request.param, list(mini.texts(0, 0, COUNT, split=request.param))
+
+
+def restored(row: mini.TextRow) -> str:
+  """Puts the spans of a target back where their sentinels stand."""
+  parts = re.split(r"(<extra_id_\d+>)", row["targets"])
+  spans = dict(zip(parts[1::2], parts[2::2], strict=True))
+  text = re.sub(r"<extra_id_\d+>", lambda m: spans[m[0]].strip(), row["inputs"])
+  used = re.findall(r"<extra_id_\d+>", row["inputs"])
+  # Numbered from 0 in order; the last one of the target ends it.
+  assert [*used, f"<extra_id_{len(used)}>"] == parts[1::2]
+  assert parts[-1] == ""
+  assert all(len(spans[name].split()) >= 1 for name in used)
+  return text
+
+
+def is_repeat(row: mini.TextRow) -> bool:
+  return row["inputs"].startswith("repeat ")
+
+
+def test_first_rows_are_the_committed_ones():
+  rows = mini.texts(0, 0, 300)
+  text = "\n".join(json.dumps(row, sort_keys=True) for row in rows)
+  found = hashlib.sha256(text.encode()).hexdigest()[:16]
+  assert found == GOLDEN_HASH, "the texts have changed: see above"
+
+
+def test_a_row_does_not_depend_on_those_before_it():
+  assert list(mini.texts(7, 40, 3)) == list(mini.texts(7, 0, 43))[40:]
+  assert list(mini.texts(7, 0, 9)) != list(mini.texts(8, 0, 9))
+
+
+def test_both_kinds_are_as_frequent(drawn):
+  _, rows = drawn
+  assert 0.4 < sum(map(is_repeat, rows)) / COUNT < 0.6
+
+
+def test_spans_restore_a_prompt_of_the_split_and_a_response(drawn):
+  split, rows = drawn
+  for row in rows:
+    if is_repeat(row):
+      continue
+    prompt, response = restored(row).split(" [RESPONSE A] ")
+    homes = {mini.split_of(name, prompt) for name in mini.CORPORA}
+    assert split in homes
+    assert response
+
+
+def test_what_is_repeated_is_the_response_that_is_named(drawn):
+  _, rows = drawn
+  named = set()
+  for row in filter(is_repeat, rows):
+    word, which, rest = row["inputs"].split(" ", 2)
+    _, a, b = re.split(r" \[RESPONSE [AB]\] ", rest)
+    assert (word, row["targets"]) == ("repeat", {"A": a, "B": b}[which])
+    named.add(which)
+  assert named == {"A", "B"}
+
+
+def test_a_study_compares_other_responses():
+  pairs = {
+    (row["prompt"], row["response_a"], row["response_b"])
+    for name in mini.CORPORA
+    for row in mini.pairs(name, 0, 0, 300)
+  }
+  seen = set()
+  for row in filter(is_repeat, mini.texts(0, 0, 1_200)):
+    seen.add(tuple(re.split(r" \[RESPONSE [AB]\] ", row["inputs"][9:])))
+  # Short answers to few prompts coincide now and then.
+  assert len(pairs & seen) < 0.02 * len(seen)
+
+
+def test_bad_ranges_and_splits():
+  with pytest.raises(errors.UserError, match="'dev'"):
+    mini.texts(0, 0, 1, split="dev")
+  with pytest.raises(ValueError, match="negative"):
+    mini.texts(0, -1, 1)
+
+
+def test_an_unknown_size_names_the_known_ones():
+  with pytest.raises(errors.UserError, match="policy and golden"):
+    mini.pretrained("large")
