@@ -133,13 +133,15 @@ def load(
 
   Args:
     path: the checkpoint's folder (see `open`).
-    shardings: where each parameter goes: a `jax.sharding.Sharding` for all, or
-      nested dictionaries of them like the parameters; None for the default
-      device. Hosts read only the slices that their devices hold.
+    shardings: where each parameter goes: a `jax.sharding.Sharding` for all,
+      nested dictionaries of them like the parameters, or a function that
+      returns these for an architecture (`partitioning.parameters_on`); None for
+      the default device. Hosts read only the slices that their devices hold.
     dtype: type to cast parameters to as they are read, "float32" or
       "bfloat16"; None keeps them bit for bit.
     optimizer_state: whether to load the optimizer's state too, if there is any;
-      it is placed on the default device.
+      what has its parameter's shape goes where that goes, the rest to all its
+      devices.
 
   Returns:
     The model. No more than one copy of it is held on the way.
@@ -151,6 +153,8 @@ def load(
   arrays = dict(source.arrays)
   if dtype is not None:
     arrays = {n: a.astype(dtype) for n, a in arrays.items()}
+  if callable(shardings):
+    shardings = shardings(source.config)
   places = _places(shardings, arrays)
   params = stored.for_each(
     arrays,
@@ -159,11 +163,12 @@ def load(
   )
   state = None
   if optimizer_state and source.optimizer_arrays:
+    moment_places = _moment_places(places, source)
     state = stored.unflatten(
       stored.for_each(
         source.optimizer_arrays,
         "loading optimizer state",
-        lambda _, array: stored.to_device(array, None),
+        lambda name, array: stored.to_device(array, moment_places[name]),
       )
     )
   return Checkpoint(source.config, stored.unflatten(params), source.step, state)
@@ -179,6 +184,24 @@ def _places(
     name = min(set(flat) ^ set(arrays))
     raise ValueError(f"shardings and parameters differ, for example at {name}")
   return flat
+
+
+def _moment_places(
+  places: Mapping[str, jax.sharding.Sharding | None], source: StoredCheckpoint
+) -> dict[str, jax.sharding.Sharding | None]:
+  found: dict[str, jax.sharding.Sharding | None] = {}
+  for name, array in source.optimizer_arrays.items():
+    parameter = name.rpartition("/")[0]
+    place = places.get(parameter)
+    other = parameter in places and (
+      source.arrays[parameter].shape != array.shape
+    )
+    if other and isinstance(place, jax.sharding.NamedSharding):
+      place = jax.sharding.NamedSharding(
+        place.mesh, jax.sharding.PartitionSpec()
+      )
+    found[name] = place
+  return found
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from rlhf_gap import errors
+from rlhf_gap import errors, partitioning
 from rlhf_gap.inference import draw
 from rlhf_gap.models import decode, layers, t5
 
@@ -139,6 +139,7 @@ def _sample(
     row_ids = jnp.arange(batch)
   keys = _sample_keys(key, row_ids, num_samples)
   policies = [params] if mixture is None else [params, mixture.params]
+  policies = [partitioning.without_fsdp(config, p) for p in policies]
   encoded = [decode.prompts(config, p, encoder_input_tokens) for p in policies]
 
   def going_on(loop: _Loop) -> Bool[Array, ""]:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -56,7 +57,8 @@ def empty_caches(
     A cache for each decoder layer, zeros in the activations' type.
   """
   shape = (batch, num_samples, config.num_heads, max_length, config.head_dim)
-  zeros = jnp.zeros(shape, config.dtype)
+  axes = ("batch", None, "heads", None, "kv")
+  zeros = nn.with_logical_constraint(jnp.zeros(shape, config.dtype), axes)
   cache = layers.KeyValueCache(zeros, zeros)
   return [cache for _ in range(config.num_decoder_layers)]
 

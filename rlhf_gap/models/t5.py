@@ -434,7 +434,12 @@ def _init_boxed(config: T5Config, key: Array) -> Params:
 
 def param_shapes(config: T5Config) -> Params:
   """Returns the `jax.ShapeDtypeStruct` of every parameter; computes nothing."""
-  return nn.unbox(_abstract(config))
+  # Not by nn.unbox, which on a mesh would place what has no values.
+  return jax.tree.map(
+    lambda box: box.unbox(apply_constraint=False),
+    _abstract(config),
+    is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned),
+  )
 
 
 def logical_axes(config: T5Config) -> Params:

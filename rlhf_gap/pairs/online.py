@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from rlhf_gap import checkpoints, errors, stores
+from rlhf_gap import checkpoints, errors, partitioning, stores
 from rlhf_gap.batches import PreferenceBatch
 from rlhf_gap.inference import judge, sample
 from rlhf_gap.models import t5
@@ -134,7 +134,10 @@ class _Drawer:
     self.context = context
     self.prompts = stores.open(spec.prompts)
     manifest = self.prompts.manifest
-    loaded = checkpoints.load(spec.judge, optimizer_state=False)
+    places = partitioning.parameters_on(context.mesh)
+    loaded = checkpoints.load(
+      spec.judge, shardings=places, optimizer_state=False
+    )
     identity = checkpoints.fingerprint(spec.judge)
     self.judge = loaded.params
     self.judge_identity = stores.Checkpoint(spec.judge, identity, loaded.step)
@@ -293,7 +296,11 @@ def draw_pairs(
     *ordered(verdict.first_order, verdict.second_order),
     (verdict.label != 0.5).astype(jnp.float32),
   )
-  return batch, swapped.astype(jnp.int32), bad
+  # As a stored batch lies: the training step then is the same program.
+  batch, chosen = partitioning.constrain_rows(
+    (batch, swapped.astype(jnp.int32))
+  )
+  return batch, chosen, bad
 
 
 def _two_samples(
@@ -379,7 +386,11 @@ class _Generated:
     paths = (
       [spec.first] if spec.first == spec.second else [spec.first, spec.second]
     )
-    loaded = [checkpoints.load(p, optimizer_state=False) for p in paths]
+    places = partitioning.parameters_on(context.mesh)
+    loaded = [
+      checkpoints.load(path, shardings=places, optimizer_state=False)
+      for path in paths
+    ]
     for path, policy in zip(paths, loaded, strict=True):
       if not same_architecture(policy.config, context.config):
         raise errors.UserError(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from rlhf_gap import stores
+from rlhf_gap import partitioning, stores
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.models import t5
 from rlhf_gap.pairs.reference import Reference
@@ -66,20 +66,28 @@ class Context:
       has none (supervised fine-tuning, preference models).
     batch_size: rows of a batch, all hosts together.
     seed: of orders and of sampling.
-    sharding: where batches go; None is the default device.
+    mesh: what batches and models are spread over; None is the default device.
+
+  Raises:
+    UserError: the rows of a batch cannot be dealt out over the mesh.
   """
 
   config: t5.T5Config
   reference: Reference | None
   batch_size: int
   seed: int
-  sharding: jax.sharding.Sharding | None = None
+  mesh: jax.sharding.Mesh | None = None
+
+  def __post_init__(self) -> None:
+    if self.mesh is not None:
+      partitioning.check_batch(self.batch_size, 1, self.mesh)
 
   def place(self, values: np.ndarray) -> jax.Array:
     """Puts this host's rows of a batch onto the devices."""
-    if self.sharding is None:
+    if self.mesh is None:
       return jnp.asarray(values)
-    return jax.make_array_from_process_local_data(self.sharding, values)
+    sharding = partitioning.rows(self.mesh)
+    return jax.make_array_from_process_local_data(sharding, values)
 
 
 @runtime_checkable  # for checks of types while testing

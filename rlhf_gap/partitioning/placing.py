@@ -194,7 +194,7 @@ def without_fsdp(config: t5.T5Config, params: t5.Params) -> t5.Params:
   return jax.lax.with_sharding_constraint(params, places)
 
 
-def optimizer_state(opt_state: Any, shardings: t5.Params, mesh: AnyMesh) -> Any:
+def optimizer_state(opt_state: Any, shardings: t5.Params) -> Any:
   """Returns where each array of an optimizer's state goes.
 
   A moment of its parameter's shape goes where the parameter goes. All others
@@ -204,12 +204,12 @@ def optimizer_state(opt_state: Any, shardings: t5.Params, mesh: AnyMesh) -> Any:
   Args:
     opt_state: the state, or its shapes.
     shardings: where the parameters go, see `parameters`.
-    mesh: the mesh.
 
   Returns:
     A `NamedSharding` for each leaf of `opt_state`.
   """
   places = _by_path(shardings)
+  mesh = next(iter(places.values())).mesh
 
   def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
     names = tuple(k.key for k in path if isinstance(k, jax.tree_util.DictKey))

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from rlhf_gap import errors, pairs
+from rlhf_gap import errors, pairs, partitioning
 from rlhf_gap.models import t5
 from rlhf_gap.training import configured, objectives
 
@@ -54,6 +54,8 @@ class Run:
     patience: checkpoints without a new best after which to stop; None: never.
     log_every_steps: updates between lines of the log.
     tensorboard: whether to write events for TensorBoard.
+    mesh: how the devices share the work; None computes on the first alone. A
+      run may go on with another mesh, within rounding.
   """
 
   model_dir: str
@@ -81,6 +83,7 @@ class Run:
   patience: int | None = None
   log_every_steps: int = 1
   tensorboard: bool = True
+  mesh: partitioning.Mesh | None = None
 
   def __post_init__(self) -> None:
     for name in _COUNTS:

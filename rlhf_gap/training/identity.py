@@ -16,6 +16,7 @@ _NOT_IDENTITY = frozenset(
     "log_every_steps",
     "tensorboard",
     "patience",
+    "mesh",
   }
 )
 

@@ -90,16 +90,19 @@ def identity_of(model_dir: str) -> dict[str, str]:
   return _read_json(os.path.join(model_dir, _IDENTITY))
 
 
-def note_environment(model_dir: str, config_text: str, seed: int) -> bool:
+def note_environment(
+  model_dir: str, config_text: str, seed: int, mesh: str = "None"
+) -> bool:
   """Writes what the run is made with beside its results.
 
   Args:
     model_dir: the run's folder.
     config_text: the operative gin configuration.
     seed: the run's.
+    mesh: how the devices share the work.
 
   Returns:
-    Whether the devices are those that it began with.
+    Whether devices and mesh are those that it began with.
   """
   path = os.path.join(model_dir, "environment.json")
   before = _read_json(path)
@@ -108,13 +111,15 @@ def note_environment(model_dir: str, config_text: str, seed: int) -> bool:
     "devices": f"{len(devices)} x {devices[0].device_kind}",
     "git_commit": _git_commit(),
     "jax": jax.__version__,
+    "mesh": mesh,
     "processes": jax.process_count(),
     "seed": seed,
     "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
   }
   _write(path, json.dumps(environment, indent=1))
   _write(os.path.join(model_dir, "config.gin"), config_text)
-  names = ("devices", "processes")
+  names = ("devices", "processes", "mesh")
+  before = before and {"mesh": "None", **before}
   return not before or all(before[n] == environment[n] for n in names)
 
 

@@ -7,7 +7,7 @@ import os
 import jax
 import jax.numpy as jnp
 
-from rlhf_gap import checkpoints, errors, pairs, stores
+from rlhf_gap import checkpoints, errors, pairs, partitioning, stores
 from rlhf_gap.inference import judge
 from rlhf_gap.models import t5
 from rlhf_gap.pairs.online import same_architecture
@@ -54,6 +54,9 @@ class Prepared:
     Raises:
       UserError: a store, a checkpoint or their combination is wrong.
     """
+    mesh = None if run.mesh is None else run.mesh.make()
+    if mesh is not None:
+      partitioning.check_batch(run.batch_size, run.num_microbatches, mesh)
     opened = run.source.stores()
     if run.validation is not None:
       opened.append(stores.open(run.validation))
@@ -61,7 +64,11 @@ class Prepared:
     vocabulary = _check_stores(run, opened)
     initial = None
     if run.initial is not None:
-      initial = checkpoints.load(run.initial, optimizer_state=False)
+      initial = checkpoints.load(
+        run.initial,
+        shardings=partitioning.parameters_on(mesh),
+        optimizer_state=False,
+      )
     config = initial.config if initial else run.model
     assert config is not None
     config = dataclasses.replace(
@@ -76,8 +83,8 @@ class Prepared:
     words = None
     if isinstance(run.objective, objectives.PreferenceModel):
       words = judge.words_of(vocabulary)
-    reference = _reference(run, config, initial, fingerprint)
-    context = pairs.Context(config, reference, run.batch_size, run.seed)
+    reference = _reference(run, config, initial, fingerprint, mesh)
+    context = pairs.Context(config, reference, run.batch_size, run.seed, mesh)
     settings = {
       **identity.of(run),
       "initial.sha256": fingerprint,
@@ -89,7 +96,12 @@ class Prepared:
   def initial_params(self) -> t5.Params:
     """Returns parameters that training may overwrite."""
     if self.initial is None:
-      return t5.init(self.config, jax.random.key(self.seed))
+      key, mesh = jax.random.key(self.seed), self.context.mesh
+      if mesh is None:
+        return t5.init(self.config, key)
+      places = partitioning.parameters(self.config, mesh)
+      draw = jax.jit(t5.init, static_argnums=0, out_shardings=places)
+      return draw(self.config, key)
     # The reference keeps the loaded arrays; the step donates its own.
     return jax.tree.map(
       lambda p: jnp.array(p, jnp.float32, copy=True), self.initial.params
@@ -109,6 +121,7 @@ def _reference(
   config: t5.T5Config,
   initial: checkpoints.Checkpoint | None,
   fingerprint: str,
+  mesh: jax.sharding.Mesh | None,
 ) -> pairs.Reference | None:
   if not run.objective.needs_reference:
     return None
@@ -121,7 +134,8 @@ def _reference(
   loaded, path = initial, run.initial
   if run.reference is not None and run.reference != run.initial:
     path = run.reference
-    loaded = checkpoints.load(path, optimizer_state=False)
+    places = partitioning.parameters_on(mesh)
+    loaded = checkpoints.load(path, shardings=places, optimizer_state=False)
     fingerprint = checkpoints.fingerprint(path)
     if not same_architecture(loaded.config, config):
       raise errors.UserError(

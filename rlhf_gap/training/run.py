@@ -7,7 +7,8 @@ import os
 
 import jax
 
-from rlhf_gap import errors, pairs, stores
+from rlhf_gap import errors, pairs, partitioning, stores
+from rlhf_gap.models import t5
 from rlhf_gap.training import (
   configured,
   loop,
@@ -37,14 +38,21 @@ def train(run: Run, config_text: str = "") -> loop.Outcome:
       the way (the last checkpoint is intact).
   """
   prepared = Prepared.of(run)
+  with partitioning.active(prepared.context.mesh):
+    return _prepared(run, prepared, config_text)
+
+
+def _prepared(run: Run, prepared: Prepared, config_text: str) -> loop.Outcome:
   done = saving.steps_in(run.model_dir)
   # Opened before anything is written: a wrong judge must not claim the folder.
   source = run.source.open(prepared.context, start_step=done[-1] if done else 0)
+  if run.record:
+    pairs.recordable(source)
   validator = _validator(run, prepared)
   with model_dir.locked(run.model_dir):
     model_dir.claim(run.model_dir, prepared.identity)
     same_devices = model_dir.note_environment(
-      run.model_dir, config_text, run.seed
+      run.model_dir, config_text, run.seed, str(run.mesh)
     )
     model_dir.mark_begun(run.model_dir)
     print(f"{run.model_dir}: {run.objective.describe()}", flush=True)
@@ -62,19 +70,22 @@ def _train(
   same_devices: bool,
 ) -> loop.Outcome:
   optimizer = run.optimizer.make()
+  mesh, config = prepared.context.mesh, prepared.config
+  places = None if mesh is None else step.shardings_of(config, optimizer, mesh)
   done = saving.steps_in(run.model_dir)
   if done:
     latest = saving.path_of(run.model_dir, done[-1])
-    state, memory = saving.restore(latest, prepared.config, optimizer)
+    state, memory = saving.restore(latest, config, optimizer, places)
   else:
-    state, memory = step.init(prepared.initial_params(), optimizer), {}
+    params, memory = prepared.initial_params(), {}
+    state = step.init(params, optimizer, places)
   start = int(state.step)
   log = metric_log.MetricLog(run.model_dir, start, tensorboard=run.tensorboard)
   if validator is not None:
     validator.recall(metric_log.read(run.model_dir))
   saver = saving.Saver(run.model_dir, keep=run.keep, keep_steps=run.keep_steps)
   parts = loop.Parts(
-    step=_step(run, prepared.objective),
+    step=_step(run, prepared),
     learning_rate=run.optimizer.learning_rate,
     source=source,
     saver=saver,
@@ -106,22 +117,37 @@ def _compiled(
   optimizer: configured.Spec,
   dropout_seed: int | None,
   num_microbatches: int,
+  config: t5.T5Config,
+  mesh: jax.sharding.Mesh | None,
 ) -> step.Step:
+  made = optimizer.make()
+  places = None
+  if mesh is not None:
+    state = step.shardings_of(config, made, mesh)
+    places = (state, partitioning.replicated(mesh))
   key = None if dropout_seed is None else jax.random.key(dropout_seed)
   return step.compiled(
     objective,
-    optimizer.make(),
+    made,
     dropout_key=key,
     num_microbatches=num_microbatches,
+    shardings=places,
   )
 
 
-def _step(run: Run, objective: objectives.Objective) -> step.Step:
+def _step(run: Run, prepared: Prepared) -> step.Step:
   # Cached: a study trains many runs of one kind in one process.
   seed = run.seed if run.dropout_rate else None
   # The rate is the step's argument, and no part of what is compiled.
   optimizer = run.optimizer.without_rate()
-  return _compiled(objective, optimizer, seed, run.num_microbatches)
+  return _compiled(
+    prepared.objective,
+    optimizer,
+    seed,
+    run.num_microbatches,
+    prepared.config,
+    prepared.context.mesh,
+  )
 
 
 def _recorder(

@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
@@ -48,7 +49,7 @@ def restore(
   path: str,
   config: t5.T5Config,
   optimizer: optax.GradientTransformation,
-  shardings: Any = None,
+  shardings: TrainState | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
   """Reads what `Saver.save` wrote.
 
@@ -56,7 +57,8 @@ def restore(
     path: the checkpoint's folder.
     config: the architecture that the run trains.
     optimizer: of the run; its state is restored bit for bit.
-    shardings: where parameters go, see `checkpoints.load`.
+    shardings: where everything goes, see `step.shardings_of`; None for the
+      default device. They need not be those that the run was saved with.
 
   Returns:
     The train state and the pair source's state.
@@ -64,7 +66,8 @@ def restore(
   Raises:
     UserError: the checkpoint is another architecture's or optimizer's.
   """
-  loaded = checkpoints.load(path, shardings=shardings)
+  places = None if shardings is None else shardings.params
+  loaded = checkpoints.load(path, shardings=places)
   shapes = jax.tree.map(lambda p: p.shape, loaded.params)
   if shapes != jax.tree.map(lambda p: p.shape, t5.param_shapes(config)):
     raise errors.UserError(
@@ -80,15 +83,33 @@ def restore(
     lambda leaf: jnp.copy(leaf) if jnp.ndim(leaf) == 0 else leaf, opt_state
   )
   step = jnp.asarray(loaded.step, jnp.int32)
-  return TrainState(step, loaded.params, opt_state), _restore_source(path)
+  state = TrainState(step, loaded.params, opt_state)
+  if shardings is not None:
+    state = jax.device_put(state, shardings)
+  return state, _restore_source(path, places)
 
 
-def _restore_source(path: str) -> dict[str, Any]:
+def _restore_source(path: str, places: Any) -> dict[str, Any]:
   folder = os.path.abspath(os.path.join(path, _SOURCE))
   if not os.path.isdir(folder):
     return {}
   with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-    return checkpointer.restore(folder)
+    if places is None:
+      return checkpointer.restore(folder)
+    # On the host first: the run may go on with other devices.
+    found = checkpointer.metadata(folder).item_metadata.tree
+    arguments = jax.tree.map(lambda _: ocp.RestoreArgs(np.ndarray), found)
+    restored = checkpointer.restore(folder, restore_args=arguments)
+  return _placed(restored, places)
+
+
+def _placed(tree: Any, places: Any) -> Any:
+  """Puts every set of parameters in `tree` to where parameters go."""
+  if not isinstance(tree, Mapping):
+    return tree
+  if set(tree) == set(places):
+    return jax.device_put(tree, places)
+  return {name: _placed(below, places) for name, below in tree.items()}
 
 
 class Saver:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_gap import partitioning
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.models import t5
 from rlhf_gap.training import gradients
@@ -53,10 +54,46 @@ Step = Callable[..., tuple[TrainState, StepMetrics]]
 
 
 def init(
-  params: t5.Params, optimizer: optax.GradientTransformation
+  params: t5.Params,
+  optimizer: optax.GradientTransformation,
+  shardings: TrainState | None = None,
 ) -> TrainState:
-  """Returns the state before the first step."""
-  return TrainState(jnp.int32(0), params, optimizer.init(params))
+  """Returns the state before the first step.
+
+  Args:
+    params: of the model; they become the state's.
+    optimizer: its state is made new.
+    shardings: where the optimizer's state is made; None for the default device.
+  """
+  if shardings is None:
+    return TrainState(jnp.int32(0), params, optimizer.init(params))
+  begin = jax.jit(optimizer.init, out_shardings=shardings.opt_state)
+  step = jax.device_put(jnp.int32(0), shardings.step)
+  return TrainState(step, params, begin(params))
+
+
+def shardings_of(
+  config: t5.T5Config,
+  optimizer: optax.GradientTransformation,
+  mesh: jax.sharding.Mesh,
+) -> TrainState:
+  """Returns where everything of a state goes on a mesh.
+
+  Args:
+    config: the model's architecture.
+    optimizer: of the run.
+    mesh: the mesh.
+
+  Returns:
+    A `NamedSharding` for each array.
+
+  Raises:
+    UserError: the mesh does not divide the model's layers.
+  """
+  params = partitioning.parameters(config, mesh)
+  shapes = jax.eval_shape(optimizer.init, t5.param_shapes(config))
+  moments = partitioning.optimizer_state(shapes, params)
+  return TrainState._make((partitioning.replicated(mesh), params, moments))
 
 
 def train_step(
@@ -117,6 +154,7 @@ def compiled(
   *,
   dropout_key: Array | None = None,
   num_microbatches: int = 1,
+  shardings: tuple[TrainState, Any] | None = None,
 ) -> Step:
   """Returns `train_step` jitted, its state donated.
 
@@ -125,6 +163,9 @@ def compiled(
     optimizer: turns the gradient into an update.
     dropout_key: turns dropout on.
     num_microbatches: parts of a batch to work through one after another.
+    shardings: where the new state goes, which must be where the old one is for
+      the next step to reuse its buffers, and where the metrics go; None leaves
+      it to the compiler.
 
   Returns:
     (state, batch, learning rate = 1) -> (state, metrics); the given state's
@@ -146,4 +187,6 @@ def compiled(
       num_microbatches=num_microbatches,
     )
 
-  return jax.jit(one, donate_argnums=0)
+  if shardings is None:
+    return jax.jit(one, donate_argnums=0)
+  return jax.jit(one, donate_argnums=0, out_shardings=shardings)

@@ -117,7 +117,7 @@ def test_moments_go_where_their_parameter_goes(mesh, kind):
   shapes = t5.param_shapes(CONFIG)
   state = jax.eval_shape(optimizer.init, shapes)
   places = partitioning.parameters(CONFIG, mesh)
-  found = partitioning.optimizer_state(state, places, mesh)
+  found = partitioning.optimizer_state(state, places)
   large = 0
   for leaf, place in zip(
     jax.tree.leaves(state), jax.tree.leaves(found), strict=True
