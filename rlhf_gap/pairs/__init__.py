@@ -12,6 +12,7 @@ from rlhf_gap.pairs.online import Online as Online
 from rlhf_gap.pairs.online import Sampling as Sampling
 from rlhf_gap.pairs.recording import Recorder as Recorder
 from rlhf_gap.pairs.recording import record as record
+from rlhf_gap.pairs.recording import recordable as recordable
 from rlhf_gap.pairs.reference import Reference as Reference
 from rlhf_gap.pairs.sources import Context as Context
 from rlhf_gap.pairs.sources import Draw as Draw

@@ -22,6 +22,20 @@ class Recordable(Protocol):
     """Describes a store of the pairs that are drawn."""
 
 
+def recordable(source: object) -> Recordable:
+  """Returns `source` if its pairs can be recorded.
+
+  Raises:
+    UserError: it reads its pairs.
+  """
+  if not isinstance(source, Recordable):
+    raise errors.UserError(
+      "record=True: the source reads its pairs from a store; only sampled pairs"
+      " are recorded"
+    )
+  return source
+
+
 def record(source: object, path: str) -> "Recorder":
   """Begins, or goes on, to record what a source draws.
 
@@ -35,12 +49,7 @@ def record(source: object, path: str) -> "Recorder":
   Raises:
     UserError: the source reads its pairs, or `path` holds another store.
   """
-  if not isinstance(source, Recordable):
-    raise errors.UserError(
-      "record=True: the source reads its pairs from a store; only sampled pairs"
-      " are recorded"
-    )
-  return Recorder(stores.create(path, source.manifest()))
+  return Recorder(stores.create(path, recordable(source).manifest()))
 
 
 class Recorder:

@@ -1,0 +1,195 @@
+"""Checkpoints that are kept and removed; whose folder it is; its log."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rlhf_gap import errors
+from rlhf_gap.training import metric_log, model_dir, optimizers, saving, step
+from tests.evaluation import tiny
+
+OPTIMIZER = optimizers.adamw(lambda count: 0.1 + 0 * count)
+
+
+def _state(number):
+  params = tiny.moved(tiny.params(0), tiny.params(1), number / 10)
+  count = jnp.int32(number)
+  state = step.init(params, OPTIMIZER)
+  # Every count of the optimizer's is the number of its updates.
+  optimizer = jax.tree.map(
+    lambda leaf: count if leaf.dtype == count.dtype else leaf + number,
+    state.opt_state,
+  )
+  return step.TrainState(count, params, optimizer)
+
+
+def _save(path, numbers, **settings):
+  saver = saving.Saver(str(path), **settings)
+  for number in numbers:
+    saver.save(_state(number), {})
+  saver.close()
+  return saving.steps_in(str(path))
+
+
+@pytest.mark.parametrize(
+  ("settings", "expected"),
+  [
+    ({}, [0, 1, 2, 3, 4, 5]),
+    ({"keep": 1}, [5]),
+    ({"keep": 2}, [4, 5]),
+    ({"keep": 2, "keep_steps": (1, 3)}, [1, 3, 4, 5]),
+  ],
+)
+def test_which_checkpoints_are_kept(tmp_path, settings, expected):
+  assert _save(tmp_path, range(6), **settings) == expected
+
+
+def test_the_best_is_kept_until_there_is_a_better(tmp_path):
+  saver = saving.Saver(str(tmp_path), keep=1)
+  for number, best in ((1, 1), (2, 1), (3, 1), (4, 4), (5, 4)):
+    saver.keep_best(best)
+    saver.save(_state(number), {})
+    saver.wait()
+    assert saving.steps_in(str(tmp_path)) == sorted({best, number})
+  saver.close()
+
+
+def test_the_last_whole_checkpoint_outlives_the_writing_of_the_next(
+  tmp_path, monkeypatch
+):
+  """With one to keep, a kill in between must find it."""
+  saver = saving.Saver(str(tmp_path), keep=1)
+  saver.save(_state(1), {})
+  saver.wait()
+  seen = []
+  save = type(saver._checkpointer).save
+
+  def watched(*arguments, **named):
+    save(*arguments, **named)
+    seen.append(saving.steps_in(str(tmp_path)))
+
+  monkeypatch.setattr(type(saver._checkpointer), "save", watched)
+  saver.save(_state(2), {})
+  assert 1 in saving.steps_in(str(tmp_path)) or [1, 2] in seen
+  saver.close()
+  assert saving.steps_in(str(tmp_path)) == [2]
+
+
+def test_what_is_restored_is_what_was_saved(tmp_path):
+  state = _state(3)
+  memory = {"sampler": tiny.params(4)}
+  saver = saving.Saver(str(tmp_path))
+  saver.save(state, memory)
+  saver.close()
+  path = saving.path_of(str(tmp_path), 3)
+  restored, remembered = saving.restore(path, tiny.CONFIG, OPTIMIZER)
+  for found, expected in ((restored, state), (remembered, memory)):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for mine, theirs in zip(
+      jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+    ):
+      assert np.asarray(mine).dtype == np.asarray(theirs).dtype
+      assert np.asarray(mine).tobytes() == np.asarray(theirs).tobytes()
+
+
+def test_another_architecture_is_not_restored(tmp_path):
+  _save(tmp_path, [1])
+  config = dataclasses.replace(tiny.CONFIG, mlp_dim=24)
+  path = saving.path_of(str(tmp_path), 1)
+  with pytest.raises(errors.UserError, match="another architecture"):
+    saving.restore(path, config, optax.identity())
+
+
+def test_what_a_kill_left_is_cleared_away(tmp_path):
+  _save(tmp_path, [1])
+  for name in ("checkpoint_2.orbax-checkpoint-tmp-7", "deleting-0"):
+    (tmp_path / name / "state").mkdir(parents=True)
+  saving.Saver(str(tmp_path)).close()
+  assert os.listdir(tmp_path) == ["checkpoint_1"]
+
+
+def _train_elsewhere(path, held, done):
+  with model_dir.locked(path):
+    held.set()
+    done.wait(30)
+
+
+def test_one_process_at_a_time(tmp_path):
+  spawning = multiprocessing.get_context("fork")
+  held, done = spawning.Event(), spawning.Event()
+  other = spawning.Process(
+    target=_train_elsewhere, args=(str(tmp_path), held, done)
+  )
+  other.start()
+  assert held.wait(30)
+  with (
+    pytest.raises(errors.UserError, match="another process is training"),
+    model_dir.locked(str(tmp_path)),
+  ):
+    pass
+  done.set()
+  other.join()
+  with model_dir.locked(str(tmp_path)):  # it went with its process
+    assert other.exitcode == 0
+
+
+def test_a_folder_belongs_to_one_run(tmp_path):
+  path = str(tmp_path)
+  mine = {"seed": "0", "batch_size": "32", "source": "Offline"}
+  model_dir.claim(path, mine)
+  model_dir.claim(path, mine)
+  with pytest.raises(errors.UserError) as caught:
+    model_dir.claim(path, {"seed": "1", "batch_size": "32", "beta": "0.1"})
+  message = str(caught.value)
+  assert "seed was 0, is 1" in message
+  assert "beta was not set, is 0.1" in message
+  assert "source was Offline, is not set" in message
+  assert "batch_size" not in message
+  assert model_dir.identity_of(path) == mine
+
+
+def test_checkpoints_of_others_are_not_gone_on_with(tmp_path):
+  (tmp_path / "checkpoint_1000").mkdir()
+  with pytest.raises(errors.UserError, match="holds checkpoint_1000, which no"):
+    model_dir.claim(str(tmp_path), {"seed": "0"})
+  assert os.listdir(tmp_path) == ["checkpoint_1000"]
+
+
+def test_a_file_in_the_folders_place(tmp_path):
+  (tmp_path / "run").write_text("")
+  for path in (tmp_path / "run", tmp_path / "run" / "below"):
+    with (
+      pytest.raises(errors.UserError, match="is a file, not a folder"),
+      model_dir.locked(str(path)),
+    ):
+      pass
+
+
+def test_a_restart_takes_back_lines_beyond_its_checkpoint(tmp_path):
+  log = metric_log.MetricLog(str(tmp_path), 0, tensorboard=False)
+  for number in range(1, 6):
+    log.write(number, {"train/loss": 1 / number, "train/seconds": 0.5})
+  log.close()
+  with open(tmp_path / "metrics.jsonl", "a") as file:
+    file.write('{"step": 6, "train/l')
+  assert [line["step"] for line in metric_log.read(str(tmp_path))] == [
+    *range(1, 6)
+  ]
+  log = metric_log.MetricLog(str(tmp_path), 3, tensorboard=False)
+  log.write(4, {"train/loss": 9.0})
+  log.close()
+  text = (tmp_path / "metrics.jsonl").read_text()
+  lines = [json.loads(line) for line in text.splitlines()]
+  assert [line["step"] for line in lines] == [1, 2, 3, 4]
+  assert lines[2] == {"step": 3, "train/loss": 1 / 3, "train/seconds": 0.5}
+  assert metric_log.without_times(lines[2]) == {
+    "step": 3,
+    "train/loss": 1 / 3,
+  }
