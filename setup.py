@@ -14,7 +14,14 @@ setuptools.setup(
   license="Apache-2.0",
   python_requires=">=3.11",
   packages=setuptools.find_packages(include=["rlhf_gap", "rlhf_gap.*"]),
-  package_data={"rlhf_gap": ["py.typed", "data/mini/mini.model"]},
+  package_data={
+    "rlhf_gap": [
+      "py.typed",
+      "data/mini/mini.model",
+      "data/mini/pretrained/*/*",
+      "study/report.css",
+    ]
+  },
   entry_points={"console_scripts": ["rlhf-gap=rlhf_gap.cli.main:main"]},
   install_requires=[
     "jax>=0.10.2",

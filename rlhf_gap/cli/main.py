@@ -26,6 +26,7 @@ COMMANDS = {
   "evaluate": "measure checkpoints: win rate, KL, classification",
   "train": "train a policy or a preference model",
   "study": "run a whole study, stage by stage",
+  "report": "draw a study's report from its records",
   "data": "build, show and export preference data",
   "bench": "measure how fast a part runs here",
 }

@@ -26,8 +26,9 @@ def _beats(first: str, second: str, evidence: Evidence) -> Answer:
   verdict, reason = exceeds(found.mean)
   return Answer(
     verdict,
-    f"win rate {signed(found.mean)} over KL {found.low_kl_nats:.2g} to"
-    f" {found.high_kl_nats:.2g} nats, {signed(found.at_peak)} at the peak"
+    f"win rate of {first} less that of {second}: {signed(found.mean)} over KL"
+    f" {found.low_kl_nats:.2g} to {found.high_kl_nats:.2g} nats,"
+    f" {signed(found.at_peak)} at the peak"
     f" ({basis(found.mean)})",
     reason,
   )

@@ -83,7 +83,10 @@ def interpolate(
   y: Float[np.ndarray, "rows points"],
   grid: Float[np.ndarray, "grid"],
 ) -> Float[np.ndarray, "rows grid"]:
-  """Joins points linearly, each row its own; NaN outside of them.
+  """Joins points linearly, each row its own; an end holds its value.
+
+  The first row, the data as they are, says how far the points reach: outside of
+  that all rows are NaN.
 
   Args:
     x: in any order.
@@ -103,8 +106,9 @@ def interpolate(
     for k in (0, 1)
   )
   width = np.where(x1 > x0, x1 - x0, 1.0)
-  joined = y0 + (grid - x0) / width * (y1 - y0)
-  outside = (grid < x[:, :1]) | (grid > x[:, -1:])
+  joined = y0 + np.clip((grid - x0) / width, 0, 1) * (y1 - y0)
+  # A hair of slack: the grid's own ends were computed in another order.
+  outside = (grid < x[0, 0] - 1e-9) | (grid > x[0, -1] + 1e-9)
   return np.where(outside, np.nan, joined)
 
 
@@ -180,7 +184,8 @@ def by_configuration(
     coordinate: log KL or sqrt(KL).
 
   Returns:
-    Values at the grid; NaN where a run that was drawn does not reach.
+    Values at the grid; NaN where one of the configuration's runs does not
+    reach.
   """
   weights = draws.of_seeds(arm.seeds)
   curves = []
@@ -192,7 +197,9 @@ def by_configuration(
     columns = [arm.seeds.index(run.seed) for run in configuration.runs]
     curves.append(_mean_over_runs(np.stack(of_runs), weights[:, columns].T))
   stacked = np.stack(curves, axis=2)
-  return CrossFitted(*stacked)
+  # Also in replicates that leave out the run that falls short.
+  reached = ~np.isnan(stacked[0, 0])
+  return CrossFitted(*np.where(reached, stacked, np.nan))
 
 
 def _of_run(
@@ -259,8 +266,6 @@ def highest(curves: CrossFitted) -> Float[np.ndarray, "rows"]:
 
 
 def place_of_highest(curves: CrossFitted) -> np.ndarray:
-  """Returns the grid's index of the highest win rate, int [rows]."""
-  whole = curves.whole.max(
-    axis=1, initial=-np.inf, where=~np.isnan(curves.whole)
-  )
-  return np.argmax(whole, axis=1)
+  """Returns the grid's index of the frontier's top, int [rows]."""
+  values = frontier(curves)
+  return np.argmax(np.where(np.isnan(values), -np.inf, values), axis=1)

@@ -4,7 +4,7 @@ import dataclasses
 import enum
 from collections.abc import Callable, Mapping
 
-from rlhf_gap.records import Measurement
+from rlhf_gap.records import Measurement, RunRecord
 from rlhf_gap.study import statistics, summary
 from rlhf_gap.study.arms import Arm
 from rlhf_gap.study.resampling import Estimate, UndefinedError
@@ -54,12 +54,14 @@ class Evidence:
   Attributes:
     task: its name.
     arms: by name.
+    records: that the arms were made of.
     judges: by name.
     settings: of bootstraps.
   """
 
   task: str
   arms: Mapping[str, Arm]
+  records: tuple[RunRecord, ...] = ()
   judges: Mapping[str, summary.Judge] = dataclasses.field(default_factory=dict)
   settings: statistics.Settings = statistics.Settings()
 

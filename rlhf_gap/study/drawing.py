@@ -1,0 +1,163 @@
+"""How figures look, and how they are kept: SVG, PNG and the numbers as CSV.
+
+Colours are Okabe and Ito's (2008), told apart by the colour-blind; every arm
+has a marker and a line of its own besides, for black and white.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+import matplotlib
+from matplotlib import axes, figure
+from matplotlib.backends import backend_agg
+
+SIZE_INCHES = (5.2, 3.9)
+_PNG_DPI = 200
+# Of a legend's entry: a letter on average, and all that is beside the words.
+_LETTER_INCHES, _HANDLE_INCHES = 0.076, 0.7
+
+Cell = str | int | float
+Draw = Callable[[axes.Axes], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+  """How one series is drawn.
+
+  Attributes:
+    color: of marker, line and band.
+    marker: of points.
+    line: of curves.
+  """
+
+  color: str
+  marker: str
+  line: str | tuple[int, tuple[int, ...]]
+
+
+_BLUE, _VERMILLION, _GREEN = "#0072B2", "#D55E00", "#009E73"
+_PURPLE, _ORANGE, _SKY, _BLACK = "#CC79A7", "#E69F00", "#56B4E9", "#000000"
+
+_KNOWN = {
+  "online": Style(_BLUE, "o", "-"),
+  "offline": Style(_VERMILLION, "s", "--"),
+  "tandem": Style(_GREEN, "^", "-."),
+  "golden_policy": Style(_ORANGE, "P", ":"),
+  "sft": Style(_BLACK, "X", ":"),
+  # What is asked how good a response is:
+  "golden": Style(_BLUE, "o", "-"),
+  "proxy": Style(_VERMILLION, "s", "--"),
+  "utility": Style(_GREEN, "^", "-."),
+}
+_OTHERS = (
+  Style(_PURPLE, "v", (0, (5, 1))),
+  Style(_ORANGE, "D", (0, (1, 1))),
+  Style(_SKY, "P", (0, (3, 1, 1, 1))),
+  Style(_BLACK, "*", (0, (5, 5))),
+  Style(_GREEN, "<", (0, (3, 5, 1, 5))),
+  Style(_VERMILLION, ">", (0, (1, 5))),
+)
+
+
+def styles(names: Iterable[str]) -> dict[str, Style]:
+  """Returns a style for each series; those that are known keep theirs.
+
+  Args:
+    names: of arms, in any order.
+
+  Returns:
+    By name, in the order of legends and tables. Beyond six unknown ones styles
+    repeat.
+  """
+  wanted = set(names)
+  known = {name: style for name, style in _KNOWN.items() if name in wanted}
+  unknown = sorted(wanted - set(_KNOWN))
+  return known | {
+    name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(unknown)
+  }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Figure:
+  """A picture with the numbers that it shows.
+
+  Attributes:
+    name: the stem of its files.
+    title: what it shows, in a few words.
+    caption: how to read it, in a sentence or two.
+    header: names of the columns of its CSV.
+    rows: the numbers.
+    draw: draws them.
+  """
+
+  name: str
+  title: str
+  caption: str
+  header: tuple[str, ...]
+  rows: Sequence[tuple[Cell, ...]]
+  draw: Draw
+
+
+def write(of: Figure, folder: str) -> str:
+  """Writes a figure as SVG, PNG and CSV.
+
+  Equal figures give equal bytes under equal versions of matplotlib.
+
+  Args:
+    of: the figure.
+    folder: where to write; it must exist.
+
+  Returns:
+    The path without the ending.
+  """
+  stem = os.path.join(folder, of.name)
+  with _look(of.name):
+    picture = figure.Figure(figsize=SIZE_INCHES, layout="constrained")
+    backend_agg.FigureCanvasAgg(picture)
+    subplot = picture.add_subplot()
+    of.draw(subplot)
+    handles, labels = subplot.get_legend_handles_labels()
+    if handles:
+      wide = _LETTER_INCHES * max(map(len, labels)) + _HANDLE_INCHES
+      picture.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=max(min(int(SIZE_INCHES[0] / wide), len(labels)), 1),
+      )
+    # Laid out once, not again for every file.
+    picture.draw_without_rendering()
+    picture.set_layout_engine(None)
+    picture.savefig(f"{stem}.svg", metadata={"Date": None, "Creator": None})
+    picture.savefig(f"{stem}.png", dpi=_PNG_DPI, metadata={"Software": None})
+  with open(f"{stem}.csv", "w", encoding="utf-8", newline="") as file:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(of.header)
+    writer.writerows([_short(cell) for cell in row] for row in of.rows)
+  return stem
+
+
+def _short(cell: Cell) -> Cell:
+  return f"{cell:.8g}" if isinstance(cell, float) else cell
+
+
+def _look(salt: str) -> contextlib.AbstractContextManager[None]:
+  """Settings of matplotlib, whatever the user's own are."""
+  return matplotlib.rc_context(
+    {
+      "axes.grid": True,
+      "axes.spines.right": False,
+      "axes.spines.top": False,
+      "font.family": "DejaVu Sans",  # comes with matplotlib
+      "font.size": 10,
+      "grid.alpha": 0.3,
+      "grid.linewidth": 0.6,
+      "legend.frameon": False,
+      "legend.handlelength": 3.2,
+      "svg.fonttype": "path",
+      "svg.hashsalt": salt,
+    }
+  )

@@ -1,0 +1,341 @@
+"""The parts of a report, as HTML."""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Iterable, Sequence
+
+from rlhf_gap.records import RunRecord
+from rlhf_gap.study import (
+  arms,
+  curves,
+  drawing,
+  gao,
+  page,
+  pooled,
+  statistics,
+  summary,
+  verdicts,
+)
+from rlhf_gap.study.claims import Answered
+from rlhf_gap.study.page import Markup, tag
+from rlhf_gap.study.resampling import Percentiles, UndefinedError
+from rlhf_gap.study.verdicts import Evidence, Verdict
+
+_SHORT_ANSWER = {
+  Verdict.SUPPORTED: "Yes",
+  Verdict.CONTRADICTED: "No",
+  Verdict.UNDERPOWERED: "Not decided",
+}
+_MOST_PROMPTS = 5
+
+
+def badge(word: str) -> Markup:
+  """Returns a verdict or status, told by its word as well as its colour."""
+  return tag("span", word, class_=f"badge {word}")
+
+
+def answers(main: Sequence[Answered]) -> Markup:
+  """Returns the study's question and its answer on every task.
+
+  Args:
+    main: the main claim, answered.
+  """
+  lines = []
+  for one in main:
+    task = f"{one.task}: " if one.task else ""
+    short = tag("strong", f"{task}{_SHORT_ANSWER[one.answer.verdict]}.")
+    rest = "; ".join(filter(None, (one.answer.numbers, one.answer.reason)))
+    lines.append(tag("p", short, f" {_sentence(rest)} ", class_="answer"))
+  question = "Does online alignment beat offline alignment at the same KL?"
+  return page.join([tag("h1", question), *lines])
+
+
+def _sentence(text: str) -> str:
+  return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def holes(found: Sequence[str]) -> Markup:
+  """Returns what is missing, plainly; nothing where nothing is.
+
+  Args:
+    found: a line each.
+  """
+  if not found:
+    return Markup("")
+  lines = tag("ul", *(tag("li", one) for one in found))
+  return tag("div", tag("strong", "Holes in this report"), lines, class_="hole")
+
+
+def figure_of(figure: drawing.Figure, stem: str) -> Markup:
+  """Returns a figure with its caption and its numbers.
+
+  Args:
+    figure: the figure.
+    stem: of its files, as `drawing.write` gives it.
+  """
+  svg, numbers = (
+    pathlib.Path(f"{stem}.{ending}").read_bytes() for ending in ("svg", "csv")
+  )
+  link = page.download(numbers, f"{figure.name}.csv", "numbers as CSV")
+  return tag(
+    "figure",
+    page.image(svg, f"{figure.title}. {figure.caption}"),
+    tag("figcaption", tag("b", figure.title), f". {figure.caption} ", link),
+  )
+
+
+def missing_figure(title: str, reason: str) -> Markup:
+  """Returns what stands in the place of a figure that cannot be drawn."""
+  line = tag("p", tag("strong", title), f" cannot be drawn: {reason}.")
+  return tag("figure", line, class_="hole")
+
+
+def claim_list(answered: Iterable[Answered]) -> Markup:
+  """Returns every claim with its verdict and its numbers."""
+  return page.join(
+    tag(
+      "div",
+      tag(
+        "div",
+        tag("b", one.claim.statement),
+        tag("div", one.claim.source, class_="quiet"),
+      ),
+      tag("div", badge(str(one.answer.verdict))),
+      tag(
+        "div",
+        one.answer.numbers,
+        tag("div", one.answer.reason, class_="quiet"),
+      ),
+      class_="claim",
+    )
+    for one in answered
+  )
+
+
+def arm_table(evidence: Evidence) -> Markup:
+  """Returns what each arm is and how far it got."""
+  header = (
+    *("arm", "configurations", "seeds", "checkpoints", "KL range, nats"),
+    *("peak win rate", "KL at the peak", "90% quantile", "peak by Gao's form"),
+  )
+  rows = [
+    (
+      name,
+      str(len(arm.configurations)),
+      str(len(arm.seeds)),
+      str(arm.num_checkpoints),
+      *_reached(arm, evidence),
+    )
+    for name, arm in (
+      (name, evidence.arms[name]) for name in drawing.styles(evidence.arms)
+    )
+  ]
+  return page.table(header, rows)
+
+
+def _reached(arm: arms.Arm, evidence: Evidence) -> tuple[str, ...]:
+  ends = curves.extent(arm)
+  if ends is None:
+    level = pooled.quantile(arm, 1.0, evidence.settings)
+    return "-", verdicts.plain(level), "-", "-", "-"
+  low, high = (math.exp(end) for end in ends)
+  peak = statistics.peak(arm, evidence.settings)
+  top = pooled.quantile(arm, 0.9, evidence.settings)
+  end = ", the last point" if peak.at_the_end else ""
+  return (
+    f"{low:.2g} to {high:.2g}",
+    verdicts.plain(peak.win_rate),
+    _kl(peak.kl_nats) + end,
+    verdicts.plain(top),
+    _gao_peak(arm, evidence),
+  )
+
+
+def _gao_peak(arm: arms.Arm, evidence: Evidence) -> str:
+  try:
+    fit = gao.fit("reinforcement", arm, evidence.arm("sft"), evidence.settings)
+  except UndefinedError:
+    return "-"
+  return f"KL {_kl(fit.peak_kl_nats)}"
+
+
+def _kl(found: Percentiles) -> str:
+  value, low, high = (
+    f"{x:.2g}" if x < 1e4 else "out of reach"
+    for x in (found.value, found.low, found.high)
+  )
+  return f"{value} [{low}, {high}]"
+
+
+def judge_table(evidence: Evidence) -> Markup:
+  """Returns accuracy and position bias of the preference models."""
+  rows = []
+  for name, judge in evidence.judges.items():
+    bias = judge.position_bias
+    accuracies = page.join(
+      tag(
+        "div",
+        f"{_LABELS.get(key, key)} {verdicts.plain(found)} ({found.n:,} pairs)",
+      )
+      for key, found in judge.accuracy.items()
+    )
+    rows.append(
+      (
+        name,
+        accuracies or "not measured",
+        f"{verdicts.plain(bias)} ({bias.n:,} pairs)" if bias else "-",
+      )
+    )
+  return page.table(
+    ("preference model", "agrees with", "what being read first is worth"), rows
+  )
+
+
+_LABELS = {
+  "rater": "the rater",
+  "human": "people",
+  "golden": "golden labels",
+  "utility": "the hidden utility",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Policy:
+  label: str
+  examples: dict[str, str]
+
+
+def samples(evidence: Evidence, more: Sequence[summary.Sample]) -> Markup:
+  """Returns responses of all policies to a few prompts, side by side.
+
+  Args:
+    evidence: of one task; its records hold samples.
+    more: of policies without records.
+  """
+  policies = list(_policies(evidence))
+  extra = {sample.prompt: sample.responses for sample in more}
+  prompts = list(
+    dict.fromkeys([p for one in policies for p in one.examples] + list(extra))
+  )
+  parts = []
+  for prompt in prompts[:_MOST_PROMPTS]:
+    cards = [
+      *((one.label, one.examples.get(prompt)) for one in policies),
+      *extra.get(prompt, {}).items(),
+    ]
+    parts += [
+      tag("blockquote", prompt, class_="text"),
+      tag(
+        "div",
+        *(
+          tag(
+            "div",
+            tag("b", label),
+            tag("span", response or "(empty)", class_="text"),
+            class_="sample",
+          )
+          for label, response in cards
+          if response is not None
+        ),
+        class_="samples",
+      ),
+    ]
+  return page.join(parts or [tag("p", "No record holds samples.")])
+
+
+def _policies(evidence: Evidence) -> Iterable[_Policy]:
+  """SFT, and each arm at its best checkpoint and at its end."""
+  names = drawing.styles(evidence.arms)
+  for name in sorted(names, key=lambda name: name != "sft"):
+    found = [r for r in evidence.records if r.run.arm == name and r.examples]
+    if not found:
+      continue
+    best = max(found, key=lambda r: (r.metrics["win_rate"].value, r.key))
+    yield _policy(name, "at its best" if len(found) > 1 else "", best)
+    of_run = [r for r in found if r.run.name == best.run.name]
+    last = max(of_run, key=lambda r: r.checkpoint.step)
+    if last.checkpoint.step != best.checkpoint.step:
+      yield _policy(name, "at the end of that run", last)
+
+
+def _policy(name: str, when: str, record: RunRecord) -> _Policy:
+  kl = record.metrics.get("kl_nats")
+  parts = [f"{name} {when}".strip(), f"step {record.checkpoint.step:,}"]
+  if kl is not None:
+    parts.append(f"KL {kl.value:.2g}")
+  examples = {one.prompt: one.response for one in record.examples}
+  return _Policy(", ".join(parts), examples)
+
+
+def stage_list(stages: Sequence[summary.Stage]) -> Markup:
+  """Returns every stage with its time and the command that repeats it."""
+  total = math.fsum(stage.seconds or 0.0 for stage in stages)
+  lines = [
+    tag(
+      "details",
+      tag(
+        "summary",
+        tag("span", _time(stage.seconds), class_="time"),
+        badge(stage.status),
+        f" {stage.name}",
+        tag("span", f" {stage.reason}", class_="quiet"),
+      ),
+      tag("pre", stage.command),
+    )
+    for stage in stages
+  ]
+  done = sum(stage.status == "done" for stage in stages)
+  head = f"{done} of {len(stages)} stages are done; together {_time(total)}."
+  return page.join([tag("p", head), *lines])
+
+
+def _time(seconds: float | None) -> str:
+  if seconds is None:
+    return "-"
+  if seconds < 60:
+    return f"{seconds:.1f} s"
+  minutes, rest = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest} s"
+
+
+def method(settings: statistics.Settings, found: Sequence[RunRecord]) -> Markup:
+  """Returns how the numbers came about, with all that repeating them needs."""
+  paragraphs = [
+    "Win rate: how often the golden preference model, reading both orders,"
+    " prefers the policy's sample to the golden policy's; ties count 1/2. KL:"
+    " exact over the vocabulary at every step, summed along the policy's"
+    " samples, in nats.",
+    "Gap at matched KL: each arm's frontier, the best of its configurations at"
+    " each KL averaged over seeds, is joined linearly in log KL; the gap is the"
+    " mean difference over the range of log KL that both arms reach. Which"
+    " configuration is best is decided on one half of the prompts and valued on"
+    " the other, so that a larger sweep is not favoured by luck.",
+    f"Intervals are 95%, from {settings.replicates:,} bootstrap draws (seed"
+    f" {settings.seed}) of prompts and seeds, crossed, n - 1 of n seeds at a"
+    " time, with Student's t. A claim is supported where its interval lies"
+    " above 0, contradicted where it lies below"
+    f" {verdicts.SMALLEST_EFFECT:g}, and underpowered else or with fewer than"
+    f" {verdicts.MIN_SEEDS} seeds.",
+  ]
+  parts = [tag("p", paragraph) for paragraph in paragraphs]
+  if found:
+    parts.append(_provenance(found[0], len(found)))
+  return page.join(parts)
+
+
+def _provenance(first: RunRecord, count: int) -> Markup:
+  rows = [
+    ("records", f"{count:,}"),
+    ("code", first.code.git_commit or "not under git"),
+    ("python", first.code.python),
+    *sorted(first.code.packages.items()),
+    ("device", first.environment.device),
+    *((k, str(v)) for k, v in sorted(first.evaluation.settings.items())),
+    ("golden model", first.evaluation.golden),
+    ("golden policy", first.evaluation.golden_policy),
+    ("SFT policy", first.evaluation.reference),
+  ]
+  listed = page.table(("what", "which"), rows)
+  return tag("details", tag("summary", "Versions and settings"), listed)

@@ -1,0 +1,167 @@
+"""Figures: their numbers, their files, and what is said where there is none."""
+
+import csv
+import math
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from rlhf_gap.study import (
+  arms,
+  curves,
+  drawing,
+  figures,
+  resampling,
+  statistics,
+  training_figures,
+)
+from rlhf_gap.study.verdicts import Evidence
+from tests.study import made_up
+
+SETTINGS = statistics.Settings(replicates=100)
+
+
+@pytest.fixture(scope="module")
+def evidence():
+  found = tuple(made_up.World(num_prompts=80, kl_prompts=30).records())
+  judges = {j.name: j for j in made_up.study().tasks[0].judges}
+  return Evidence("task", arms.group(found), found, judges, SETTINGS)
+
+
+def _written(figure, folder):
+  stem = drawing.write(figure, str(folder))
+  with open(f"{stem}.csv", encoding="utf-8", newline="") as file:
+    return stem, list(csv.DictReader(file))
+
+
+def test_the_numbers_of_the_gap_are_those_of_the_records(evidence, tmp_path):
+  _, rows = _written(figures.gap(evidence), tmp_path)
+  points = [row for row in rows if row["kind"] == "checkpoint"]
+  moved = [r for r in evidence.records if r.run.arm != "sft"]
+  assert len(points) == len(moved)
+  for record in moved[::9]:
+    (row,) = [
+      row
+      for row in points
+      if (row["run"], row["step"])
+      == (record.run.name, str(record.checkpoint.step))
+    ]
+    assert row["arm"] == record.run.arm
+    for column, name in (("kl_nats", "kl_nats"), ("win_rate", "win_rate")):
+      expected = np.mean(record.by_prompt[name])
+      assert float(row[column]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_curves_lie_within_their_bands_over_the_arm_s_range(evidence, tmp_path):
+  _, rows = _written(figures.gap(evidence), tmp_path)
+  for name in made_up.ARMS:
+    curve = [r for r in rows if (r["kind"], r["arm"]) == ("frontier", name)]
+    assert len(curve) == curves.GRID_POINTS
+    for row in curve:
+      low, value, high = (
+        float(row[key]) for key in ("ci95_low", "win_rate", "ci95_high")
+      )
+      assert low <= value <= high
+    low, high = curves.extent(evidence.arms[name])
+    assert float(curve[0]["kl_nats"]) == pytest.approx(math.exp(low))
+    assert float(curve[-1]["kl_nats"]) == pytest.approx(math.exp(high))
+    (peak,) = [r for r in rows if (r["kind"], r["arm"]) == ("peak", name)]
+    found = statistics.peak(evidence.arms[name], SETTINGS)
+    assert float(peak["win_rate"]) == pytest.approx(found.win_rate.value)
+
+
+def test_goodhart_shows_every_judge_of_the_farthest_configuration(
+  evidence, tmp_path
+):
+  _, rows = _written(figures.goodhart(evidence, "offline"), tmp_path)
+  assert {row["judge"] for row in rows} == {"golden", "proxy", "utility"}
+  shown = {row["run"] for row in rows if row["kind"] == "checkpoint"}
+  farthest = max(
+    evidence.arms["offline"].configurations,
+    key=lambda c: curves.extent(arms.Arm("", (c,)))[1],
+  )
+  assert shown == {run.name for run in farthest.runs}
+
+
+def test_all_files_are_written_and_the_same_again(evidence, tmp_path):
+  for number, make in enumerate(
+    (
+      lambda: figures.gap(evidence, 2.0),
+      lambda: figures.goodhart(evidence),
+      lambda: figures.gao_fits(evidence, math.e),
+      lambda: figures.calibration(evidence),
+      lambda: training_figures.over_steps(evidence, "kl_nats"),
+    )
+  ):
+    files = []
+    for again in ("one", "two"):
+      folder = tmp_path / f"{number}_{again}"
+      folder.mkdir()
+      stem, rows = _written(make(), folder)
+      assert rows
+      assert (folder / f"{make().name}.png").read_bytes()[:4] == b"\x89PNG"
+      ElementTree.parse(f"{stem}.svg")
+      files.append([path.read_bytes() for path in sorted(folder.iterdir())])
+    assert files[0] == files[1]
+
+
+def test_calibration_gives_every_bin_with_its_pairs(evidence, tmp_path):
+  _, rows = _written(figures.calibration(evidence), tmp_path)
+  for judge in evidence.judges.values():
+    own = [row for row in rows if row["judge"] == judge.name]
+    assert [float(row["predicted"]) for row in own] == [
+      one.predicted for one in judge.calibration
+    ]
+    assert [int(row["pairs"]) for row in own] == [120] * 5
+
+
+def test_over_steps_has_every_record_of_a_run(evidence, tmp_path):
+  figure = training_figures.over_steps(evidence, "response_length_tokens")
+  _, rows = _written(figure, tmp_path)
+  # SFT has one record, which is no line.
+  assert len(rows) == len(evidence.records) - 1
+  assert rows[0].keys() >= {"arm", "configuration", "seed", "step", "value"}
+
+
+def test_logged_curves_are_those_of_one_metric(tmp_path):
+  of = made_up.study().tasks[0].curves
+  _, rows = _written(training_figures.logged(of, "train/loss"), tmp_path)
+  assert {row["run"] for row in rows} == {"sft", "online/seed_0"}
+  assert len(rows) == sum(len(curve.steps) for curve in of)
+  with pytest.raises(resampling.UndefinedError, match="train/rho"):
+    training_figures.logged(of, "train/rho")
+
+
+@pytest.mark.parametrize(
+  ("make", "reason"),
+  [
+    (figures.gap, "no arm has two checkpoints"),
+    (figures.goodhart, "no records of the arm online"),
+    (figures.gao_fits, "no records of the arm sft"),
+    (figures.calibration, "was measured"),
+    (lambda e: training_figures.over_steps(e, "kl_nats"), "two records"),
+  ],
+)
+def test_a_figure_that_cannot_be_drawn_says_why(make, reason):
+  with pytest.raises(resampling.UndefinedError, match=reason):
+    make(Evidence("", {}, settings=SETTINGS))
+
+
+def test_every_arm_has_its_own_colour_marker_and_line():
+  names = ("online", "offline", "tandem", "sft", "golden_policy", "a", "b", "c")
+  look = drawing.styles(names)
+  assert set(look) == set(names)
+  for attribute in ("marker", "line"):
+    of_compared = [
+      getattr(look[name], attribute) for name in ("online", "offline", "tandem")
+    ]
+    assert len(set(of_compared)) == 3
+  both = [(style.color, style.marker) for style in look.values()]
+  assert len(set(both)) == len(names)
+  assert drawing.styles(["b", "offline", "online"]).keys() == {
+    "online",
+    "offline",
+    "b",
+  }
+  assert next(iter(drawing.styles(["b", "offline", "online"]))) == "online"
