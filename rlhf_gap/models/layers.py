@@ -401,10 +401,11 @@ class Attention(nn.Module):
     scores = jnp.einsum(
       "bnhkd,bnhd->bnhk", cache.key, query, preferred_element_type=jnp.float32
     )
-    weights = jax.nn.softmax(scores + bias[None, None], axis=-1)
+    weights, sums = _unnormalised(scores + bias[None, None], axis=-1)
     mixed = jnp.einsum(
       "bnhkd,bnhk->bnhd", cache.value, weights.astype(self.dtype)
     )
+    mixed = (mixed / sums[..., None]).astype(self.dtype)
     return self.out(mixed.reshape(*x.shape[:-1], -1)), cache
 
   def cross_step(
@@ -434,9 +435,21 @@ class Attention(nn.Module):
       "bhkd,bnhd->bhkn", key, query, preferred_element_type=jnp.float32
     )
     scores = jnp.where(mask, scores, attention.MASKED_SCORE)
-    weights = jax.nn.softmax(scores, axis=2).astype(self.dtype)
-    mixed = jnp.einsum("bhkd,bhkn->bnhd", value, weights)
+    weights, sums = _unnormalised(scores, axis=2)
+    mixed = jnp.einsum("bhkd,bhkn->bnhd", value, weights.astype(self.dtype))
+    mixed = (mixed / sums.swapaxes(1, 2)[..., None]).astype(self.dtype)
     return self.out(mixed.reshape(*x.shape[:-1], -1))
+
+
+def _unnormalised(
+  scores: Float[Array, "..."], axis: int
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+  """Returns softmax's numerators and, without the axis, their sums.
+
+  Dividing what they mix, rather than them, is a pass less over the scores.
+  """
+  weights = jnp.exp(scores - scores.max(axis=axis, keepdims=True))
+  return weights, weights.sum(axis=axis)
 
 
 def _write(
