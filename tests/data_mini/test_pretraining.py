@@ -2,13 +2,20 @@
 
 import hashlib
 import json
+import pathlib
 import re
 
+import jax
+import jax.numpy as jnp
 import pytest
 
-from rlhf_gap import errors
-from rlhf_gap.data import mini
+from rlhf_gap import checkpoints, errors, stores
+from rlhf_gap.cli import gin_files
+from rlhf_gap.data import mini, vocabularies
+from rlhf_gap.inference import sample
+from rlhf_gap.pairs import online
 
+ROOT = pathlib.Path(__file__).parents[2]
 COUNT = 600
 # Changing it is a decision: whoever does makes the pretrained checkpoints anew
 # (tools/make_pretrained.py) and copies what the test prints.
@@ -100,3 +107,44 @@ def test_bad_ranges_and_splits():
 def test_an_unknown_size_names_the_known_ones():
   with pytest.raises(errors.UserError, match="policy and golden"):
     mini.pretrained("large")
+
+
+@pytest.mark.parametrize("size", mini.PRETRAINED_SIZES)
+def test_a_committed_checkpoint_is_of_its_model_file(size):
+  loaded = checkpoints.open(mini.pretrained(size))
+  gin_files.parse([f"gin_configs/models/mini_{size}.gin"])
+  assert online.same_architecture(loaded.config, gin_files.macro("MODEL"))
+  assert not loaded.optimizer_arrays
+
+
+def test_committed_checkpoints_are_small_and_installed():
+  folder = pathlib.Path(mini.pretrained("policy")).parent
+  files = [path for path in folder.rglob("*") if path.is_file()]
+  assert len(files) == 3 * len(mini.PRETRAINED_SIZES)
+  assert sum(path.stat().st_size for path in files) < 2_000_000
+  assert '"data/mini/pretrained/*/*"' in (ROOT / "setup.py").read_text()
+
+
+@pytest.mark.parametrize("size", mini.PRETRAINED_SIZES)
+def test_a_committed_checkpoint_repeats_the_response_that_is_named(size):
+  loaded = checkpoints.load(mini.pretrained(size), dtype="float32")
+  vocabulary = vocabularies.miniature()
+  encode, decode = stores.encoder(vocabulary), stores.decoder(vocabulary)
+  rows = [
+    row for row in mini.texts(0, 0, 130, split="validation") if is_repeat(row)
+  ][:48]
+  inputs = [[*encode(row["inputs"]), 1] for row in rows]
+  padded = [ids + [0] * (48 - len(ids)) for ids in inputs]
+  drawn = sample.sample(
+    loaded.config,
+    loaded.params,
+    jnp.array(padded, jnp.int32),
+    jax.random.key(0),
+    num_samples=1,
+    max_length=12,
+    top_k=1,
+  )
+  said = [decode(ids) for ids in drawn.tokens[:, 0].tolist()]
+  right = [a == row["targets"] for a, row in zip(said, rows, strict=True)]
+  assert len(right) == 48
+  assert sum(right) / 48 > 0.8

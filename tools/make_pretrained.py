@@ -1,0 +1,128 @@
+"""Makes the pretrained miniatures, by the project's own commands.
+
+Usage: python tools/make_pretrained.py [--folder=DIR] [--check]
+
+Builds the store of `mini_pretrain`, trains both sizes on it with
+gin_configs/runs/pretrain.gin and writes their parameters, in bfloat16 and
+Hugging Face's format, to rlhf_gap/data/mini/pretrained; some 10 minutes on one
+core. The same command again goes on where it was interrupted.
+
+--check writes nothing there: it builds a small store of held-out rows and fails
+unless every committed checkpoint has the architecture of its model file and
+restores those rows as well as it did when it was made.
+"""
+
+import argparse
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from rlhf_gap import checkpoints, pairs
+from rlhf_gap.cli import gin_files
+from rlhf_gap.data import mini
+from rlhf_gap.models import t5
+from rlhf_gap.pairs import online
+from rlhf_gap.training import objectives, validation
+
+_ROOT = pathlib.Path(__file__).parent.parent
+_ROWS = 65_536
+_STEPS = 1_000
+_HELD_OUT_ROWS = 512
+_BATCH = 64
+_LARGEST_LOSS_NATS = 0.75
+"""A token: new parameters begin at ln 256 = 5.5."""
+
+_SETTINGS = (
+  "--gin_file=gin_configs/runs/pretrain.gin",
+  "--gin.OPTIMIZER=@configured.AdamW()",
+  "--gin.configured.AdamW.clip_global_norm=1.0",
+  "--gin.LEARNING_RATE=2e-3",
+  "--gin.configured.LearningRate.warm_up_steps=100",
+  f"--gin.configured.LearningRate.decay_steps={_STEPS}",
+  f"--gin.TRAIN_STEPS={_STEPS}",
+  f"--gin.BATCH_SIZE={_BATCH}",
+  "--gin.description.Run.tensorboard=False",
+)
+
+
+def _command(*words: str) -> None:
+  subprocess.run(
+    [sys.executable, "-m", "rlhf_gap.cli.main", *words], check=True, cwd=_ROOT
+  )
+
+
+def make(folder: pathlib.Path) -> None:
+  """Trains both sizes below `folder` and puts them where they are committed."""
+  store = folder / "store"
+  _command("data", "mini_pretrain", f"--output={store}", f"--rows={_ROWS}")
+  for size in mini.PRETRAINED_SIZES:
+    run = folder / size
+    _command(
+      "train",
+      f"--gin_file=gin_configs/models/mini_{size}.gin",
+      *_SETTINGS,
+      f"--gin.MODEL_DIR={run}",
+      f"--gin.RESPONSES={store}",
+    )
+    committed = pathlib.Path(mini.pretrained(size))
+    shutil.rmtree(committed, ignore_errors=True)
+    committed.parent.mkdir(exist_ok=True)
+    checkpoints.convert(
+      run / f"checkpoint_{_STEPS}", committed, format="hf", dtype="bfloat16"
+    )
+
+
+def losses(folder: pathlib.Path) -> dict[str, float]:
+  """Returns each committed checkpoint's loss on held-out rows.
+
+  Args:
+    folder: where a small store goes.
+
+  Returns:
+    Nats a token, by size.
+
+  Raises:
+    SystemExit: a checkpoint is not of its model file's architecture.
+  """
+  store = str(folder / "held_out")
+  rows = ("--split=validation", f"--rows={_HELD_OUT_ROWS}")
+  _command("data", "mini_pretrain", f"--output={store}", *rows)
+  found = {}
+  for size in mini.PRETRAINED_SIZES:
+    loaded = checkpoints.load(mini.pretrained(size), dtype="float32")
+    gin_files.parse([f"gin_configs/models/mini_{size}.gin"])
+    if not online.same_architecture(loaded.config, gin_files.macro("MODEL")):
+      raise SystemExit(f"{size} is not gin_configs/models/mini_{size}.gin's")
+    found[size] = _loss(loaded.config, loaded.params, store)
+  return found
+
+
+def _loss(config: t5.T5Config, params: t5.Params, store: str) -> float:
+  source = pairs.Responses(store).open(pairs.Context(config, None, _BATCH, 0))
+  validator = validation.Validator(
+    objectives.Sft().bind(config, None), source, _HELD_OUT_ROWS // _BATCH
+  )
+  return validator.measure(0, params)[validation.LOSS]
+
+
+def main() -> int:
+  """Makes or checks the checkpoints, and prints their losses as JSON."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--folder", type=pathlib.Path)
+  parser.add_argument("--check", action="store_true")
+  arguments = parser.parse_args()
+  with tempfile.TemporaryDirectory() as scratch:
+    folder = (arguments.folder or pathlib.Path(scratch)).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not arguments.check:
+      make(folder)
+    found = losses(folder)
+  print(json.dumps(found))
+  return int(max(found.values()) > _LARGEST_LOSS_NATS)
+
+
+if __name__ == "__main__":
+  sys.exit(main())
