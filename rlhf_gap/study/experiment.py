@@ -18,7 +18,8 @@ class Training:
     optimizer: "Adafactor" or "AdamW".
     warm_up_steps: of a linear rise from 0.
     decays: whether the rate falls linearly to a tenth by the last step.
-    checkpoints: how many, evenly spaced, the last one included.
+    early_steps: steps to save and evaluate besides the last, rising: most of
+      a policy's way from its reference is gone early.
     dropout_rate: of the model.
     clip_global_norm: of the gradient; None for none.
   """
@@ -29,7 +30,7 @@ class Training:
   optimizer: str = "Adafactor"
   warm_up_steps: int = 0
   decays: bool = False
-  checkpoints: int = 1
+  early_steps: tuple[int, ...] = ()
   dropout_rate: float = 0.0
   clip_global_norm: float | None = None
 
@@ -39,22 +40,19 @@ class Training:
         f"optimizer={self.optimizer!r}; expected one of"
         f" {', '.join(_OPTIMIZERS)}"
       )
-    if self.steps < 1 or self.checkpoints < 1:
+    if self.steps < 1:
+      raise errors.UserError(f"steps={self.steps}; expected 1 or more")
+    wanted = (0, *self.early_steps, self.steps)
+    if list(wanted) != sorted(set(wanted)):
       raise errors.UserError(
-        f"steps={self.steps}, checkpoints={self.checkpoints}; expected 1 or"
-        " more"
-      )
-    if self.steps % self.checkpoints:
-      raise errors.UserError(
-        f"{self.checkpoints} checkpoints are not evenly spaced over"
-        f" {self.steps} steps; choose numbers that divide"
+        f"early_steps={self.early_steps}: expected rising steps between 0 and"
+        f" {self.steps}"
       )
 
   @property
   def saved_steps(self) -> tuple[int, ...]:
     """The steps whose checkpoints are evaluated."""
-    every = self.steps // self.checkpoints
-    return tuple(range(every, self.steps + 1, every))
+    return (*self.early_steps, self.steps)
 
   def flags(self) -> tuple[str, ...]:
     """Returns the words of `rlhf-gap train` that set all this."""
@@ -69,9 +67,8 @@ class Training:
       f"--gin.configured.LearningRate.warm_up_steps={self.warm_up_steps}",
       f"--gin.configured.LearningRate.decay_steps={decay}",
       f"--gin.DROPOUT_RATE={self.dropout_rate}",
-      "--gin.description.Run.checkpoint_every_steps="
-      f"{self.steps // self.checkpoints}",
-      "--gin.description.Run.keep_steps=()",
+      f"--gin.description.Run.checkpoint_every_steps={self.steps}",
+      f"--gin.description.Run.keep_steps={self.early_steps}",
       "--gin.description.Run.tensorboard=False",
     )
 
@@ -148,18 +145,25 @@ class Sweep:
     betas = [b for b in self.betas if b != beta]
     lengths = [] if self.long_steps is None else [self.long_steps]
     changed = dataclasses.replace
+    # Up to the baseline's end a longer run is the baseline: later steps tell.
+    late = {n: (n // 2,) if n // 2 > baseline.steps else () for n in lengths}
     if self.full_grid:
       return [
-        (changed(baseline, learning_rate=rate, steps=steps), b)
+        (changed(one, learning_rate=rate), b)
         for rate in (baseline.learning_rate, *rates)
-        for steps in (baseline.steps, *lengths)
+        for one in (
+          baseline,
+          *(changed(baseline, steps=n, early_steps=late[n]) for n in lengths),
+        )
         for b in (beta, *betas)
       ]
     return [
       (baseline, beta),
       *((changed(baseline, learning_rate=rate), beta) for rate in rates),
       *((baseline, b) for b in betas),
-      *((changed(baseline, steps=steps), beta) for steps in lengths),
+      *(
+        (changed(baseline, steps=n, early_steps=late[n]), beta) for n in lengths
+      ),
     ]
 
 

@@ -59,7 +59,7 @@ def test_every_training_command_describes_a_run(file, tmp_path):
     gin_files.parse(files, bindings)
     run = gin_files.construct(description.Run, files, bindings)
     assert run.model_dir.startswith(str(tmp_path))
-    assert run.train_steps % run.checkpoint_every_steps == 0
+    assert run.train_steps == run.checkpoint_every_steps
 
 
 def test_the_sweep_varies_one_thing_at_a_time_or_everything():
@@ -88,7 +88,7 @@ def test_the_sweep_varies_one_thing_at_a_time_or_everything():
 @pytest.mark.parametrize(
   ("make", "expected"),
   [
-    (lambda: experiment.Training(10, 4, 1e-5, checkpoints=3), "evenly"),
+    (lambda: experiment.Training(9, 4, 1e-5, early_steps=(3, 9)), "rising"),
     (lambda: experiment.Training(10, 4, 1e-5, optimizer="Adam"), "AdamW"),
     (lambda: experiment.Training(0, 4, 1e-5), "steps=0"),
   ],
