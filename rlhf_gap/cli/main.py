@@ -27,6 +27,7 @@ COMMANDS = {
   "train": "train a policy or a preference model",
   "study": "run a whole study, stage by stage",
   "report": "draw a study's report from its records",
+  "plan": "say what a run needs of a pod slice, and how fast it can be",
   "data": "build, show and export preference data",
   "bench": "measure how fast a part runs here",
 }

@@ -114,8 +114,15 @@ class Generated:
     return [stores.open(self.prompts)]
 
 
-class _Static(NamedTuple):
-  """What a compiled draw is specialised to."""
+class Static(NamedTuple):
+  """What a compiled draw is specialised to.
+
+  Attributes:
+    policy: architecture of policy and reference.
+    judge: the preference model's.
+    words: the preference model's.
+    sampling: how to draw and judge, with a judge's window.
+  """
 
   policy: t5.T5Config
   judge: t5.T5Config
@@ -145,7 +152,9 @@ class _Drawer:
     sampling = with_judge_length(
       spec.sampling, words, manifest.feature_lengths["prompt"]
     )
-    self.static = _Static(context.config, loaded.config, words, sampling)
+    # The judge's activations are of the run's type, as the reference's are.
+    judging = dataclasses.replace(loaded.config, dtype=context.config.dtype)
+    self.static = Static(context.config, judging, words, sampling)
     self._key = jax.random.key(context.seed)
     self._next_step = -1
     self._batches: Iterator[dict[str, np.ndarray]] = iter(())
@@ -245,7 +254,7 @@ def with_judge_length(
 
 @functools.partial(jax.jit, static_argnums=0)
 def draw_pairs(
-  static: _Static,
+  static: Static,
   policies: tuple[t5.Params, ...],
   reference: t5.Params,
   judge_params: t5.Params,
@@ -267,22 +276,25 @@ def draw_pairs(
     has weight 0); which sample was chosen; the first step of decoding with
     logits that were not finite, or -1.
   """
-  responses, bad = _two_samples(static, policies, reference, prompt, key)
+  with jax.named_scope("sampling"):
+    responses, bad = _two_samples(static, policies, reference, prompt, key)
   first, second = responses[:, 0], responses[:, 1]
   sampling = static.sampling
-  verdict = judge.compare(
-    static.judge,
-    judge_params,
-    static.words,
-    prompt,
-    first,
-    second,
-    length=sampling.judge_length or 0,
-    keep=sampling.keep,
-  )
-  scores = references.sequence_log_probs(
-    static.policy, reference, prompt, responses
-  )
+  with jax.named_scope("judging"):
+    verdict = judge.compare(
+      static.judge,
+      judge_params,
+      static.words,
+      prompt,
+      first,
+      second,
+      length=sampling.judge_length or 0,
+      keep=sampling.keep,
+    )
+  with jax.named_scope("reference"):
+    scores = references.sequence_log_probs(
+      static.policy, reference, prompt, responses
+    )
   swapped = verdict.label < 0.5
 
   def ordered(one: Array, other: Array) -> tuple[Array, Array]:
@@ -304,7 +316,7 @@ def draw_pairs(
 
 
 def _two_samples(
-  static: _Static,
+  static: Static,
   policies: tuple[t5.Params, ...],
   reference: t5.Params,
   prompt: Int[Array, "batch source"],

@@ -74,5 +74,7 @@ class Mesh:
     """
     devices = jax.devices() if devices is None else devices
     shape = self.shape(len(devices))
-    grid = mesh_utils.create_device_mesh(shape, devices)
+    grid = mesh_utils.create_device_mesh(
+      shape, devices, allow_split_physical_axes=True
+    )
     return jax.sharding.Mesh(grid, AXES)

@@ -1,0 +1,291 @@
+"""Memory and network traffic of a compiled program, read from its text.
+
+XLA's own cost analysis counts the body of a loop once. Here it is counted as
+often as it runs: as the compiler notes, or, where the number of turns depends
+on the data, as the caller says.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+
+from rlhf_gap.plan import hlo_text
+from rlhf_gap.plan.hlo_text import Computation, Instruction
+
+COLLECTIVES = (
+  "all-gather",
+  "all-reduce",
+  "reduce-scatter",
+  "all-to-all",
+  "collective-permute",
+)
+# Instructions that touch no memory of their own.
+_FREE = frozenset(
+  {
+    "parameter",
+    "constant",
+    "tuple",
+    "get-tuple-element",
+    "bitcast",
+    "while",
+    "conditional",
+    "call",
+    "after-all",
+    "partition-id",
+    "copy-done",
+    "all-gather-done",
+    "all-reduce-done",
+    "collective-permute-done",
+    "async-done",
+    "async-update",
+  }
+)
+_SLICES = ("dynamic-slice", "gather", "slice")
+_TURNS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
+_CALLED = re.compile(
+  r"(?:calls|body|to_apply|called_computations)=\{?%?([\w.-]+)"
+)
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_CHANNEL = re.compile(r"channel_id=(\d+)")
+_GROUPS = re.compile(r"replica_groups=\[(\d+),(\d+)\]")
+_LISTED_GROUP = re.compile(r"replica_groups=\{\{([\d,]*)\}")
+_OP_NAME = re.compile(r'op_name="([^"]*)"')
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """Where in a program something happens.
+
+  Attributes:
+    term: the first of the given names that its `jax.named_scope` holds; "" for
+      none.
+    in_loop: whether in a loop whose number of turns depends on the data.
+  """
+
+  term: str
+  in_loop: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+  """One exchange between chips.
+
+  Attributes:
+    kind: one of `COLLECTIVES`.
+    place: where it happens.
+    turns: how often.
+    group: how many chips take part.
+    payload_bytes: of its larger side on one chip.
+    operand_bytes: of what one chip brings.
+    source: the operation it was made for, JAX's name.
+  """
+
+  kind: str
+  place: Place
+  turns: int
+  group: int
+  payload_bytes: int
+  operand_bytes: int
+  source: str
+
+  @property
+  def sent_bytes(self) -> float:
+    """What a chip sends in all turns by a ring's algorithm, the least there is.
+
+    (n - 1) / n of the whole for a gather or a scatter, twice that for an
+    all-reduce (Patarasuk and Yuan 2009).
+    """
+    if self.kind == "collective-permute":
+      return float(self.turns * self.operand_bytes)
+    share = (self.group - 1) / self.group
+    times = 2 if self.kind == "all-reduce" else 1
+    return self.turns * times * share * self.payload_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Traffic:
+  """What a chip moves when it runs a program once.
+
+  Attributes:
+    hbm_bytes: read from and written to its memory, by place.
+    collectives: its exchanges with others.
+  """
+
+  hbm_bytes: Mapping[Place, int]
+  collectives: tuple[Collective, ...]
+
+
+def traffic(
+  text: str, *, turns: int = 1, terms: tuple[str, ...] = ()
+) -> Traffic:
+  """Reads a program's traffic.
+
+  Every instruction that is not fused reads its operands from memory and writes
+  its result there. Of a slice, only the slice is moved; arrays that the
+  compiler keeps in a chip's own vector memory are not.
+
+  Args:
+    text: the compiled program, `compiled.as_text()`.
+    turns: of loops whose number of turns the compiler does not know.
+    terms: names of `jax.named_scope` to tell apart.
+
+  Returns:
+    The traffic of one chip.
+  """
+  computations = hlo_text.parse(text)
+  walker = _Walker(computations, turns, terms)
+  walker.walk(hlo_text.entry(computations), Place("", False), 1)
+  return Traffic(walker.bytes, tuple(walker.collectives.values()))
+
+
+class _Walker:
+  """Follows a program's calls."""
+
+  def __init__(
+    self,
+    computations: Mapping[str, Computation],
+    turns: int,
+    terms: tuple[str, ...],
+  ):
+    self._computations = computations
+    self._turns, self._terms = turns, terms
+    self.bytes: dict[Place, int] = {}
+    # An exchange that runs behind computations appears in each of them.
+    self.collectives: dict[tuple[str, str], Collective] = {}
+
+  def walk(self, computation: Computation, place: Place, turns: int) -> None:
+    """Adds what a computation moves when it is run `turns` times."""
+    for instruction in computation.instructions.values():
+      # The schedule keeps neighbours together: what has no name of its own
+      # belongs to what came before it.
+      place = dataclasses.replace(
+        place, term=self._term(instruction) or place.term
+      )
+      self._add(instruction, computation, place, turns)
+      if instruction.opcode == "while":
+        known = _TURNS.search(instruction.attributes)
+        body = dataclasses.replace(
+          place, in_loop=place.in_loop or known is None
+        )
+        each = int(known[1]) if known else self._turns
+        for called in self._called(instruction):
+          self.walk(called, body, turns * each)
+      elif instruction.opcode in ("call", "conditional"):
+        for called in self._called(instruction):
+          self.walk(called, place, turns)
+      else:
+        self._note_collectives(instruction, computation, place, turns)
+
+  def _term(self, instruction: Instruction) -> str:
+    name = _OP_NAME.search(instruction.attributes)
+    parts = name[1].split("/") if name else []
+    return next((t for t in self._terms if t in parts), "")
+
+  def _called(self, instruction: Instruction) -> Iterator[Computation]:
+    names = _CALLED.findall(instruction.attributes)
+    for branches in _BRANCHES.findall(instruction.attributes):
+      names += [name.strip(" %") for name in branches.split(",")]
+    for name in names:
+      if name in self._computations:
+        yield self._computations[name]
+
+  def _add(
+    self,
+    instruction: Instruction,
+    computation: Computation,
+    place: Place,
+    turns: int,
+  ) -> None:
+    moved = self._moved(instruction, computation)
+    self.bytes[place] = self.bytes.get(place, 0) + turns * moved
+
+  def _moved(self, instruction: Instruction, computation: Computation) -> int:
+    opcode = instruction.opcode
+    if opcode in _FREE:
+      return 0
+    operands = [computation.instructions.get(n) for n in instruction.operands]
+    sizes = [o.hbm_bytes if o else 0 for o in operands]
+    if opcode in _SLICES:
+      return 2 * instruction.hbm_bytes
+    if opcode == "dynamic-update-slice":
+      return 2 * sizes[1]
+    if opcode == "copy-start":
+      return sizes[0] + hlo_text.hbm_bytes(instruction.shapes[:1])
+    called = list(self._called(instruction)) if opcode == "fusion" else []
+    if called:
+      return _fused(called[0], sizes, instruction)
+    return instruction.hbm_bytes + sum(sizes)
+
+  def _note_collectives(
+    self,
+    instruction: Instruction,
+    computation: Computation,
+    place: Place,
+    turns: int,
+  ) -> None:
+    kind = instruction.opcode.removesuffix("-start")
+    if kind in COLLECTIVES:
+      self._note(instruction, computation, kind, place, turns)
+    for called in self._called(instruction):
+      for inner in called.instructions.values():
+        self._note_collectives(inner, called, place, turns)
+
+  def _note(
+    self,
+    instruction: Instruction,
+    computation: Computation,
+    kind: str,
+    place: Place,
+    turns: int,
+  ) -> None:
+    operands = [computation.instructions.get(n) for n in instruction.operands]
+    brought = sum(hlo_text.all_bytes(o.shapes) for o in operands if o)
+    result = hlo_text.all_bytes(instruction.shapes)
+    if instruction.opcode.endswith("-start"):
+      result = max(result - brought, brought)
+    channel = _CHANNEL.search(instruction.attributes)
+    key = (kind, channel[1] if channel else instruction.name)
+    source = _OP_NAME.search(instruction.attributes)
+    self.collectives[key] = Collective(
+      kind,
+      place,
+      turns,
+      _group(instruction.attributes),
+      max(brought, result),
+      brought,
+      source[1] if source else "",
+    )
+
+
+def _group(attributes: str) -> int:
+  counted = _GROUPS.search(attributes)
+  if counted:
+    return int(counted[2])
+  listed = _LISTED_GROUP.search(attributes)
+  return len(listed[1].split(",")) if listed else 2
+
+
+def _fused(
+  computation: Computation, sizes: list[int], instruction: Instruction
+) -> int:
+  """Bytes of a fusion: of what it slices or updates, only that part."""
+  read = 0
+  for number, size in enumerate(sizes):
+    users = computation.users_of_parameter(number)
+    if users and all(
+      user.opcode in _SLICES and user.operands[0] == name
+      for name, user in users
+    ):
+      size = min(size, sum(user.hbm_bytes for _, user in users))
+    elif users and all(
+      user.opcode == "dynamic-update-slice" and user.operands[0] == name
+      for name, user in users
+    ):
+      size = 0
+    read += size
+  written = instruction.hbm_bytes
+  root = computation.root
+  if root is not None and root.opcode == "dynamic-update-slice":
+    update = computation.instructions.get(root.operands[1])
+    written = min(written, update.hbm_bytes) if update else written
+  return read + written

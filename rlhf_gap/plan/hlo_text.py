@@ -1,0 +1,180 @@
+"""The text of a compiled program as computations of instructions."""
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+_HEADER = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\) -> .* \{$")
+_ASSIGNED = re.compile(r"^\s*(ROOT )?%?([\w.-]+) = ")
+_SHAPE = re.compile(r"([a-z]+\d*\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
+_OPCODE = re.compile(r"\s*([a-z][\w-]*)\(")
+_REFERENCE = re.compile(r"%([\w.-]+)")
+# Bits of an element where the type's name does not end with them.
+_BITS = {"pred": 8, "token": 0, "opaque": 0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+  """An array's type.
+
+  Attributes:
+    num_bytes: of all elements.
+    in_hbm: whether it lies in the chip's main memory, where the layout names
+      no other ("S(1)" is a TPU's vector memory).
+  """
+
+  num_bytes: int
+  in_hbm: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+  """One line.
+
+  Attributes:
+    name: without "%".
+    opcode: such as "fusion".
+    shapes: of the result; several of a tuple.
+    operands: names.
+    attributes: what follows the operands.
+  """
+
+  name: str
+  opcode: str
+  shapes: tuple[Shape, ...]
+  operands: tuple[str, ...]
+  attributes: str
+
+  @property
+  def hbm_bytes(self) -> int:
+    """Bytes of the result in main memory."""
+    return hbm_bytes(self.shapes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Computation:
+  """Instructions by name, in order.
+
+  Attributes:
+    is_entry: whether the program begins here.
+    root: what it returns.
+    instructions: all of them.
+  """
+
+  is_entry: bool
+  root: Instruction | None
+  instructions: Mapping[str, Instruction]
+
+  @functools.cached_property
+  def _parameters(self) -> dict[int, str]:
+    return {
+      int(i.attributes): i.name
+      for i in self.instructions.values()
+      if i.opcode == "parameter"
+    }
+
+  @functools.cached_property
+  def _users(self) -> dict[str, list[Instruction]]:
+    users: dict[str, list[Instruction]] = {}
+    for instruction in self.instructions.values():
+      for operand in instruction.operands:
+        users.setdefault(operand, []).append(instruction)
+    return users
+
+  def users_of_parameter(self, number: int) -> list[tuple[str, Instruction]]:
+    """Returns (name read, reader) of a parameter, seen through bitcasts.
+
+    Args:
+      number: of the parameter.
+    """
+    if number not in self._parameters:
+      return []
+    found, names = [], [self._parameters[number]]
+    while names:
+      name = names.pop()
+      for user in self._users.get(name, ()):
+        if user.opcode == "bitcast":
+          names.append(user.name)
+        else:
+          found.append((name, user))
+    return found
+
+
+def parse(text: str) -> dict[str, Computation]:
+  """Returns the computations of a program's text by name.
+
+  Args:
+    text: `compiled.as_text()`.
+  """
+  found: dict[str, Computation] = {}
+  header: re.Match[str] | None = None
+  lines: dict[str, Instruction] = {}
+  root = None
+  for line in text.splitlines():
+    if header is None:
+      header = _HEADER.match(line)
+      lines, root = {}, None
+    elif line.startswith("}"):
+      found[header[2]] = Computation(bool(header[1]), root, lines)
+      header = None
+    else:
+      instruction = _instruction(line)
+      if instruction is not None:
+        lines[instruction.name] = instruction
+        if line.lstrip().startswith("ROOT "):
+          root = instruction
+  return found
+
+
+def entry(computations: Mapping[str, Computation]) -> Computation:
+  """Returns where the program begins."""
+  return next(c for c in computations.values() if c.is_entry)
+
+
+def hbm_bytes(shapes: Sequence[Shape]) -> int:
+  """Returns the bytes of arrays in main memory."""
+  return sum(shape.num_bytes for shape in shapes if shape.in_hbm)
+
+
+def all_bytes(shapes: Sequence[Shape]) -> int:
+  """Returns the bytes of arrays wherever they lie."""
+  return sum(shape.num_bytes for shape in shapes)
+
+
+def _instruction(line: str) -> Instruction | None:
+  assigned = _ASSIGNED.match(line)
+  if not assigned:
+    return None
+  rest = line[assigned.end() :]
+  end = _closing(rest) if rest.startswith("(") else rest.find(" ")
+  shapes = tuple(map(_shape, _SHAPE.findall(rest[:end])))
+  opcode = _OPCODE.match(rest, end)
+  if not opcode:
+    return None
+  start = opcode.end() - 1
+  close = start + _closing(rest[start:])
+  inside, attributes = rest[start + 1 : close - 1], rest[close:]
+  if opcode[1] == "parameter":
+    attributes = inside
+  operands = tuple(_REFERENCE.findall(inside))
+  return Instruction(assigned[2], opcode[1], shapes, operands, attributes)
+
+
+def _closing(text: str) -> int:
+  """Returns where the parenthesis that `text` begins with has closed."""
+  depth = 0
+  for position, character in enumerate(text):
+    depth += (character == "(") - (character == ")")
+    if depth == 0:
+      return position + 1
+  return len(text)
+
+
+def _shape(found: tuple[str, str, str]) -> Shape:
+  kind, sizes, layout = found
+  digits = re.search(r"\d+", kind)
+  bits = _BITS.get(kind, int(digits[0]) if digits else 8)
+  count = math.prod(int(size) for size in sizes.split(",") if size)
+  return Shape(-(-count * bits // 8), "S(" not in layout)

@@ -1,0 +1,257 @@
+"""A plan: does it fit, what bounds each part of a step, and what it costs."""
+
+import dataclasses
+import re
+import time
+
+import jax
+
+from rlhf_gap import partitioning, progress
+from rlhf_gap.plan import chips, hlo, programs
+from rlhf_gap.plan.programs import Compiled, Subject
+from rlhf_gap.plan.topologies import Topology
+
+# "Used 20.50G of 15.75G hbm", as the TPU compiler says it.
+_TOO_LARGE = re.compile(r"Used ([\d.]+[KMGT]?) of ([\d.]+[KMGT]?) hbm")
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+  """The least time of one part of a step.
+
+  Attributes:
+    term: "sampling", "judging", "reference" or "step"; sampling is in two
+      parts, its prompts and its tokens, which are bound by different things.
+    flops: of matrix products, on one chip.
+    hbm_bytes: moved to and from one chip's memory.
+    sent_bytes: that one chip sends to others.
+    seconds: the longest of the three at the chip's peaks; None without peaks.
+    limit: which that is: "arithmetic", "memory" or "links".
+  """
+
+  term: str
+  flops: float
+  hbm_bytes: int
+  sent_bytes: float
+  seconds: float | None
+  limit: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """A run on a slice.
+
+  Attributes:
+    topology: its name.
+    num_chips: of the slice.
+    mesh: sizes of data, fsdp and model.
+    resident_bytes: what lies in a chip's memory all the time, by what it is.
+    program_bytes: what each program needs besides, at its largest.
+    available_bytes: of a chip's memory; None where it is not published.
+    too_large: the compiler's word that a program does not fit; "" otherwise.
+    bounds: the parts of a step.
+    collective_bytes: that a chip sends in a step, by kind.
+    largest_per_token_bytes: of one exchange in the sampling loop.
+    compiler_seconds: XLA's own estimate by program; loops count once in it.
+    compile_seconds: on this machine.
+    train_steps: of the run.
+  """
+
+  topology: str
+  num_chips: int
+  mesh: dict[str, int]
+  resident_bytes: dict[str, int]
+  program_bytes: dict[str, int]
+  available_bytes: int | None
+  too_large: str
+  bounds: tuple[Bound, ...]
+  collective_bytes: dict[str, float]
+  largest_per_token_bytes: int
+  compiler_seconds: dict[str, float]
+  compile_seconds: float
+  train_steps: int
+
+  @property
+  def needed_bytes(self) -> int:
+    """Of a chip's memory: what is always there, and the largest program's."""
+    largest = max(self.program_bytes.values(), default=0)
+    return sum(self.resident_bytes.values()) + largest
+
+  @property
+  def fits(self) -> bool:
+    """Whether a chip's memory holds it."""
+    if self.too_large:
+      return False
+    available = self.available_bytes
+    return available is None or self.needed_bytes <= available
+
+  @property
+  def step_seconds(self) -> float | None:
+    """The sum of the parts' bounds; None without peaks or a program."""
+    if self.too_large or not self.bounds:
+      return None
+    seconds = [bound.seconds for bound in self.bounds]
+    known = [s for s in seconds if s is not None]
+    return sum(known) if len(known) == len(seconds) else None
+
+  @property
+  def utilisation_at_bound(self) -> float | None:
+    """Matrix products at the bound over those at the chips' peak (MFU)."""
+    seconds = self.step_seconds
+    chip = Topology.parse(self.topology).chip
+    if seconds is None or chip is None:
+      return None
+    flops = sum(bound.flops for bound in self.bounds)
+    return flops / (seconds * chip.flops_per_second)
+
+  @property
+  def chip_hours(self) -> float | None:
+    """Of the run at the bound, evaluation and start apart."""
+    seconds = self.step_seconds
+    if seconds is None:
+      return None
+    return self.num_chips * self.train_steps * seconds / 3600
+
+
+def of(subject: Subject, topology: Topology) -> Plan:
+  """Compiles a run for a slice and reads what it needs.
+
+  Args:
+    subject: the run.
+    topology: the slice.
+
+  Returns:
+    The plan; `too_large` where the compiler says that it cannot fit.
+
+  Raises:
+    UserError: the slice, or the run's mesh on it, cannot be.
+  """
+  run = subject.run
+  mesh = (run.mesh or partitioning.Mesh()).make(topology.devices())
+  partitioning.check_model(subject.policy, mesh)
+  partitioning.check_batch(run.batch_size, run.num_microbatches, mesh)
+  compiled: list[Compiled] = []
+  too_large, begun = "", time.monotonic()
+  total = 2 if subject.samples else 1
+  with progress.bar(f"compiling for {topology.name}", total, "programs") as bar:
+    try:
+      for program in programs.compile_all(subject, mesh):
+        compiled.append(program)
+        bar.update(1)
+    except jax.errors.JaxRuntimeError as error:
+      too_large = _too_large(str(error))
+      if not too_large:
+        raise
+  chip = topology.chip
+  sent = _by_kind(compiled)
+  return Plan(
+    topology.name,
+    topology.num_chips,
+    dict(mesh.shape),
+    programs.resident_bytes(subject, mesh),
+    {p.name: p.temporary_bytes + p.output_bytes for p in compiled},
+    None if chip is None else chip.hbm_bytes,
+    too_large,
+    tuple(_bounds(compiled, topology)),
+    sent,
+    _largest_per_token(compiled),
+    {p.name: p.optimal_seconds for p in compiled},
+    time.monotonic() - begun,
+    run.train_steps,
+  )
+
+
+def _too_large(message: str) -> str:
+  found = _TOO_LARGE.search(message)
+  if "RESOURCE_EXHAUSTED" not in message:
+    return ""
+  if not found:
+    return message.splitlines()[0]
+  used, available = map(_number, found.groups())
+  over = (used - available) / _UNITS["G"]
+  return (
+    f"the compiler needs {used / _UNITS['G']:.1f} GiB a chip, {over:.1f} GiB"
+    " more than there is"
+  )
+
+
+def _number(text: str) -> float:
+  unit = text[-1] if text[-1] in _UNITS else ""
+  return float(text.removesuffix(unit)) * _UNITS[unit]
+
+
+def _bounds(compiled: list[Compiled], topology: Topology) -> list[Bound]:
+  found = []
+  for program in compiled:
+    traffic = program.traffic
+    places = [*program.flops, *traffic.hbm_bytes]
+    places += [c.place for c in traffic.collectives]
+    for place in dict.fromkeys(places):
+      flops = program.flops.get(place, 0) / topology.num_chips
+      moved = traffic.hbm_bytes.get(place, 0)
+      sent = sum(c.sent_bytes for c in traffic.collectives if c.place == place)
+      if flops or moved or sent:
+        term = _term(program, place)
+        found.append(_bound(term, flops, moved, sent, topology.chip))
+  return _merged(found, topology.chip)
+
+
+def _term(program: Compiled, place: hlo.Place) -> str:
+  if program.name == programs.STEP_TERM:
+    return programs.STEP_TERM
+  if place.term != "sampling":
+    # What draws pairs besides: putting the winners first.
+    return place.term or "judging"
+  return "sampling: tokens" if place.in_loop else "sampling: prompts"
+
+
+def _merged(found: list[Bound], chip: chips.Chip | None) -> list[Bound]:
+  merged = []
+  for term in dict.fromkeys(bound.term for bound in found):
+    same = [bound for bound in found if bound.term == term]
+    merged.append(
+      _bound(
+        term,
+        sum(b.flops for b in same),
+        sum(b.hbm_bytes for b in same),
+        sum(b.sent_bytes for b in same),
+        chip,
+      )
+    )
+  return merged
+
+
+def _bound(
+  term: str, flops: float, moved: int, sent: float, chip: chips.Chip | None
+) -> Bound:
+  if chip is None:
+    return Bound(term, flops, moved, sent, None, "no published peak")
+  seconds = {
+    "arithmetic": flops / chip.flops_per_second,
+    "memory": moved / chip.hbm_bytes_per_second,
+    "links": sent / chip.link_bytes_per_second,
+  }
+  limit = max(seconds, key=lambda name: seconds[name])
+  return Bound(term, flops, moved, sent, seconds[limit], limit)
+
+
+def _by_kind(compiled: list[Compiled]) -> dict[str, float]:
+  sent: dict[str, float] = {}
+  for program in compiled:
+    for collective in program.traffic.collectives:
+      kind = collective.kind
+      sent[kind] = sent.get(kind, 0.0) + collective.sent_bytes
+  return sent
+
+
+def _largest_per_token(compiled: list[Compiled]) -> int:
+  return max(
+    (
+      collective.payload_bytes
+      for program in compiled
+      for collective in program.traffic.collectives
+      if collective.place.in_loop
+    ),
+    default=0,
+  )

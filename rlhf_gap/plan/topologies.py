@@ -1,0 +1,124 @@
+"""The devices of a slice that is not here, described by the compiler."""
+
+import dataclasses
+import difflib
+import importlib.util
+import os
+import re
+from typing import Any
+
+from rlhf_gap import errors
+from rlhf_gap.plan import chips
+
+_NAME = re.compile(r"([a-z0-9]+):(\d+(?:x\d+)*)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+  """A slice by name.
+
+  Attributes:
+    name: such as "v5e:4x4", or "cpu:8" for eight virtual CPU devices.
+    kind: what it begins with.
+    num_chips: how many there are.
+  """
+
+  name: str
+  kind: str
+  num_chips: int
+
+  @classmethod
+  def parse(cls, name: str) -> "Topology":
+    """Reads a name.
+
+    Args:
+      name: "<kind>:<size>x<size>...".
+
+    Raises:
+      UserError: there is no such kind, or it is no topology.
+    """
+    kinds = ("cpu", *chips.CHIPS)
+    found = _NAME.fullmatch(name)
+    if not found:
+      raise errors.UserError(
+        f"--topology={name}: expected a kind and its size, such as v5e:4x4,"
+        f" v5p:4x4x4 or cpu:8; kinds are {', '.join(kinds)}"
+      )
+    kind, sizes = found[1], [int(size) for size in found[2].split("x")]
+    if kind not in kinds:
+      near = difflib.get_close_matches(kind, kinds, n=1)
+      hint = f"; did you mean {near[0]}?" if near else ""
+      raise errors.UserError(
+        f"--topology={name}: unknown kind {kind}, expected one of"
+        f" {', '.join(kinds)}{hint}"
+      )
+    count = 1
+    for size in sizes:
+      count *= size
+    return cls(name, kind, count)
+
+  @property
+  def chip(self) -> chips.Chip | None:
+    """Its published peaks; None for a CPU."""
+    return chips.CHIPS.get(self.kind)
+
+  def devices(self) -> list[Any]:
+    """Returns the slice's devices, to compile for.
+
+    Raises:
+      UserError: the compiler for it is not installed, or knows no such slice.
+    """
+    if self.kind == "cpu":
+      return self._virtual_devices()
+    if importlib.util.find_spec("libtpu") is None:
+      raise errors.UserError(
+        f"--topology={self.name}: the TPU compiler libtpu is not installed;"
+        ' install the extra: pip install "rlhf-gap[tpu]" (no TPU is needed)'
+      )
+    _keep_from_looking_for_tpus()
+    return self._described()
+
+  def _virtual_devices(self) -> list[Any]:
+    import jax
+
+    found = jax.devices("cpu")
+    if len(found) < self.num_chips:
+      raise errors.UserError(
+        f"--topology={self.name}: this process has {len(found)} CPU devices;"
+        " set XLA_FLAGS=--xla_force_host_platform_device_count="
+        f"{self.num_chips}"
+      )
+    return found[: self.num_chips]
+
+  def _described(self) -> list[Any]:
+    import jax
+    from jax.experimental import topologies
+
+    # The two cores of a v4 or v5p chip act as one device.
+    options: dict[str, Any] = {}
+    if self.kind == "v4":
+      options["chip_config_name"] = "megacore"
+    if self.num_chips == 1:
+      options["chips_per_host_bounds"] = [1, 1, 1]
+    try:
+      described = topologies.get_topology_desc(
+        platform="tpu", topology_name=self.name, **options
+      )
+    except jax.errors.JaxRuntimeError as error:
+      reason = str(error).splitlines()[0]
+      raise errors.UserError(
+        f"--topology={self.name}: the TPU compiler knows no such slice"
+        f" ({reason})"
+      ) from error
+    return list(described.devices)
+
+
+def _keep_from_looking_for_tpus() -> None:
+  """Tells libtpu that it only compiles: it would ask for a TPU's metadata."""
+  for name, value in (
+    ("TPU_SKIP_MDS_QUERY", "1"),
+    ("TPU_ACCELERATOR_TYPE", "v5litepod-16"),
+    ("TPU_WORKER_HOSTNAMES", "localhost"),
+    ("TPU_WORKER_ID", "0"),
+  ):
+    os.environ.setdefault(name, value)
