@@ -229,5 +229,5 @@ def _time(found: "plan.Plan") -> list[str]:
   return rows
 
 
-def _gib(size: float) -> str:
+def _gib(size: int) -> str:
   return f"{size / _GIB:.2f}"

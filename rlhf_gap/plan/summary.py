@@ -1,6 +1,7 @@
 """A plan: does it fit, what bounds each part of a step, and what it costs."""
 
 import dataclasses
+import math
 import re
 import time
 
@@ -156,7 +157,7 @@ def of(subject: Subject, topology: Topology) -> Plan:
     tuple(_bounds(compiled, topology)),
     sent,
     _largest_per_token(compiled),
-    {p.name: p.optimal_seconds for p in compiled},
+    {p.name: s for p in compiled if math.isfinite(s := p.optimal_seconds)},
     time.monotonic() - begun,
     run.train_steps,
   )

@@ -1,0 +1,105 @@
+"""Traffic read from a program's text, against sums by hand."""
+
+import pytest
+
+from rlhf_gap.plan import hlo
+from rlhf_gap.plan.hlo import Place
+
+# A loop that turns 3 times within one whose turns are unknown; a slice and an
+# update in place; an exchange that runs behind a fusion, so in two of them.
+TEXT = """\
+HloModule jit_f, is_scheduled=true
+
+%sliced (param_0: f32[100,8], param_1: s32[]) -> f32[1,8] {
+  %param_0 = f32[100,8]{1,0} parameter(0)
+  %param_1 = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  ROOT %slice.1 = f32[1,8]{1,0} dynamic-slice(%param_0, %param_1, %zero), \
+dynamic_slice_sizes={1,8}
+}
+
+%updated (param_0.1: f32[100,8], param_1.1: f32[1,8], param_2: s32[]) -> \
+f32[100,8] {
+  %param_0.1 = f32[100,8]{1,0} parameter(0)
+  %param_1.1 = f32[1,8]{1,0} parameter(1)
+  %param_2 = s32[] parameter(2)
+  %zero.1 = s32[] constant(0)
+  ROOT %put = f32[100,8]{1,0} dynamic-update-slice(%param_0.1, %param_1.1, \
+%param_2, %zero.1)
+}
+
+%begun (param_0.2: bf16[16,8]) -> bf16[32,8] {
+  %param_0.2 = bf16[16,8]{1,0} parameter(0)
+  ROOT %gather.1 = bf16[32,8]{1,0} all-gather(%param_0.2), channel_id=5, \
+replica_groups=[8,2]<=[16], dimensions={0}
+}
+
+%inner (p: (s32[], f32[100,8])) -> (s32[], f32[100,8]) {
+  %p = (s32[], f32[100,8]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%p), index=0
+  %cache = f32[100,8]{1,0} get-tuple-element(%p), index=1
+  %row = f32[1,8]{1,0} fusion(%cache, %i), kind=kLoop, calls=%sliced
+  %written = f32[100,8]{1,0} fusion(%cache, %row, %i), kind=kLoop, \
+calls=%updated
+  ROOT %next = (s32[], f32[100,8]{1,0}) tuple(%i, %written)
+}
+
+%outer (q: (s32[], f32[100,8])) -> (s32[], f32[100,8]) {
+  %q = (s32[], f32[100,8]{1,0}) parameter(0)
+  %n = s32[] get-tuple-element(%q), index=0
+  %sum = s32[] all-reduce(%n), channel_id=7, replica_groups={{0,1,2,3}}, \
+to_apply=%inner, metadata={op_name="jit(f)/first/while/body/sum"}
+  ROOT %w = (s32[], f32[100,8]{1,0}) while(%q), condition=%c, body=%inner, \
+backend_config={"known_trip_count":{"n":"3"}}
+}
+
+ENTRY %main (x: f32[10,8], y: bf16[16,8]) -> f32[10,8] {
+  %x = f32[10,8]{1,0} parameter(0)
+  %y = bf16[16,8]{1,0:T(8,128)(2,1)} parameter(1)
+  %both = f32[10,8]{1,0} add(%x, %x), metadata={op_name="jit(f)/first/add"}
+  %near = f32[10,8]{1,0:T(8,128)S(1)} negate(%both)
+  %start = bf16[32,8]{1,0} fusion(%y), kind=kLoop, calls=%begun, \
+metadata={op_name="jit(f)/second/gather"}
+  %done = bf16[32,8]{1,0} fusion(%y), kind=kLoop, calls=%begun
+  %t = (s32[], f32[100,8]{1,0}) tuple(%x, %y)
+  %loop = (s32[], f32[100,8]{1,0}) while(%t), condition=%c2, body=%outer, \
+metadata={op_name="jit(f)/first/while"}
+  ROOT %out = f32[10,8]{1,0} copy(%near)
+}
+"""
+ROW = 8 * 4
+INDEX = 4
+
+
+@pytest.fixture(scope="module")
+def found():
+  return hlo.traffic(TEXT, turns=5, terms=("first", "second"))
+
+
+def test_what_is_in_the_chips_vector_memory_is_not_moved(found):
+  add, negate, copy = 3 * 10 * ROW, 10 * ROW, 10 * ROW
+  assert found.hbm_bytes[Place("first", False)] == add + negate + copy
+
+
+def test_what_has_no_name_belongs_to_its_predecessor(found):
+  each = 16 * 8 * 2 + 32 * 8 * 2
+  assert found.hbm_bytes[Place("second", False)] == 2 * each
+
+
+def test_loops_count_as_often_as_they_turn_and_slices_as_slices(found):
+  # The slice is read, its row written; the row is read and put into place.
+  inner = (ROW + INDEX + ROW) + (ROW + INDEX + ROW)
+  summed = 2 * INDEX
+  place = Place("first", True)
+  assert found.hbm_bytes[place] == 5 * (3 * inner + summed)
+
+
+def test_an_exchange_counts_once_however_it_is_split_up(found):
+  gather, total = sorted(found.collectives, key=lambda c: c.kind)
+  assert (gather.kind, gather.group, gather.turns) == ("all-gather", 2, 1)
+  assert gather.place == Place("second", False)
+  assert gather.sent_bytes == 32 * 8 * 2 / 2
+  assert (total.kind, total.group, total.turns) == ("all-reduce", 4, 5)
+  assert total.place == Place("first", True)
+  assert total.sent_bytes == 5 * 2 * 3 / 4 * INDEX
+  assert total.source == "jit(f)/first/while/body/sum"
