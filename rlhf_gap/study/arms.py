@@ -47,7 +47,8 @@ class Configuration:
 
   Attributes:
     label: the hyper-parameters by which the arm's configurations differ, such
-      as "beta=0.1, learning_rate=1e-05"; "" where there is one configuration.
+      as "loss.beta=0.1, learning_rate.peak=1e-05"; "" where there is one
+      configuration.
     runs: by name.
   """
 
@@ -190,7 +191,8 @@ def _settings(run: records.Run) -> dict[str, str]:
 
 def _label(settings: Iterable[tuple[str, str]]) -> str:
   return ", ".join(
-    f"{key.split('.')[-1]}={value}" for key, value in sorted(settings)
+    f"{'.'.join(key.split('.')[-2:])}={value}"
+    for key, value in sorted(settings)
   )
 
 

@@ -69,10 +69,10 @@ def _falls(found: falls.Fall) -> tuple[Verdict, str]:
 def _numbers(found: falls.Fall) -> str:
   proxy = f", proxy {signed(found.proxy)}" if found.proxy else ""
   golden = signed(falls.negative(found.win_rate))
-  return (
-    f"from KL {found.peak_kl_nats:.2g} to {found.end_kl_nats:.2g} nats golden"
-    f" {golden}{proxy} ({basis(found.win_rate)})"
-  )
+  where = f"from KL {found.peak_kl_nats:.2g} to {found.end_kl_nats:.2g} nats"
+  if found.peak_kl_nats == found.end_kl_nats:
+    where = f"highest at the end, KL {found.end_kl_nats:.2g} nats; from before"
+  return f"{where} golden {golden}{proxy} ({basis(found.win_rate)})"
 
 
 def _some_arm_falls(evidence: Evidence) -> Answer:

@@ -367,15 +367,32 @@ def _label_axes(ax: axes.Axes, log_base: float, y_label: str) -> None:
     ),
   )
   low, high = (math.exp(end * scale) for end in ax.get_xlim())
-  ticks = _round_ticks(low, high)
-  nats.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+  ticks = round_ticks(low, high)
+  nats.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
   nats.set_xlabel("KL in nats")
 
 
-def _round_ticks(low: float, high: float) -> list[float]:
-  """1, 3, 10, 30, ...: those within the range."""
+def round_ticks(low: float, high: float) -> list[float]:
+  """Returns round numbers within a range, three to a dozen or so.
+
+  Args:
+    low: where it begins, > 0.
+    high: where it ends.
+  """
   exponents = range(
     math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1
   )
-  every = [m * 10.0**e for e in exponents for m in (1, 3)]
-  return [tick for tick in every if low <= tick <= high]
+  for digits in _TICK_DIGITS:
+    every = [digit * 10.0**e for e in exponents for digit in digits]
+    ticks = [tick for tick in every if low <= tick <= high]
+    if len(ticks) > 2:
+      return ticks
+  return np.linspace(low, high, 4)[1:-1].round(3).tolist()
+
+
+_TICK_DIGITS = (
+  (1, 3),
+  (1, 2, 5),
+  (1, 1.5, 2, 3, 4, 5, 6, 8),
+  tuple(round(1 + 0.1 * k, 1) for k in range(90)),
+)

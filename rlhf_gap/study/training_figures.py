@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 import numpy as np
-from matplotlib import axes
+from matplotlib import axes, ticker
 
 from rlhf_gap.study import drawing, summary
 from rlhf_gap.study.drawing import Cell, Figure
@@ -126,5 +126,6 @@ def _draw(
         mfc="none",
         label="" if number else arm,
       )
+  ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
   ax.set_xlabel("training step")
   ax.set_ylabel(y_label)

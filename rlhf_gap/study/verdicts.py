@@ -134,8 +134,7 @@ def exceeds(
   """
   if found.num_seeds < MIN_SEEDS:
     return Verdict.UNDERPOWERED, (
-      f"{found.num_seeds} seeds; {MIN_SEEDS} are needed to tell luck from a"
-      " difference"
+      f"{_seeds(found)}; {MIN_SEEDS} are needed to tell luck from a difference"
     )
   if found.ci95_low > 0:
     return Verdict.SUPPORTED, ""
@@ -184,5 +183,8 @@ def plain(found: Measurement | Estimate, digits: int = 3) -> str:
 
 def basis(found: Estimate) -> str:
   """Returns what an estimate rests on: 2,048 prompts, 3 seeds."""
-  seeds = "seed" if found.num_seeds == 1 else "seeds"
-  return f"{found.num_prompts:,} prompts, {found.num_seeds} {seeds}"
+  return f"{found.num_prompts:,} prompts, {_seeds(found)}"
+
+
+def _seeds(found: Estimate) -> str:
+  return f"{found.num_seeds} seed{'' if found.num_seeds == 1 else 's'}"

@@ -31,12 +31,13 @@ def test_runs_that_differ_in_seeds_and_inputs_are_one_configuration():
   assert (arm.num_checkpoints, arm.num_prompts) == (3, 3)
 
 
-def test_a_nested_name_is_shown_by_its_last_word():
-  one = _run("a", **{"optimizer.learning_rate": "1e-05", "optimizer": "Adam"})
-  two = _run("b", **{"optimizer.learning_rate": "3e-05", "optimizer": "Adam"})
+def test_a_nested_name_is_shown_by_its_last_two_words():
+  name = "optimizer.learning_rate.peak"
+  one = _run("a", **{name: "1e-05", "optimizer": "Adam"})
+  two = _run("b", **{name: "3e-05", "optimizer": "Adam"})
   found = [made_up.record(run, 10, OUTCOMES) for run in (one, two)]
   labels = [c.label for c in arms.group(found)["offline"].configurations]
-  assert labels == ["learning_rate=1e-05", "learning_rate=3e-05"]
+  assert labels == ["learning_rate.peak=1e-05", "learning_rate.peak=3e-05"]
 
 
 def test_long_and_short_runs_of_one_seed_are_told_apart():

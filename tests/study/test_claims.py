@@ -121,7 +121,7 @@ def test_few_prompts_or_seeds_are_underpowered():
   assert "the interval holds both 0 and 0.02" in few.reason
   lone = _answer(MAIN, _evidence(made_up.ARMS, num_seeds=1))
   assert lone.verdict is OPEN
-  assert lone.reason.startswith("1 seeds; 3 are needed")
+  assert lone.reason.startswith("1 seed; 3 are needed")
   assert "1 seed)" in lone.numbers
 
 
@@ -268,3 +268,10 @@ def test_arms_that_do_not_rise_are_said(top, verdict):
     offline=([0.5, 4.0], (top - 0.01, top)),
   )
   assert _answer("win rates rise", evidence).verdict is verdict
+
+
+def test_an_arm_that_is_highest_at_the_end_says_so():
+  evidence = _exact(online=([0.5, 1.0, 3.0], (0.2, 0.4, 0.5)))
+  answer = _answer(FALLS, evidence)
+  assert answer.verdict is OPEN
+  assert "online: highest at the end, KL 3 nats" in answer.numbers

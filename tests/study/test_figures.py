@@ -165,3 +165,14 @@ def test_every_arm_has_its_own_colour_marker_and_line():
     "b",
   }
   assert next(iter(drawing.styles(["b", "offline", "online"]))) == "online"
+
+
+@pytest.mark.parametrize(
+  ("low", "high"),
+  [(0.05, 80.0), (0.4, 3.0), (1.3, 1.9), (0.41, 0.43), (900.0, 2e4)],
+)
+def test_every_range_of_kl_has_ticks_within_it(low, high):
+  ticks = figures.round_ticks(low, high)
+  assert 2 <= len(ticks) <= 12
+  assert all(low <= tick <= high for tick in ticks)
+  assert ticks == sorted(set(ticks))
