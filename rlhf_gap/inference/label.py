@@ -1,7 +1,7 @@
 """Labels a store of pairs with a preference model, into a new store."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -71,18 +71,48 @@ def label_store(
     )
   words = judge.words_of(manifest.vocabulary)
   _check_window(words, manifest.feature_lengths, input_length)
-  labelled = dataclasses.replace(
+  settings: dict[str, str | int]
+  settings = {"judge_input_length": input_length, "keep": keep}
+  writer = stores.create(output, _labelled(manifest, by, settings))
+  compare = _comparing(config, params, words, input_length, keep)
+  size = manifest.chunk_rows
+  with progress.bar("labelling", source.num_rows, "pairs") as bar:
+    bar.update(writer.num_rows)
+    for chunk in range(writer.num_chunks, -(-source.num_rows // size)):
+      rows = range(chunk * size, min((chunk + 1) * size, source.num_rows))
+      values = source.read(rows)
+      verdict = compare(*map(jnp.asarray, _filled(values, size)))
+      writer.append(chunk, relabel(values, verdict))
+      writer.commit()
+      bar.update(len(rows))
+  writer.finish(dropped=dict(manifest.dropped))
+  return _report(source, stores.open(output))
+
+
+def _labelled(
+  manifest: stores.Manifest,
+  by: stores.Checkpoint,
+  settings: Mapping[str, str | int],
+) -> stores.Manifest:
+  """Describes the new store, with no rows yet."""
+  return dataclasses.replace(
     manifest,
     label=stores.Label("judge", by),
-    source={
-      **manifest.source,
-      "judge_input_length": input_length,
-      "keep": keep,
-    },
+    source={**manifest.source, **settings},
     rows=0,
     complete=False,
     dropped={},
   )
+
+
+def _comparing(
+  config: t5.T5Config,
+  params: t5.Params,
+  words: judge.Words,
+  input_length: int,
+  keep: str,
+) -> Callable[[jax.Array, jax.Array, jax.Array], judge.Comparison]:
+  """Returns the judge, compiled: (prompt, first, second) -> its verdict."""
 
   @jax.jit
   def compare(
@@ -99,19 +129,7 @@ def label_store(
       keep=keep,
     )
 
-  writer = stores.create(output, labelled)
-  size = manifest.chunk_rows
-  with progress.bar("labelling", source.num_rows, "pairs") as bar:
-    bar.update(writer.num_rows)
-    for chunk in range(writer.num_chunks, -(-source.num_rows // size)):
-      rows = range(chunk * size, min((chunk + 1) * size, source.num_rows))
-      values = source.read(rows)
-      verdict = compare(*map(jnp.asarray, _filled(values, size)))
-      writer.append(chunk, relabel(values, verdict))
-      writer.commit()
-      bar.update(len(rows))
-  writer.finish(dropped=dict(manifest.dropped))
-  return _report(source, stores.open(output))
+  return compare
 
 
 def _check_window(

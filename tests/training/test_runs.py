@@ -437,6 +437,7 @@ def test_a_wrong_run_writes_nothing(folder, describe, online, tmp_path):
     ("policy optimisation starts from", {"initial": None, "model": wide}),
   ):
     _before_anything(describe, path, message, **changes)
+  assert not path.exists()
 
 
 def _offline(store):
