@@ -9,6 +9,7 @@ moment leaves the one before it as the latest.
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import shutil
@@ -129,6 +130,8 @@ class Saver:
       keep: how many of the latest checkpoints to keep; None keeps all.
       keep_steps: steps that are kept whatever `keep` says.
     """
+    for name in ("absl", "asyncio"):
+      logging.getLogger(name).addFilter(_RAISED_HERE)
     self._model_dir = os.path.abspath(model_dir)
     self._keep = keep
     self._keep_steps = set(keep_steps)
@@ -217,6 +220,20 @@ class Saver:
         f"{self._model_dir}: no space is left to save {what}; {latest}: make"
         " room and run the same command again"
       ) from error
+
+
+class _RaisedHere(logging.Filter):
+  """Drops the tracebacks that a full disk leaves in Orbax's threads.
+
+  One of its errors reaches `_reporting`; all of them are logged on the way.
+  """
+
+  def filter(self, record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return error is None or not _is_full(error)
+
+
+_RAISED_HERE = _RaisedHere()
 
 
 def _is_full(error: BaseException) -> bool:
