@@ -43,13 +43,14 @@ def _undisturbed(workdir: str) -> float:
   return time.monotonic() - start
 
 
-def _killed(workdir: str, kills: int, seconds: float, seed: int) -> None:
+def _killed(workdir: str, kills: int, seconds: float, seed: int) -> int:
+  """Returns how often it was killed before it ended."""
   moments = random.Random(seed)
   done = 0
   while done < kills:
     process = _start(workdir)
     try:
-      process.wait(timeout=moments.uniform(0.05, 0.5) * seconds)
+      process.wait(timeout=moments.uniform(0.02, 0.9 / kills) * seconds)
     except subprocess.TimeoutExpired:
       process.send_signal(signal.SIGKILL)
       process.wait()
@@ -60,6 +61,7 @@ def _killed(workdir: str, kills: int, seconds: float, seed: int) -> None:
     break
   if _start(workdir).wait():
     raise SystemExit(f"the killed study failed; see {workdir}.log")
+  return done
 
 
 def _identities(workdir: str) -> list:
@@ -78,13 +80,13 @@ def main() -> None:
     one, other = (os.path.join(folder, name) for name in ("one", "other"))
     seconds = _undisturbed(one)
     print(f"undisturbed: {seconds:.0f} s", flush=True)
-    _killed(other, arguments.kills, seconds, arguments.seed)
+    kills = _killed(other, arguments.kills, seconds, arguments.seed)
     found, expected = _identities(other), _identities(one)
   if not expected or found != expected:
     raise SystemExit(
       f"records differ: {len(found)} after kills, {len(expected)} undisturbed"
     )
-  print(f"{len(expected)} records, equal after {arguments.kills} kills")
+  print(f"{len(expected)} records, equal after {kills} kills")
 
 
 if __name__ == "__main__":

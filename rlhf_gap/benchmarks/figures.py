@@ -1,7 +1,7 @@
 """From timings and counted work to figures beside the machine's limits."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from rlhf_gap.benchmarks import machine, timing, work
 
@@ -69,6 +69,15 @@ def against_peer(figures: Figures) -> Figures:
   """Returns how many times as fast as the call "peer" the first one is."""
   peer, ours = figures["peer_median_seconds"], figures["median_seconds"]
   return {"speedup_over_peer": float(peer) / float(ours)}
+
+
+def against_parts(
+  figures: Figures, whole: str, parts: Sequence[str]
+) -> Figures:
+  """Returns how long a call takes as a multiple of its parts one by one."""
+  together = sum(float(figures[f"{part}_median_seconds"]) for part in parts)
+  seconds = float(figures[f"{whole}_median_seconds"])
+  return {f"{whole}_over_parts": seconds / together}
 
 
 def _of_timing(timed: timing.Timing) -> Figures:

@@ -19,7 +19,8 @@ from rlhf_gap.models import decode, t5
 _MEDIAN_TOKENS = 37
 _LOG_DEVIATION = 0.5
 _FIRST_WORD = 16  # below are pads, EOS and the judge's words
-_WORDS = judge.Words(response_a=(3, 4, 5), response_b=(3, 6, 5), a=7, b=8)
+WORDS = judge.Words(response_a=(3, 4, 5), response_b=(3, 6, 5), a=7, b=8)
+"""Made-up markers and answers of a preference model."""
 
 
 class Shape(NamedTuple):
@@ -169,7 +170,7 @@ def judging(config: t5.T5Config, params: t5.Params, shape: Shape) -> Workload:
   Raises:
     UserError: the input cannot hold a prompt beside both responses.
   """
-  markers = len(_WORDS.response_a) + len(_WORDS.response_b) + 1
+  markers = len(WORDS.response_a) + len(WORDS.response_b) + 1
   room = shape.source - 2 * shape.target - markers
   if room < 1:
     raise errors.UserError(
@@ -183,7 +184,7 @@ def judging(config: t5.T5Config, params: t5.Params, shape: Shape) -> Workload:
   ]
 
   def compare(params: t5.Params, *arrays: Array) -> judge.Comparison:
-    return judge.compare(config, params, _WORDS, *arrays, length=shape.source)
+    return judge.compare(config, params, WORDS, *arrays, length=shape.source)
 
   compiled = jax.jit(compare)
   return Workload(

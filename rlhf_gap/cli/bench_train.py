@@ -12,17 +12,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser, batch_size=8, num_samples=1, input_length=1024, output_length=128
   )
   bench_model.add_peer(parser)
+  parser.add_argument(
+    "--online",
+    action="store_true",
+    help="time a whole online step too (two samples a prompt, judged, scored,"
+    " trained on), and each of its parts",
+  )
 
 
 def measure(arguments: argparse.Namespace) -> Mapping[str, float | int | str]:
   """Times the gradient and returns the figures."""
-  from rlhf_gap.benchmarks import figures, huggingface, workloads
+  from rlhf_gap.benchmarks import figures, huggingface, online_step, workloads
 
   config, params, shape = bench_model.load(arguments)
   gradient = workloads.gradient(config, params, shape)
   calls = {"train": gradient.call}
   if arguments.peer:
     calls["peer"] = huggingface.gradient(config, shape)
+  if arguments.online:
+    calls |= online_step.calls(config, params, shape)
   found = figures.measure(
     calls,
     {"train": gradient.work},
@@ -32,4 +40,6 @@ def measure(arguments: argparse.Namespace) -> Mapping[str, float | int | str]:
   found |= figures.per_second(found, steps=1, tokens=gradient.tokens)
   if arguments.peer:
     found |= figures.against_peer(found)
+  if arguments.online:
+    found |= figures.against_parts(found, "online", online_step.PARTS)
   return bench_model.described(config, shape) | found
