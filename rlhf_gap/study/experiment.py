@@ -125,12 +125,14 @@ class Sweep:
     long_steps: steps of longer runs; None for none.
     full_grid: whether to combine everything; else one thing is varied at a
       time, starting from the baseline (Tang et al. 2024, section 4.1).
+    further: more pairs of a learning rate and a beta, for runs pushed far.
   """
 
   learning_rates: tuple[float, ...] = ()
   betas: tuple[float, ...] = ()
   long_steps: int | None = None
   full_grid: bool = False
+  further: tuple[tuple[float, float], ...] = ()
 
   def settings(
     self, baseline: Training, beta: float
@@ -164,6 +166,7 @@ class Sweep:
       *(
         (changed(baseline, steps=n, early_steps=late[n]), beta) for n in lengths
       ),
+      *((changed(baseline, learning_rate=r), b) for r, b in self.further),
     ]
 
 
@@ -228,7 +231,7 @@ class Study:
   policy_start: str | None = None
   golden_start: str | None = None
   beta: float = 0.1
-  reduction: str = "sum"
+  reduction: str = "mean"
   offline: Sweep = Sweep()
   tandem: Sweep = Sweep()
   seeds: tuple[int, ...] = (0, 1, 2)

@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rlhf_gap import errors, progress
 from rlhf_gap.study import workers
@@ -71,7 +71,12 @@ def standing(stages: Sequence[Stage], workdir: str) -> dict[str, Result]:
   ledger, found = Ledger(workdir), {}
   for name, recipe in recipes(stages).items():
     done = ledger.read(name)
-    if done is None:
+    if done is None and os.path.exists(os.path.join(workdir, name)):
+      # What a kill left of another recipe cannot be gone on with.
+      now = here(recipe, workdir)
+      changed = what_changed(ledger.begun(name) or now, now)
+      found[name] = Result("stale" if changed else "missing", reason=changed)
+    elif done is None:
       found[name] = Result("missing")
     elif fingerprint(done.recipe) == fingerprint(recipe):
       found[name] = Result("done", done.seconds)
@@ -79,6 +84,11 @@ def standing(stages: Sequence[Stage], workdir: str) -> dict[str, Result]:
       changed = what_changed(done.recipe, recipe)
       found[name] = Result("stale", done.seconds, changed)
   return found
+
+
+def here(recipe: Mapping[str, str], workdir: str) -> dict[str, str]:
+  """Returns a recipe with the study's folder: half a stage cannot be moved."""
+  return {**recipe, "folder": os.path.abspath(workdir)}
 
 
 def forget_stale(stages: Sequence[Stage], workdir: str, *, force: bool) -> None:
@@ -186,6 +196,8 @@ class _Run:
       if ready and len(self._running) < num_workers:
         log = self._ledger.log_path(stage.name)
         argv = stage.argv(self._workdir)
+        recipe = here(self._recipes[stage.name], self._workdir)
+        self._ledger.begin(stage.name, recipe)
         self._running[pool.submit(workers.run, self._execute, argv, log)] = (
           stage
         )

@@ -136,16 +136,32 @@ class Ledger:
 
   def write(self, name: str, done: Done) -> None:
     """Notes that a stage has ended well."""
-    os.makedirs(self._folder, exist_ok=True)
-    partial = f"{self._path(name)}.partial"
-    with open(partial, "w", encoding="utf-8") as file:
-      json.dump(dataclasses.asdict(done), file, indent=1)
-    os.replace(partial, self._path(name))
+    self._put(self._path(name), dataclasses.asdict(done))
+
+  def begun(self, name: str) -> Mapping[str, str] | None:
+    """Returns what a stage depends on that has begun; None if it has not."""
+    try:
+      with open(self._begun_path(name), encoding="utf-8") as file:
+        return dict(json.load(file))
+    except (FileNotFoundError, ValueError, TypeError):
+      return None
+
+  def begin(self, name: str, recipe: Mapping[str, str]) -> None:
+    """Notes that a stage begins: what it leaves is of this recipe."""
+    self._put(self._begun_path(name), recipe)
 
   def forget(self, name: str) -> None:
-    """Takes back that a stage is done."""
-    if os.path.exists(self._path(name)):
-      os.remove(self._path(name))
+    """Takes back that a stage is done or has begun."""
+    for path in (self._path(name), self._begun_path(name)):
+      if os.path.exists(path):
+        os.remove(path)
+
+  def _put(self, path: str, value: Mapping[str, object]) -> None:
+    os.makedirs(self._folder, exist_ok=True)
+    partial = f"{path}.partial"
+    with open(partial, "w", encoding="utf-8") as file:
+      json.dump(value, file, indent=1)
+    os.replace(partial, path)
 
   def log_path(self, name: str) -> str:
     """Returns where a stage's output goes."""
@@ -153,6 +169,9 @@ class Ledger:
 
   def _path(self, name: str) -> str:
     return os.path.join(self._folder, f"{_flat(name)}.json")
+
+  def _begun_path(self, name: str) -> str:
+    return os.path.join(self._folder, f"{_flat(name)}.begun.json")
 
 
 def _flat(name: str) -> str:
@@ -163,7 +182,7 @@ def what_changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:
   """Says in what two recipes of a stage differ.
 
   Args:
-    before: what the finished stage depended on.
+    before: what the stage depended on when it ran.
     now: what it depends on.
 
   Returns:

@@ -59,6 +59,20 @@ def test_a_process_that_dies_is_a_failed_stage(tmp_path):
   assert _run([_write("dies")], tmp_path) == {"dies": "done"}
 
 
+def test_half_a_stage_of_other_settings_is_stale(tmp_path):
+  """As a kill leaves it: with the same settings it is gone on with."""
+  os.makedirs(tmp_path / "dies")
+  planned = [stages.Stage("dies", ("die",))]
+  _run(planned, tmp_path)
+  assert scheduler.standing(planned, str(tmp_path))["dies"].status == "missing"
+  changed = [_write("dies")]
+  with pytest.raises(errors.UserError, match=r"write is new.*--force"):
+    scheduler.forget_stale(changed, str(tmp_path), force=False)
+  scheduler.forget_stale(changed, str(tmp_path), force=True)
+  assert not (tmp_path / "dies").exists()
+  assert _run(changed, tmp_path) == {"dies": "done"}
+
+
 def test_one_stage_alone(tmp_path):
   assert _run(_chain(), tmp_path, only=["b"]) == {
     "a": "missing",
