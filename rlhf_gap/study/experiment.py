@@ -209,6 +209,9 @@ class Study:
     golden_training: training of the golden model, on people's labels.
     proxy_training: training of the proxy, on the golden model's labels.
     baseline: training of the online runs, and the offline runs' baseline.
+    golden_policy: training of the golden policy; None trains it as the online
+      runs are. Where that over-optimizes the golden model itself, hardly any
+      response wins against it: then fewer steps.
     beta: of the baseline.
     reduction: of tokens' log-probabilities, "sum" or "mean".
     offline: the offline runs' sweep.
@@ -230,6 +233,7 @@ class Study:
   baseline: Training
   policy_start: str | None = None
   golden_start: str | None = None
+  golden_policy: Training | None = None
   beta: float = 0.1
   reduction: str = "mean"
   offline: Sweep = Sweep()
@@ -237,6 +241,11 @@ class Study:
   seeds: tuple[int, ...] = (0, 1, 2)
   stop_at_chance: bool = True
   evaluation: Evaluation = Evaluation()
+
+  @property
+  def golden_policy_training(self) -> Training:
+    """Training of the golden policy."""
+    return self.golden_policy or self.baseline
 
   def __post_init__(self) -> None:
     if not self.tasks or not self.seeds:

@@ -137,14 +137,16 @@ class _Task:
 
   def golden_policy(self) -> _Trained:
     """The online algorithm with the golden judge."""
-    stage = self._online("golden_policy", "golden", 0)
-    return _Trained(stage, "golden_policy", self.study.baseline)
+    training = self.study.golden_policy_training
+    stage = self._online("golden_policy", "golden", 0, training)
+    return _Trained(stage, "golden_policy", training)
 
   def online(self) -> Iterator[_Trained]:
     """One configuration, the proxy as judge, every seed."""
     for seed in self.study.seeds:
-      stage = self._online(f"online/seed_{seed}", "proxy", seed)
-      yield _Trained(stage, "online", self.study.baseline)
+      training = self.study.baseline
+      stage = self._online(f"online/seed_{seed}", "proxy", seed, training)
+      yield _Trained(stage, "online", training)
 
   def trained_offline(self) -> Iterator[_Trained]:
     """The sweeps on golden labels, and on shuffled online data."""
@@ -192,7 +194,9 @@ class _Task:
       "golden": self._checkpoint("golden", study.golden_training),
       "proxy": self._checkpoint("proxy", study.proxy_training),
       "reference": self._checkpoint("sft", study.sft),
-      "golden_policy": self._checkpoint("golden_policy", study.baseline),
+      "golden_policy": self._checkpoint(
+        "golden_policy", study.golden_policy_training
+      ),
       "prompts": self._at("data/prompts"),
       "pairs": self._at("golden_labels"),
       "output": self._at(f"evaluation/{name}"),
@@ -227,7 +231,9 @@ class _Task:
       f"--gin.INITIAL_CHECKPOINT_PATH={path}",
     )
 
-  def _online(self, name: str, judged_by: str, seed: int) -> Stage:
+  def _online(
+    self, name: str, judged_by: str, seed: int, training: Training
+  ) -> Stage:
     study, data = self.study, self.study.data
     trained_by = {
       "golden": study.golden_training,
@@ -239,7 +245,7 @@ class _Task:
       name,
       "online",
       seed,
-      study.baseline,
+      training,
       study.beta,
       f"--gin.PROMPTS={self._at('data/prompts')}",
       f"--gin.JUDGE_CHECKPOINT_PATH={judge}",

@@ -22,6 +22,9 @@ _PR_SET_PDEATHSIG = 1
 # for again in the next, was a third of a miniature step's time.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MOST_BYTES, _MOST_MMAP_BYTES = 2**31 - 1, 2**25
+# glibc reads it where a process begins: its heap in pages of 2 MiB. With both a
+# step of a miniature preference model took 85 ms instead of 140.
+_TUNABLES, _HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 
 
 def pool(num_workers: int) -> concurrent.futures.ProcessPoolExecutor:
@@ -33,6 +36,7 @@ def pool(num_workers: int) -> concurrent.futures.ProcessPoolExecutor:
   Returns:
     The pool; JAX is not imported in it yet.
   """
+  os.environ.setdefault(_TUNABLES, _HUGE_PAGES)
   context = multiprocessing.get_context("spawn")
   shares = context.SimpleQueue()
   for share in _shares(num_workers):
