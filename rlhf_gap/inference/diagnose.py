@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from rlhf_gap.models import t5
+from rlhf_gap.models import t5, transformer
 
 
 def first_bad_layer(
@@ -31,7 +31,7 @@ def first_bad_layer(
   for path, leaf in jax.tree_util.tree_leaves_with_path(params):
     if not bool(jnp.isfinite(leaf).all()):
       return f"parameter {'/'.join(str(key.key) for key in path)}"
-  logits, seen = t5.Transformer(config).apply(
+  logits, seen = transformer.Transformer(config).apply(
     {"params": params},
     encoder_input_tokens,
     decoder_input_tokens,

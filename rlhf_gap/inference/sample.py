@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_gap import errors, partitioning
 from rlhf_gap.inference import draw
-from rlhf_gap.models import decode, layers, t5
+from rlhf_gap.models import decode, t5, transformer
 
 
 class Samples(NamedTuple):
@@ -55,7 +55,7 @@ class _Loop(NamedTuple):
   last: Int[Array, "batch samples"]
   ended: Bool[Array, "batch samples"]
   samples: Samples
-  caches: list[list[layers.KeyValueCache]]  # one list of layers a policy
+  caches: list[transformer.Caches]  # one list of layers a policy
 
 
 def sample(

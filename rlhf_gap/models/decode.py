@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rlhf_gap.models import layers, t5
+from rlhf_gap.models import attention, t5, transformer
 
 
 class Prompts(NamedTuple):
@@ -18,7 +18,7 @@ class Prompts(NamedTuple):
     mask: True where a prompt has a token.
   """
 
-  crosses: list[t5.KeysValues]
+  crosses: list[transformer.KeysValues]
   mask: Bool[Array, "batch 1 source 1"]
 
 
@@ -44,7 +44,7 @@ def prompts(
 
 def empty_caches(
   config: t5.T5Config, batch: int, num_samples: int, max_length: int
-) -> list[layers.KeyValueCache]:
+) -> transformer.Caches:
   """Returns the self-attention caches before the first token.
 
   Args:
@@ -59,7 +59,7 @@ def empty_caches(
   shape = (batch, num_samples, config.num_heads, max_length, config.head_dim)
   axes = ("batch", None, "heads", None, "kv")
   zeros = nn.with_logical_constraint(jnp.zeros(shape, config.dtype), axes)
-  cache = layers.KeyValueCache(zeros, zeros)
+  cache = attention.KeyValueCache(zeros, zeros)
   return [cache for _ in range(config.num_decoder_layers)]
 
 
@@ -67,10 +67,10 @@ def step(
   config: t5.T5Config,
   params: t5.Params,
   tokens: Int[Array, "batch samples"],
-  caches: list[layers.KeyValueCache],
+  caches: transformer.Caches,
   encoded: Prompts,
   position: Int[Array, ""],
-) -> tuple[Float[Array, "batch samples vocab"], list[layers.KeyValueCache]]:
+) -> tuple[Float[Array, "batch samples vocab"], transformer.Caches]:
   """Reads one token of every sample and predicts the next.
 
   Args:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlhf_gap import checkpoints
-from rlhf_gap.models import layers, t5
+from rlhf_gap.models import attention, layers, t5
 from tests import reference
 
 TINY = t5.T5Config(
@@ -170,7 +170,7 @@ def test_relative_position_buckets_by_hand():
   """
 
   def buckets(positions, bidirectional):
-    return layers.relative_position_buckets(
+    return attention.relative_position_buckets(
       np.array(positions),
       bidirectional=bidirectional,
       num_buckets=32,

@@ -1,0 +1,66 @@
+"""The architecture of a T5."""
+
+import dataclasses
+
+from rlhf_gap.models import layers
+
+REMAT_POLICIES = ("none", "minimal", "full")
+
+
+@dataclasses.dataclass(frozen=True)
+class T5Config:
+  """The architecture; field names are those of T5X's `network.T5Config`.
+
+  Attributes:
+    vocab_size: rows of the embedding, extra ids and rounding included.
+    emb_dim: size of the residual stream.
+    num_heads: attention heads of every layer.
+    head_dim: size of a head.
+    mlp_dim: size of the feed-forward layer.
+    num_encoder_layers: layers of the encoder.
+    num_decoder_layers: layers of the decoder.
+    mlp_activations: ("gelu", "linear") for T5 1.1, ("relu",) for T5 1.0.
+    logits_via_embedding: whether the head is the embedding, its output divided
+      by sqrt(emb_dim) (T5 1.0), rather than a kernel of its own (T5 1.1).
+    dropout_rate: of every dropout, active when a dropout key is given.
+    dtype: type of the activations, "float32" or "bfloat16". Parameters keep
+      the type they are given in; logits and softmax are float32.
+    remat_policy: what the backward pass recomputes: "none", "minimal" (all but
+      the products with kernels) or "full" (all but each layer's input).
+    num_buckets: distance buckets of the relative-position bias.
+    max_distance: distance, in tokens, from which the last bucket is used.
+
+  Raises:
+    ValueError: a value that no T5 can have.
+  """
+
+  vocab_size: int
+  emb_dim: int
+  num_heads: int
+  head_dim: int
+  mlp_dim: int
+  num_encoder_layers: int
+  num_decoder_layers: int
+  mlp_activations: tuple[str, ...] = ("gelu", "linear")
+  logits_via_embedding: bool = False
+  dropout_rate: float = 0.0
+  dtype: str = "float32"
+  remat_policy: str = "none"
+  num_buckets: int = 32
+  max_distance: int = 128
+
+  def __post_init__(self) -> None:
+    unknown = set(self.mlp_activations) - set(layers.ACTIVATION_NAMES)
+    if unknown:
+      raise ValueError(
+        f"mlp_activations={self.mlp_activations}: unknown {sorted(unknown)},"
+        f" known are {layers.ACTIVATION_NAMES}"
+      )
+    if self.dtype not in ("float32", "bfloat16"):
+      raise ValueError(f"dtype={self.dtype!r} is neither float32 nor bfloat16")
+    if self.remat_policy not in REMAT_POLICIES:
+      raise ValueError(
+        f"remat_policy={self.remat_policy!r} is none of none, minimal, full"
+      )
+    if not 0.0 <= self.dropout_rate < 1.0:
+      raise ValueError(f"dropout_rate={self.dropout_rate} is not in [0, 1)")
