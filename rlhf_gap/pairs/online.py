@@ -13,7 +13,7 @@ from jaxtyping import Array, Int, Key
 from rlhf_gap import checkpoints, errors, partitioning, stores
 from rlhf_gap.batches import PreferenceBatch
 from rlhf_gap.inference import judge, sample
-from rlhf_gap.models import t5
+from rlhf_gap.models import precision, t5
 from rlhf_gap.pairs import reference as references
 from rlhf_gap.pairs.sources import Context, Draw, Provenance
 
@@ -146,7 +146,6 @@ class _Drawer:
       spec.judge, shardings=places, optimizer_state=False
     )
     identity = checkpoints.fingerprint(spec.judge)
-    self.judge = loaded.params
     self.judge_identity = stores.Checkpoint(spec.judge, identity, loaded.step)
     words = judge.words_of(manifest.vocabulary)
     sampling = with_judge_length(
@@ -154,6 +153,7 @@ class _Drawer:
     )
     # The judge's activations are of the run's type, as the reference's are.
     judging = dataclasses.replace(loaded.config, dtype=context.config.dtype)
+    self.judge = precision.as_computed(judging, loaded.params)
     self.static = Static(context.config, judging, words, sampling)
     self._key = jax.random.key(context.seed)
     self._next_step = -1
@@ -329,7 +329,8 @@ def _two_samples(
   drawn = [
     sample.sample(
       static.policy,
-      params,
+      # Once, and not for every token.
+      precision.as_computed(static.policy, params),
       prompt,
       # A policy's own key: two equal policies must not draw equal responses.
       jax.random.fold_in(key, number),

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from rlhf_gap import stores
 from rlhf_gap.inference import score
-from rlhf_gap.models import t5
+from rlhf_gap.models import precision, t5
 
 
 class Reference:
@@ -34,14 +34,16 @@ class Reference:
         steps (iterative alignment); None never.
     """
     self.config = config
-    self.params = params
+    self.params = precision.as_computed(config, params)
     self.identity = identity
     self.every_steps = every_steps
 
   def refresh(self, step: int, params: t5.Params) -> None:
     """Makes the policy the reference where an iteration ends at `step`."""
     if self.every_steps and step and step % self.every_steps == 0:
-      self.params = jax.tree.map(jnp.copy, params)
+      # The policy's own arrays are donated to the next training step.
+      copied = jax.tree.map(jnp.copy, params)
+      self.params = precision.as_computed(self.config, copied)
 
   def state(self) -> dict[str, Any]:
     """Returns the parameters, if a restart could not load them again."""

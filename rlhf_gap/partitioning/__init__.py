@@ -7,6 +7,7 @@ with active(mesh):
 
 from rlhf_gap.partitioning.mesh import Mesh
 from rlhf_gap.partitioning.placing import (
+  AnyMesh,
   active,
   check_batch,
   check_model,
@@ -21,6 +22,7 @@ from rlhf_gap.partitioning.placing import (
 )
 
 __all__ = [
+  "AnyMesh",
   "Mesh",
   "active",
   "check_batch",

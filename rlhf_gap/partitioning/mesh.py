@@ -63,6 +63,17 @@ class Mesh:
       )
     return data, self.fsdp, self.model
 
+  def abstract(self, num_devices: int) -> jax.sharding.AbstractMesh:
+    """Returns the mesh without devices, to trace programs for.
+
+    Args:
+      num_devices: devices to use, all of them.
+
+    Raises:
+      UserError: the sizes do not multiply out to the devices.
+    """
+    return jax.sharding.AbstractMesh(self.shape(num_devices), AXES)
+
   def make(self, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
     """Returns JAX's mesh; devices of a torus get neighbours next to them.
 

@@ -5,7 +5,14 @@ no weights are read, and no accelerator is needed.
 """
 
 from rlhf_gap.plan.programs import Subject
-from rlhf_gap.plan.summary import Plan, of
+from rlhf_gap.plan.summary import Plan, mesh_of, of, smallest_that_fits
 from rlhf_gap.plan.topologies import Topology
 
-__all__ = ["Plan", "Subject", "Topology", "of"]
+__all__ = [
+  "Plan",
+  "Subject",
+  "Topology",
+  "mesh_of",
+  "of",
+  "smallest_that_fits",
+]

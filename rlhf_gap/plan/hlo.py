@@ -32,11 +32,6 @@ _FREE = frozenset(
     "call",
     "after-all",
     "partition-id",
-    "copy-done",
-    "all-gather-done",
-    "all-reduce-done",
-    "collective-permute-done",
-    "async-done",
     "async-update",
   }
 )
@@ -77,6 +72,7 @@ class Collective:
     group: how many chips take part.
     payload_bytes: of its larger side on one chip.
     operand_bytes: of what one chip brings.
+    array_sizes: elements of every array that goes in or comes out, on one chip.
     source: the operation it was made for, JAX's name.
   """
 
@@ -86,6 +82,7 @@ class Collective:
   group: int
   payload_bytes: int
   operand_bytes: int
+  array_sizes: frozenset[int]
   source: str
 
   @property
@@ -201,7 +198,7 @@ class _Walker:
 
   def _moved(self, instruction: Instruction, computation: Computation) -> int:
     opcode = instruction.opcode
-    if opcode in _FREE:
+    if opcode in _FREE or opcode.endswith("-done"):
       return 0
     operands = [computation.instructions.get(n) for n in instruction.operands]
     sizes = [o.hbm_bytes if o else 0 for o in operands]
@@ -209,6 +206,11 @@ class _Walker:
       return 2 * instruction.hbm_bytes
     if opcode == "dynamic-update-slice":
       return 2 * sizes[1]
+    if opcode == "slice-start":
+      # Of the result's parts the second is the slice, most often in vector
+      # memory; it comes from where the operand is.
+      part = instruction.shapes[1]
+      return part.num_bytes * (bool(sizes[0]) + part.in_hbm)
     if opcode == "copy-start":
       return sizes[0] + hlo_text.hbm_bytes(instruction.shapes[:1])
     called = list(self._called(instruction)) if opcode == "fusion" else []
@@ -239,7 +241,10 @@ class _Walker:
     turns: int,
   ) -> None:
     operands = [computation.instructions.get(n) for n in instruction.operands]
-    brought = sum(hlo_text.all_bytes(o.shapes) for o in operands if o)
+    taken = [
+      shape for operand in operands if operand for shape in operand.shapes
+    ]
+    brought = hlo_text.all_bytes(taken)
     result = hlo_text.all_bytes(instruction.shapes)
     if instruction.opcode.endswith("-start"):
       result = max(result - brought, brought)
@@ -253,6 +258,7 @@ class _Walker:
       _group(instruction.attributes),
       max(brought, result),
       brought,
+      frozenset(s.num_elements for s in (*taken, *instruction.shapes)),
       source[1] if source else "",
     )
 

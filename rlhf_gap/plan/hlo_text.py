@@ -20,11 +20,13 @@ class Shape:
   """An array's type.
 
   Attributes:
+    num_elements: in all.
     num_bytes: of all elements.
     in_hbm: whether it lies in the chip's main memory, where the layout names
       no other ("S(1)" is a TPU's vector memory).
   """
 
+  num_elements: int
   num_bytes: int
   in_hbm: bool
 
@@ -177,4 +179,4 @@ def _shape(found: tuple[str, str, str]) -> Shape:
   digits = re.search(r"\d+", kind)
   bits = _BITS.get(kind, int(digits[0]) if digits else 8)
   count = math.prod(int(size) for size in sizes.split(",") if size)
-  return Shape(-(-count * bits // 8), "S(" not in layout)
+  return Shape(count, -(-count * bits // 8), "S(" not in layout)

@@ -6,10 +6,12 @@ given shapes in place of arrays.
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -18,7 +20,7 @@ import jax.numpy as jnp
 from rlhf_gap import pairs, partitioning
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.inference import judge
-from rlhf_gap.models import t5
+from rlhf_gap.models import precision, t5
 from rlhf_gap.pairs import online
 from rlhf_gap.plan import flops, hlo
 from rlhf_gap.training import objectives, step
@@ -27,6 +29,7 @@ from rlhf_gap.training.description import Run
 # `jax.named_scope`s of `draw_pairs`; the train step is a term of its own.
 DRAW_TERMS = ("sampling", "judging", "reference")
 STEP_TERM = "step"
+DRAW = "draw"
 # Room for the markers and EOS of the judge's input, whatever the vocabulary.
 _MARKER_TOKENS = 16
 # Ids are no part of a program's shape.
@@ -58,14 +61,29 @@ class Subject:
 
 
 @dataclasses.dataclass(frozen=True)
+class Memory:
+  """What a program needs of a chip's memory.
+
+  Attributes:
+    argument_bytes: of what it is given.
+    temporary_bytes: of what it needs on the way.
+    output_bytes: of what it returns in memory of its own; what takes an
+      argument's place, as a new state that of the old, does not count.
+  """
+
+  argument_bytes: int
+  temporary_bytes: int
+  output_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Compiled:
   """A program for one chip of the mesh.
 
   Attributes:
     name: "step" or "draw".
-    argument_bytes: of what it is given.
-    temporary_bytes: of what it needs on the way.
-    output_bytes: of what it returns in memory of its own.
+    memory: that it needs.
+    turns: of its loops whose number of turns depends on the data.
     optimal_seconds: the compiler's own estimate; loops count once in it.
     flops: of all chips together, by place.
     traffic: of one chip.
@@ -73,16 +91,17 @@ class Compiled:
   """
 
   name: str
-  argument_bytes: int
-  temporary_bytes: int
-  output_bytes: int
+  memory: Memory
+  turns: int
   optimal_seconds: float
   flops: dict[hlo.Place, int]
   traffic: hlo.Traffic
   compile_seconds: float
 
 
-def resident_bytes(subject: Subject, mesh: jax.sharding.Mesh) -> dict[str, int]:
+def resident_bytes(
+  subject: Subject, mesh: partitioning.AnyMesh
+) -> dict[str, int]:
   """Returns what lies in a chip's memory all the time, by what it is.
 
   Args:
@@ -95,20 +114,45 @@ def resident_bytes(subject: Subject, mesh: jax.sharding.Mesh) -> dict[str, int]:
     "optimizer": _chip_bytes(state.opt_state),
   }
   if subject.run.objective.needs_reference:
-    found["reference"] = _chip_bytes(state.params)
+    found["reference"] = _chip_bytes(_frozen(subject.policy, mesh))
   if subject.samples:
-    found["judge"] = _chip_bytes(_parameters(subject.judge, mesh))
+    found["judge"] = _chip_bytes(_frozen(_judging(subject), mesh))
   return found
 
 
+def kernel_sizes(
+  subject: Subject, mesh: partitioning.AnyMesh
+) -> frozenset[int]:
+  """Returns how many elements a kernel can have on a chip: whole or split.
+
+  Args:
+    subject: what is planned.
+    mesh: of the slice.
+  """
+  fsdp, model = mesh.shape["fsdp"], mesh.shape["model"]
+  sizes = {
+    math.prod(param.shape)
+    for path, param in jax.tree_util.tree_leaves_with_path(
+      t5.param_shapes(subject.policy)
+    )
+    if path[-1].key in ("kernel", "embedding")
+  }
+  parts = {1, fsdp, model, fsdp * model}
+  return frozenset(size // part for size in sizes for part in parts)
+
+
 def compile_all(
-  subject: Subject, mesh: jax.sharding.Mesh
+  subject: Subject,
+  mesh: jax.sharding.Mesh,
+  known: dict[str, Compiled] | None = None,
 ) -> Iterator[Compiled]:
   """Compiles the programs of a step, one after another.
 
   Args:
     subject: what is planned.
     mesh: of the slice; its devices need not be here.
+    known: programs compiled for the slice before, by SHA-256 of their text;
+      added to.
 
   Yields:
     The train step, then, where pairs are sampled, what draws them.
@@ -116,47 +160,113 @@ def compile_all(
   Raises:
     jax.errors.JaxRuntimeError: the compiler finds that it cannot fit.
   """
+  known = {} if known is None else known
   with _on(mesh):
-    yield _compile(STEP_TERM, (STEP_TERM,), 1, *_step(subject, mesh))
-    if subject.samples:
-      turns = subject.response_tokens
-      yield _compile("draw", DRAW_TERMS, turns, *_draw(subject, mesh))
+    for program in _programs(subject, mesh):
+      yield _compile(program, known)
+
+
+def made_of(subject: Subject, num_chips: int) -> dict[str, Any]:
+  """Returns what a plan for TPUs is made of, before anything is compiled.
+
+  Neither devices nor their compiler are needed.
+
+  Args:
+    subject: what is planned.
+    num_chips: of the slice.
+
+  Returns:
+    "resident_bytes", see `resident_bytes`; "flops", of all chips' matrix
+    products by program; "fingerprint", SHA-256 of the programs' text in
+    StableHLO without places in source files, which changes where a plan may
+    change, and, it may be, with the version of JAX.
+  """
+  mesh = (subject.run.mesh or partitioning.Mesh()).abstract(num_chips)
+  texts, products = hashlib.sha256(), {}
+  with _on(mesh):
+    for program in _programs(subject, mesh):
+      traced = program.function.trace(*program.arguments)
+      counted = flops.of_products(traced.jaxpr, turns=program.turns)
+      products[program.name] = sum(counted.values())
+      text = traced.lower(lowering_platforms=("tpu",)).as_text()
+      texts.update(text.encode())
+  return {
+    "resident_bytes": resident_bytes(subject, mesh),
+    "flops": products,
+    "fingerprint": texts.hexdigest(),
+  }
 
 
 @contextlib.contextmanager
-def _on(mesh: jax.sharding.Mesh) -> Iterator[None]:
+def _on(mesh: partitioning.AnyMesh) -> Iterator[None]:
   # As `partitioning.active`, for devices on which nothing can be placed.
-  abstract = jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
-  with abstract, nn.logical_axis_rules(partitioning.standard_rules()):
+  if isinstance(mesh, jax.sharding.Mesh):
+    mesh = mesh.abstract_mesh
+  with (
+    jax.sharding.use_abstract_mesh(mesh),
+    nn.logical_axis_rules(partitioning.standard_rules()),
+  ):
     yield
 
 
-def _compile(
-  name: str,
-  terms: Sequence[str],
-  turns: int,
-  function: Any,  # what `jax.jit` returns
-  arguments: tuple[Any, ...],
-) -> Compiled:
+class _Program(NamedTuple):
+  """A program to compile.
+
+  Attributes:
+    name: "step" or "draw".
+    terms: names of `jax.named_scope` to tell apart in it.
+    turns: of its loops whose number of turns depends on the data.
+    function: what `jax.jit` returns.
+    arguments: shapes in place of arrays.
+  """
+
+  name: str
+  terms: tuple[str, ...]
+  turns: int
+  function: Any
+  arguments: tuple[Any, ...]
+
+
+def _programs(
+  subject: Subject, mesh: partitioning.AnyMesh
+) -> Iterator[_Program]:
+  function, arguments = _step(subject, mesh)
+  yield _Program(STEP_TERM, (STEP_TERM,), 1, function, arguments)
+  if subject.samples:
+    function, arguments = _draw(subject, mesh)
+    turns = subject.response_tokens
+    yield _Program(DRAW, DRAW_TERMS, turns, function, arguments)
+
+
+def _compile(program: _Program, known: dict[str, Compiled]) -> Compiled:
   begun = time.monotonic()
+  name, terms, turns, function, arguments = program
   traced = function.trace(*arguments)
-  counted = flops.of_products(traced.jaxpr, turns=turns, terms=tuple(terms))
-  compiled = traced.lower().compile()
+  counted = flops.of_products(traced.jaxpr, turns=turns, terms=terms)
+  lowered = traced.lower()
+  text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
+  if text in known:
+    return known[text]
+  compiled = lowered.compile()
   memory = compiled.memory_analysis()
   cost = compiled.cost_analysis() or {}
-  return Compiled(
+  known[text] = Compiled(
     name,
-    memory.argument_size_in_bytes,
-    memory.temp_size_in_bytes,
-    memory.output_size_in_bytes - memory.alias_size_in_bytes,
+    Memory(
+      memory.argument_size_in_bytes,
+      memory.temp_size_in_bytes,
+      memory.output_size_in_bytes - memory.alias_size_in_bytes,
+    ),
+    turns,
     float(cost.get("optimal_seconds", math.nan)),
     counted,
-    hlo.traffic(compiled.as_text(), turns=turns, terms=tuple(terms)),
+    hlo.traffic(compiled.as_text(), turns=turns, terms=terms),
     time.monotonic() - begun,
   )
+  return known[text]
 
 
-def _step(subject: Subject, mesh: jax.sharding.Mesh) -> tuple[Any, Any]:
+def _step(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, Any]:
   run = subject.run
   optimizer = run.optimizer.without_rate().make()
   key = jax.random.key(run.seed) if run.dropout_rate else None
@@ -173,7 +283,7 @@ def _step(subject: Subject, mesh: jax.sharding.Mesh) -> tuple[Any, Any]:
   return function, (_state(subject, mesh), _batch(subject, mesh), 1.0)
 
 
-def _draw(subject: Subject, mesh: jax.sharding.Mesh) -> tuple[Any, Any]:
+def _draw(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, Any]:
   source = subject.run.source
   assert isinstance(source, pairs.Online | pairs.Generated)
   needed = 2 * subject.response_tokens + _MARKER_TOKENS
@@ -182,7 +292,7 @@ def _draw(subject: Subject, mesh: jax.sharding.Mesh) -> tuple[Any, Any]:
     max_length=subject.response_tokens,
     judge_length=source.sampling.judge_length or subject.prompt_tokens + needed,
   )
-  judging = dataclasses.replace(subject.judge, dtype=subject.policy.dtype)
+  judging = _judging(subject)
   static = online.Static(subject.policy, judging, _WORDS, sampling)
   policy = _parameters(subject.policy, mesh)
   count = 1 if isinstance(source, pairs.Online) else 2
@@ -192,15 +302,15 @@ def _draw(subject: Subject, mesh: jax.sharding.Mesh) -> tuple[Any, Any]:
   arguments = (
     static,
     (policy,) * count,
-    policy,
-    _parameters(subject.judge, mesh),
+    _frozen(subject.policy, mesh),
+    _frozen(judging, mesh),
     _rows(mesh, jnp.int32, subject.run.batch_size, subject.prompt_tokens),
     key,
   )
   return online.draw_pairs, arguments
 
 
-def _state(subject: Subject, mesh: jax.sharding.Mesh) -> step.TrainState:
+def _state(subject: Subject, mesh: partitioning.AnyMesh) -> step.TrainState:
   optimizer = subject.run.optimizer.without_rate().make()
   params = t5.param_shapes(subject.policy)
   shapes = step.TrainState._make(
@@ -214,8 +324,19 @@ def _state(subject: Subject, mesh: jax.sharding.Mesh) -> step.TrainState:
   return _placed(shapes, places)
 
 
-def _parameters(config: t5.T5Config, mesh: jax.sharding.Mesh) -> Any:
+def _parameters(config: t5.T5Config, mesh: partitioning.AnyMesh) -> Any:
   return _placed(t5.param_shapes(config), partitioning.parameters(config, mesh))
+
+
+def _frozen(config: t5.T5Config, mesh: partitioning.AnyMesh) -> Any:
+  # As `pairs` holds reference and judge.
+  held = functools.partial(precision.as_computed, config)
+  shapes = jax.eval_shape(held, t5.param_shapes(config))
+  return _placed(shapes, partitioning.parameters(config, mesh))
+
+
+def _judging(subject: Subject) -> t5.T5Config:
+  return dataclasses.replace(subject.judge, dtype=subject.policy.dtype)
 
 
 def _placed(shapes: Any, places: Any) -> Any:
@@ -226,7 +347,7 @@ def _placed(shapes: Any, places: Any) -> Any:
   )
 
 
-def _batch(subject: Subject, mesh: jax.sharding.Mesh) -> Any:
+def _batch(subject: Subject, mesh: partitioning.AnyMesh) -> Any:
   rows = subject.run.batch_size
   prompt = _rows(mesh, jnp.int32, rows, subject.prompt_tokens)
   response = _rows(mesh, jnp.int32, rows, subject.response_tokens)
@@ -236,7 +357,7 @@ def _batch(subject: Subject, mesh: jax.sharding.Mesh) -> Any:
   return PreferenceBatch(prompt, response, response, *[number] * 5)
 
 
-def _rows(mesh: jax.sharding.Mesh, dtype: Any, *shape: int) -> Any:
+def _rows(mesh: partitioning.AnyMesh, dtype: Any, *shape: int) -> Any:
   place = partitioning.rows(mesh)
   return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
 

@@ -3,13 +3,14 @@
 import dataclasses
 import math
 import re
-import time
+import resource
+import sys
 
 import jax
 
 from rlhf_gap import partitioning, progress
 from rlhf_gap.plan import chips, hlo, programs
-from rlhf_gap.plan.programs import Compiled, Subject
+from rlhf_gap.plan.programs import Compiled, Memory, Subject
 from rlhf_gap.plan.topologies import Topology
 
 # "Used 20.50G of 15.75G hbm", as the TPU compiler says it.
@@ -40,6 +41,22 @@ class Bound:
 
 
 @dataclasses.dataclass(frozen=True)
+class PerToken:
+  """What chips exchange for one sampled token of every response.
+
+  Attributes:
+    exchanges: how many; each waits for the chips' links, which no peak tells.
+    largest_bytes: the largest one's payload.
+    parameters: operations that exchange arrays of a kernel's size: empty where
+      no parameter is moved.
+  """
+
+  exchanges: int
+  largest_bytes: int
+  parameters: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
   """A run on a slice.
 
@@ -48,14 +65,15 @@ class Plan:
     num_chips: of the slice.
     mesh: sizes of data, fsdp and model.
     resident_bytes: what lies in a chip's memory all the time, by what it is.
-    program_bytes: what each program needs besides, at its largest.
-    available_bytes: of a chip's memory; None where it is not published.
+    program_memory: what each program needs of a chip.
+    available_bytes: of a chip's memory, to programs; None where no maker tells.
     too_large: the compiler's word that a program does not fit; "" otherwise.
     bounds: the parts of a step.
     collective_bytes: that a chip sends in a step, by kind.
-    largest_per_token_bytes: of one exchange in the sampling loop.
+    per_token: what sampling exchanges; None where nothing is sampled.
     compiler_seconds: XLA's own estimate by program; loops count once in it.
     compile_seconds: on this machine.
+    peak_host_bytes: of memory that this process has had here, at most.
     train_steps: of the run.
   """
 
@@ -63,20 +81,26 @@ class Plan:
   num_chips: int
   mesh: dict[str, int]
   resident_bytes: dict[str, int]
-  program_bytes: dict[str, int]
+  program_memory: dict[str, Memory]
   available_bytes: int | None
   too_large: str
   bounds: tuple[Bound, ...]
   collective_bytes: dict[str, float]
-  largest_per_token_bytes: int
+  per_token: PerToken | None
   compiler_seconds: dict[str, float]
   compile_seconds: float
+  peak_host_bytes: int
   train_steps: int
 
   @property
   def needed_bytes(self) -> int:
     """Of a chip's memory: what is always there, and the largest program's."""
-    largest = max(self.program_bytes.values(), default=0)
+    largest = max(
+      (
+        m.temporary_bytes + m.output_bytes for m in self.program_memory.values()
+      ),
+      default=0,
+    )
     return sum(self.resident_bytes.values()) + largest
 
   @property
@@ -115,15 +139,12 @@ class Plan:
     return self.num_chips * self.train_steps * seconds / 3600
 
 
-def of(subject: Subject, topology: Topology) -> Plan:
-  """Compiles a run for a slice and reads what it needs.
+def mesh_of(subject: Subject, topology: Topology) -> jax.sharding.Mesh:
+  """Returns the run's mesh on a slice, once it is known that both can be.
 
   Args:
     subject: the run.
     topology: the slice.
-
-  Returns:
-    The plan; `too_large` where the compiler says that it cannot fit.
 
   Raises:
     UserError: the slice, or the run's mesh on it, cannot be.
@@ -131,13 +152,37 @@ def of(subject: Subject, topology: Topology) -> Plan:
   run = subject.run
   mesh = (run.mesh or partitioning.Mesh()).make(topology.devices())
   partitioning.check_model(subject.policy, mesh)
+  if subject.samples:
+    partitioning.check_model(subject.judge, mesh)
   partitioning.check_batch(run.batch_size, run.num_microbatches, mesh)
+  return mesh
+
+
+def of(
+  subject: Subject,
+  topology: Topology,
+  known: dict[str, Compiled] | None = None,
+) -> Plan:
+  """Compiles a run for a slice and reads what it needs.
+
+  Args:
+    subject: the run.
+    topology: the slice.
+    known: programs compiled for the slice before, see `compile_all`.
+
+  Returns:
+    The plan; `too_large` where the compiler says that it cannot fit.
+
+  Raises:
+    UserError: the slice, or the run's mesh on it, cannot be.
+  """
+  mesh = mesh_of(subject, topology)
   compiled: list[Compiled] = []
-  too_large, begun = "", time.monotonic()
+  too_large = ""
   total = 2 if subject.samples else 1
   with progress.bar(f"compiling for {topology.name}", total, "programs") as bar:
     try:
-      for program in programs.compile_all(subject, mesh):
+      for program in programs.compile_all(subject, mesh, known):
         compiled.append(program)
         bar.update(1)
     except jax.errors.JaxRuntimeError as error:
@@ -145,22 +190,39 @@ def of(subject: Subject, topology: Topology) -> Plan:
       if not too_large:
         raise
   chip = topology.chip
-  sent = _by_kind(compiled)
   return Plan(
-    topology.name,
-    topology.num_chips,
-    dict(mesh.shape),
-    programs.resident_bytes(subject, mesh),
-    {p.name: p.temporary_bytes + p.output_bytes for p in compiled},
-    None if chip is None else chip.hbm_bytes,
-    too_large,
-    tuple(_bounds(compiled, topology)),
-    sent,
-    _largest_per_token(compiled),
-    {p.name: s for p in compiled if math.isfinite(s := p.optimal_seconds)},
-    time.monotonic() - begun,
-    run.train_steps,
+    topology=topology.name,
+    num_chips=topology.num_chips,
+    mesh=dict(mesh.shape),
+    resident_bytes=programs.resident_bytes(subject, mesh),
+    program_memory={p.name: p.memory for p in compiled},
+    available_bytes=None if chip is None else chip.available_bytes,
+    too_large=too_large,
+    bounds=tuple(_bounds(compiled, topology)),
+    collective_bytes=_by_kind(compiled),
+    per_token=_per_token(compiled, programs.kernel_sizes(subject, mesh)),
+    compiler_seconds={
+      p.name: s for p in compiled if math.isfinite(s := p.optimal_seconds)
+    },
+    compile_seconds=sum(p.compile_seconds for p in compiled),
+    peak_host_bytes=_peak_host_bytes(),
+    train_steps=subject.run.train_steps,
   )
+
+
+def smallest_that_fits(plans: list[Plan]) -> Plan | None:
+  """Returns the plan of the fewest chips that fits; the first given of equals.
+
+  Args:
+    plans: of one run on several slices.
+  """
+  fitting = [plan for plan in plans if plan.fits]
+  return min(fitting, key=lambda plan: plan.num_chips, default=None)
+
+
+def _peak_host_bytes() -> int:
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return peak if sys.platform == "darwin" else peak * 1024  # Linux: KiB
 
 
 def _too_large(message: str) -> str:
@@ -246,13 +308,18 @@ def _by_kind(compiled: list[Compiled]) -> dict[str, float]:
   return sent
 
 
-def _largest_per_token(compiled: list[Compiled]) -> int:
-  return max(
-    (
-      collective.payload_bytes
-      for program in compiled
-      for collective in program.traffic.collectives
-      if collective.place.in_loop
+def _per_token(
+  compiled: list[Compiled], kernel_sizes: frozenset[int]
+) -> PerToken | None:
+  draws = [program for program in compiled if program.name == programs.DRAW]
+  if not draws:
+    return None
+  (draw,) = draws
+  inside = [c for c in draw.traffic.collectives if c.place.in_loop]
+  return PerToken(
+    round(sum(c.turns for c in inside) / draw.turns),
+    max((c.payload_bytes for c in inside), default=0),
+    tuple(
+      f"{c.kind} for {c.source}" for c in inside if c.array_sizes & kernel_sizes
     ),
-    default=0,
   )

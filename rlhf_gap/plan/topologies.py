@@ -10,6 +10,8 @@ from typing import Any
 from rlhf_gap import errors
 from rlhf_gap.plan import chips
 
+# Kinds that are compiled for where they are.
+_LOCAL = ("cpu", "gpu")
 _NAME = re.compile(r"([a-z0-9]+):(\d+(?:x\d+)*)")
 
 
@@ -18,7 +20,8 @@ class Topology:
   """A slice by name.
 
   Attributes:
-    name: such as "v5e:4x4", or "cpu:8" for eight virtual CPU devices.
+    name: such as "v5e:4x4"; "cpu:8" for eight virtual CPU devices, "gpu:8" for
+      eight GPUs, which must be here.
     kind: what it begins with.
     num_chips: how many there are.
   """
@@ -37,7 +40,7 @@ class Topology:
     Raises:
       UserError: there is no such kind, or it is no topology.
     """
-    kinds = ("cpu", *chips.CHIPS)
+    kinds = (*_LOCAL, *chips.CHIPS)
     found = _NAME.fullmatch(name)
     if not found:
       raise errors.UserError(
@@ -59,7 +62,7 @@ class Topology:
 
   @property
   def chip(self) -> chips.Chip | None:
-    """Its published peaks; None for a CPU."""
+    """Its published peaks; None for CPUs and GPUs."""
     return chips.CHIPS.get(self.kind)
 
   def devices(self) -> list[Any]:
@@ -68,8 +71,8 @@ class Topology:
     Raises:
       UserError: the compiler for it is not installed, or knows no such slice.
     """
-    if self.kind == "cpu":
-      return self._virtual_devices()
+    if self.kind in _LOCAL:
+      return self._local_devices()
     if importlib.util.find_spec("libtpu") is None:
       raise errors.UserError(
         f"--topology={self.name}: the TPU compiler libtpu is not installed;"
@@ -78,15 +81,21 @@ class Topology:
     _keep_from_looking_for_tpus()
     return self._described()
 
-  def _virtual_devices(self) -> list[Any]:
+  def _local_devices(self) -> list[Any]:
     import jax
 
-    found = jax.devices("cpu")
+    try:
+      found = jax.devices(self.kind)
+    except RuntimeError:  # JAX has no such platform here
+      found = []
     if len(found) < self.num_chips:
+      remedy = "a plan for GPUs is made where they are, with the extra [gpu]"
+      if self.kind == "cpu":
+        flag = "--xla_force_host_platform_device_count"
+        remedy = f"set XLA_FLAGS={flag}={self.num_chips}"
       raise errors.UserError(
-        f"--topology={self.name}: this process has {len(found)} CPU devices;"
-        " set XLA_FLAGS=--xla_force_host_platform_device_count="
-        f"{self.num_chips}"
+        f"--topology={self.name}: this process has {len(found)}"
+        f" {self.kind.upper()} devices; {remedy}"
       )
     return found[: self.num_chips]
 

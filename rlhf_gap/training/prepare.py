@@ -11,7 +11,7 @@ from rlhf_gap import checkpoints, errors, pairs, partitioning, stores
 from rlhf_gap.inference import judge
 from rlhf_gap.models import t5
 from rlhf_gap.pairs.online import same_architecture
-from rlhf_gap.training import identity, loop, model_dir, objectives
+from rlhf_gap.training import identity, loop, model_dir, objectives, saving
 from rlhf_gap.training.description import Run
 
 # How far from its exact value a step-0 quantity may lie: the same scores come
@@ -30,7 +30,8 @@ class Prepared:
     config: the architecture, with the run's dropout, dtype and remat.
     objective: bound to it.
     context: what the source is opened with.
-    initial: the checkpoint to start from; None for new parameters.
+    initial: the checkpoint to start from; None for new parameters, and for a
+      run that goes on.
     identity: what makes the run what it is.
     words: the preference model's; None for a policy.
     seed: of new parameters.
@@ -91,6 +92,8 @@ class Prepared:
       identity.VOCABULARY: vocabulary.fingerprint,
     }
     objective = bound(run.objective, config, words)
+    if saving.steps_in(run.model_dir):
+      initial = None  # it would lie in memory for nothing
     return cls(config, objective, context, initial, settings, words, run.seed)
 
   def initial_params(self) -> t5.Params:
@@ -102,9 +105,17 @@ class Prepared:
       places = partitioning.parameters(self.config, mesh)
       draw = jax.jit(t5.init, static_argnums=0, out_shardings=places)
       return draw(self.config, key)
-    # The reference keeps the loaded arrays; the step donates its own.
+    # The step donates its parameters: it must not be given the reference's.
+    reference = self.context.reference
+    held = jax.tree.leaves(reference.params) if reference else []
+    shared = set(map(id, held))
     return jax.tree.map(
-      lambda p: jnp.array(p, jnp.float32, copy=True), self.initial.params
+      lambda p: (
+        jnp.array(p, jnp.float32, copy=True)
+        if id(p) in shared
+        else p.astype(jnp.float32)
+      ),
+      self.initial.params,
     )
 
 

@@ -75,7 +75,7 @@ def init(
 def shardings_of(
   config: t5.T5Config,
   optimizer: optax.GradientTransformation,
-  mesh: jax.sharding.Mesh,
+  mesh: partitioning.AnyMesh,
 ) -> TrainState:
   """Returns where everything of a state goes on a mesh.
 

@@ -53,9 +53,10 @@ to_apply=%inner, metadata={op_name="jit(f)/first/while/body/sum"}
 backend_config={"known_trip_count":{"n":"3"}}
 }
 
-ENTRY %main (x: f32[10,8], y: bf16[16,8]) -> f32[10,8] {
+ENTRY %main (x: f32[10,8], y: bf16[16,8], rows: f32[100,8]) -> f32[10,8] {
   %x = f32[10,8]{1,0} parameter(0)
   %y = bf16[16,8]{1,0:T(8,128)(2,1)} parameter(1)
+  %rows = f32[100,8]{1,0} parameter(2)
   %both = f32[10,8]{1,0} add(%x, %x), metadata={op_name="jit(f)/first/add"}
   %near = f32[10,8]{1,0:T(8,128)S(1)} negate(%both)
   %start = bf16[32,8]{1,0} fusion(%y), kind=kLoop, calls=%begun, \
@@ -64,7 +65,11 @@ metadata={op_name="jit(f)/second/gather"}
   %t = (s32[], f32[100,8]{1,0}) tuple(%x, %y)
   %loop = (s32[], f32[100,8]{1,0}) while(%t), condition=%c2, body=%outer, \
 metadata={op_name="jit(f)/first/while"}
-  ROOT %out = f32[10,8]{1,0} copy(%near)
+  %ahead = ((f32[100,8]{1,0}), f32[25,8]{1,0:S(1)}, s32[]{:S(2)}) \
+slice-start(%rows), slice={[0:25], [0:8]}, \
+metadata={op_name="jit(f)/third/slice"}
+  %here = f32[25,8]{1,0:S(1)} slice-done(%ahead)
+  ROOT %out = f32[10,8]{1,0} copy(%near), metadata={op_name="jit(f)/first/out"}
 }
 """
 ROW = 8 * 4
@@ -73,12 +78,16 @@ INDEX = 4
 
 @pytest.fixture(scope="module")
 def found():
-  return hlo.traffic(TEXT, turns=5, terms=("first", "second"))
+  return hlo.traffic(TEXT, turns=5, terms=("first", "second", "third"))
 
 
 def test_what_is_in_the_chips_vector_memory_is_not_moved(found):
   add, negate, copy = 3 * 10 * ROW, 10 * ROW, 10 * ROW
   assert found.hbm_bytes[Place("first", False)] == add + negate + copy
+
+
+def test_a_slice_that_is_fetched_ahead_is_read_once(found):
+  assert found.hbm_bytes[Place("third", False)] == 25 * ROW
 
 
 def test_what_has_no_name_belongs_to_its_predecessor(found):
@@ -102,4 +111,6 @@ def test_an_exchange_counts_once_however_it_is_split_up(found):
   assert (total.kind, total.group, total.turns) == ("all-reduce", 4, 5)
   assert total.place == Place("first", True)
   assert total.sent_bytes == 5 * 2 * 3 / 4 * INDEX
+  assert gather.array_sizes == {16 * 8, 32 * 8}
+  assert total.array_sizes == {1}
   assert total.source == "jit(f)/first/while/body/sum"

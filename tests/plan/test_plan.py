@@ -3,14 +3,15 @@
 import dataclasses
 import json
 import math
+import re
 
 import jax
 import pytest
 
-from rlhf_gap import errors, pairs, partitioning, plan
-from rlhf_gap.cli import command_plan, main
+from rlhf_gap import pairs, partitioning, plan
+from rlhf_gap.cli import main
 from rlhf_gap.models import t5
-from rlhf_gap.plan import chips, summary, topologies
+from rlhf_gap.plan import chips, hlo, programs, report, summary, topologies
 from rlhf_gap.plan.summary import Bound
 from rlhf_gap.training import configured
 from tests.training import ingredients
@@ -50,7 +51,42 @@ def planned(subject):
 
 
 def test_no_parameter_is_moved_for_a_sampled_token(planned):
-  assert 0 < planned.largest_per_token_bytes < SMALLEST_KERNEL_BYTES
+  found = planned.per_token
+  assert found.exchanges > 0
+  assert 0 < found.largest_bytes < SMALLEST_KERNEL_BYTES
+  assert found.parameters == ()
+  assert "no parameter among them" in "\n".join(report.lines(planned))
+
+
+def test_what_a_plan_is_made_of_is_known_before_compiling(subject, planned):
+  made = programs.made_of(subject, 8)
+  assert made["resident_bytes"] == planned.resident_bytes
+  products = 8 * sum(bound.flops for bound in planned.bounds)
+  assert sum(made["flops"].values()) == pytest.approx(products)
+  assert programs.made_of(subject, 8) == made
+  shorter = dataclasses.replace(subject, prompt_tokens=7)
+  assert programs.made_of(shorter, 8)["fingerprint"] != made["fingerprint"]
+  narrow = dataclasses.replace(CONFIG, dtype="bfloat16")
+  held = programs.made_of(dataclasses.replace(subject, policy=narrow), 8)
+  halved = made["resident_bytes"]["reference"] / 2
+  wide = held["resident_bytes"]["reference"] - halved
+  head = 64 * 128 * 4 // 4  # stays float32, as the position biases do
+  assert head / 2 <= wide <= 1.1 * head / 2
+  assert held["resident_bytes"]["parameters"] == 2 * halved
+
+
+def test_a_program_is_compiled_once_for_a_slice(subject, planned):
+  known = {}
+  offline = dataclasses.replace(subject.run, source=pairs.Offline("nowhere"))
+  cheaper = dataclasses.replace(subject, run=offline)
+  topology = plan.Topology.parse("cpu:8")
+  first = plan.of(cheaper, topology, known)
+  again = plan.of(cheaper, topology, known)
+  peak = first.peak_host_bytes
+  assert dataclasses.replace(again, peak_host_bytes=peak) == first
+  assert len(known) == 1
+  assert first.per_token is None
+  assert [b for b in planned.bounds if b.term == "step"] == list(first.bounds)
 
 
 def test_what_lies_in_memory_is_what_the_shapes_say(planned):
@@ -64,9 +100,11 @@ def test_what_lies_in_memory_is_what_the_shapes_say(planned):
   counts = 4 * 2  # AdamW's and the schedule's
   moments = resident["optimizer"] - 2 * resident["parameters"]
   assert 0 < moments <= counts
-  assert planned.needed_bytes == sum(resident.values()) + max(
-    planned.program_bytes.values()
-  )
+  besides = [
+    memory.temporary_bytes + memory.output_bytes
+    for memory in planned.program_memory.values()
+  ]
+  assert planned.needed_bytes == sum(resident.values()) + max(besides)
 
 
 def test_every_part_of_an_online_step_has_its_line(planned):
@@ -84,10 +122,12 @@ def test_every_part_of_an_online_step_has_its_line(planned):
   assert parts["sampling: prompts"].flops == pytest.approx(prompts, rel=0.1)
   assert all(bound.seconds is None for bound in planned.bounds)
   assert planned.step_seconds is None
-  text = "\n".join(command_plan.lines(planned))
+  text = "\n".join(report.lines(planned))
   assert "sampling: tokens" in text
   assert "no published peak" in text
-  assert json.loads(json.dumps(command_plan.figures(planned)))["fits"]
+  assert re.search(r"step +[\d.]+ +[\d.]+ +[\d.]+\n", text)
+  assert "of host memory at most" in text
+  assert json.loads(json.dumps(report.figures(planned)))["fits"]
 
 
 def test_the_bound_is_the_slowest_of_three():
@@ -118,9 +158,28 @@ def test_steps_and_chip_hours_follow_from_the_bounds(planned):
   assert made.utilisation_at_bound == pytest.approx(0.25)
   assert made.chip_hours == pytest.approx(16.0)
   assert not made.fits
-  text = "\n".join(command_plan.lines(made))
+  text = "\n".join(report.lines(made, num_runs=3))
   assert "DOES NOT FIT, 0.00 too much" in text
   assert "0.25 steps/s, 900 steps/h, MFU 25%; 900 steps: 16 chip-hours" in text
+  assert "3 such runs: 48" in text
+  assert report.figures(made, 3)["study_chip_hours"] == pytest.approx(48.0)
+  larger = dataclasses.replace(
+    made, topology="v5e:8x8", num_chips=64, available_bytes=made.needed_bytes
+  )
+  largest = dataclasses.replace(larger, topology="v5e:16x16", num_chips=256)
+  assert plan.smallest_that_fits([made, largest, larger]) is larger
+  assert plan.smallest_that_fits([made]) is None
+  rows = report.table([made, larger])
+  assert [row.split()[0] for row in rows] == ["slice", "v5e:4x4", "v5e:8x8"]
+  assert [row.split()[4] for row in rows[1:]] == ["NO", "yes"]
+
+
+def test_a_negative_time_of_the_compilers_is_called_no_use(planned):
+  made = dataclasses.replace(
+    planned, compiler_seconds={"step": -0.5, "draw": 0.25}
+  )
+  text = "\n".join(report.lines(made))
+  assert "step -500 ms (negative: no use), draw 250 ms" in text
 
 
 def test_what_the_compiler_says_of_a_program_too_large():
@@ -135,27 +194,127 @@ def test_what_the_compiler_says_of_a_program_too_large():
   assert summary._too_large("INTERNAL: something else") == ""
 
 
+ONLINE = "--gin_file=gin_configs/runs/online.gin"
+ON_A_MESH = [
+  ONLINE,
+  "--gin_file=gin_configs/runs/parts/mesh.gin",
+  "--gin_file=gin_configs/models/t5_1_1_large.gin",
+]
+
+
+def _mistake(words, capsys):
+  assert main.main(["plan", *words]) == 2
+  error = capsys.readouterr().err
+  assert error.count("\n") == 1
+  return error
+
+
 @pytest.mark.parametrize(
   ("words", "message"),
   [
-    (["--topology=v5e"], "expected a kind and its size, such as v5e:4x4"),
-    (["--topology=v5q:4x4"], "unknown kind v5q, .*did you mean v5"),
-    (["--topology=cpu:8"], "the model's size is not known: add --gin_file="),
+    ([ONLINE, "--topology=v5e"], "expected a kind and its size, such as v5e:4"),
+    ([ONLINE, "--topology=v5q:4x4"], "unknown kind v5q, .*did you mean v5"),
+    ([*ON_A_MESH, "--topology=gpu:8"], "0 GPU devices; .* the extra .gpu."),
+    ([*ON_A_MESH, "--topology=cpu:99"], "8 CPU devices; set XLA_FLAGS="),
+    ([ONLINE, "--topology=cpu:8"], "size is not known: add --gin_file="),
+    (
+      [*ON_A_MESH, "--topology=cpu:8", "--runs=0"],
+      "--runs=0; expected 1 or more",
+    ),
+    (
+      [*ON_A_MESH, "--topology=cpu:6", "--gin.NUM_PARTITIONS=4"],
+      "fsdp=1 x model=4 does not multiply out to the 6 devices",
+    ),
+    (
+      [*ON_A_MESH, "--topology=cpu:6", "--gin.NUM_PARTITIONS=3"],
+      "model=3 does not divide the model's 16 attention heads",
+    ),
+    (
+      [*ON_A_MESH, "--topology=cpu:8", "--gin.BATCH_SIZE=12"],
+      "a batch of 12 rows .* does not divide over data=8",
+    ),
+    (
+      [
+        *ON_A_MESH,
+        "--judge_model=gin_configs/models/t5_1_1_base.gin",
+        "--topology=cpu:8",
+        "--gin.NUM_PARTITIONS=8",
+      ],
+      "model=8 does not divide the model's 12 attention heads",
+    ),
   ],
 )
 def test_mistakes_are_one_line(words, message, capsys):
-  run = "--gin_file=gin_configs/runs/online.gin"
-  assert main.main(["plan", run, *words]) == 2
-  error = capsys.readouterr().err
-  assert error.count("\n") == 1
-  with pytest.raises(errors.UserError, match=message):
-    raise errors.UserError(error)
+  assert re.search(message, _mistake(words, capsys))
 
 
-def test_without_libtpu_the_extra_is_named(monkeypatch):
+def test_of_several_slices_a_wrong_one_is_told_before_any_is_compiled(
+  monkeypatch, capsys
+):
+  def compile_nothing(*arguments):
+    raise AssertionError("compiled although a slice is wrong")
+
+  monkeypatch.setattr(plan, "of", compile_nothing)
+  words = [*ON_A_MESH, "--gin.NUM_PARTITIONS=4", "--gin.BATCH_SIZE=2"]
+  error = _mistake([*words, "--topology=cpu:8", "--topology=cpu:6"], capsys)
+  assert "to the 6 devices" in error
+
+
+def test_without_libtpu_the_extra_is_named(monkeypatch, capsys):
   monkeypatch.setattr(topologies.importlib.util, "find_spec", lambda name: None)
-  with pytest.raises(errors.UserError, match=r'pip install "rlhf-gap\[tpu\]"'):
-    plan.Topology.parse("v5e:4x4").devices()
+  error = _mistake([*ON_A_MESH, "--topology=v5e:4x4"], capsys)
+  assert 'pip install "rlhf-gap[tpu]"' in error
+
+
+def test_a_slice_that_the_tpu_compiler_does_not_know(capsys):
+  pytest.importorskip("libtpu", reason="the extra [tpu] is not installed")
+  error = _mistake([*ON_A_MESH, "--topology=v5e:3x9"], capsys)
+  assert "--topology=v5e:3x9: the TPU compiler knows no such slice" in error
+
+
+def test_sampling_on_a_tpu_moves_no_parameter(subject):
+  pytest.importorskip("libtpu", reason="the extra [tpu] is not installed")
+  run = dataclasses.replace(subject.run, dtype="bfloat16")
+  policy = dataclasses.replace(subject.policy, dtype="bfloat16")
+  planned = plan.of(
+    dataclasses.replace(subject, run=run, policy=policy),
+    plan.Topology.parse("v5e:2x4"),
+  )
+  assert planned.fits
+  assert planned.per_token.exchanges > 0
+  assert planned.per_token.parameters == ()
+  assert planned.step_seconds > 0
+
+
+def test_parameters_that_sampling_moves_are_seen(planned):
+  mlp = 64 * 128
+  inside, outside = hlo.Place("sampling", True), hlo.Place("sampling", False)
+
+  def exchange(place, size, turns):
+    return hlo.Collective(
+      "all-gather", place, turns, 2, 4 * size, 2 * size, frozenset({size}), "wo"
+    )
+
+  def found(*exchanges):
+    draw = programs.Compiled(
+      "draw",
+      programs.Memory(0, 0, 0),
+      4,
+      0.0,
+      {},
+      hlo.Traffic({}, exchanges),
+      0.0,
+    )
+    return summary._per_token([draw], frozenset({mlp, mlp // 2}))
+
+  small = exchange(inside, 2 * 64, 4 * 3)
+  once = exchange(outside, mlp, 1)
+  assert found(small, once) == summary.PerToken(3, 4 * 2 * 64, ())
+  moving = found(small, once, exchange(inside, mlp // 2, 4))
+  assert moving == summary.PerToken(4, 2 * mlp, ("all-gather for wo",))
+  made = dataclasses.replace(planned, per_token=moving)
+  text = "\n".join(report.lines(made))
+  assert "MOVES PARAMETERS 1 times: all-gather for wo" in text
 
 
 def test_a_run_file_with_its_mesh_and_a_models_size(monkeypatch):
@@ -164,7 +323,7 @@ def test_a_run_file_with_its_mesh_and_a_models_size(monkeypatch):
   monkeypatch.setattr(
     plan, "of", lambda subject, topology: seen.append(subject)
   )
-  monkeypatch.setattr(command_plan, "lines", lambda found: [])
+  monkeypatch.setattr(report, "lines", lambda found, num_runs: [])
   words = [
     "plan",
     "--gin_file=gin_configs/runs/online.gin",
