@@ -200,10 +200,9 @@ def made_of(subject: Subject, num_chips: int) -> dict[str, Any]:
 @contextlib.contextmanager
 def _on(mesh: partitioning.AnyMesh) -> Iterator[None]:
   # As `partitioning.active`, for devices on which nothing can be placed.
-  if isinstance(mesh, jax.sharding.Mesh):
-    mesh = mesh.abstract_mesh
+  abstract = mesh.abstract_mesh if isinstance(mesh, jax.sharding.Mesh) else mesh
   with (
-    jax.sharding.use_abstract_mesh(mesh),
+    jax.sharding.use_abstract_mesh(abstract),
     nn.logical_axis_rules(partitioning.standard_rules()),
   ):
     yield
