@@ -18,6 +18,9 @@ def deferred() -> Iterator[None]:
   if threading.current_thread() is not threading.main_thread():
     yield  # Python handles signals in the main thread alone.
     return
+  if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    yield  # A shell's background job; nothing strikes.
+    return
   pressed = False
 
   def hold(number: int, frame: types.FrameType | None) -> None:

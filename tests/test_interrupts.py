@@ -76,3 +76,15 @@ def test_other_threads_run_their_block():
   thread.start()
   thread.join()
   assert done == ["block"]
+
+
+def test_an_ignored_interrupt_stays_ignored(capsys):
+  """As in a shell's background job."""
+  before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+  try:
+    with interrupts.deferred():
+      _press()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+  finally:
+    signal.signal(signal.SIGINT, before)
+  assert capsys.readouterr().err == ""

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -215,6 +216,7 @@ class Saver:
         raise
       what = "a checkpoint" if step is None else f"checkpoint_{step}"
       safe = steps_in(self._model_dir)
+      sys.unraisablehook = _unraisable
       latest = f"checkpoint_{safe[-1]} is whole" if safe else "none is whole"
       raise errors.UserError(
         f"{self._model_dir}: no space is left to save {what}; {latest}: make"
@@ -234,6 +236,13 @@ class _RaisedHere(logging.Filter):
 
 
 _RAISED_HERE = _RaisedHere()
+
+
+def _unraisable(found: sys.UnraisableHookArgs) -> None:
+  # A write that fails later finds its thread's event loop gone, and nobody to
+  # tell.
+  if "Event loop is closed" not in str(found.exc_value):
+    sys.__unraisablehook__(found)
 
 
 def _is_full(error: BaseException) -> bool:
