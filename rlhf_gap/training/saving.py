@@ -238,7 +238,7 @@ class _RaisedHere(logging.Filter):
 _RAISED_HERE = _RaisedHere()
 
 
-def _unraisable(found: sys.UnraisableHookArgs) -> None:
+def _unraisable(found: Any) -> None:
   # A write that fails later finds its thread's event loop gone, and nobody to
   # tell.
   if "Event loop is closed" not in str(found.exc_value):
