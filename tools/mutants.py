@@ -227,8 +227,8 @@ MUTANTS = [
     ),
     (
       "objective: soft labels ignored",
-      "losses.with_label(spec.loss, rho, probability)",
-      "spec.loss(rho)",
+      "losses.with_label(spec.loss, margin, probability)",
+      "spec.loss(margin)",
     ),
     (
       "objective: weights dropped",
