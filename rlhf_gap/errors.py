@@ -7,3 +7,10 @@ class UserError(Exception):
   The message is one line: what was found, what was expected, and the likely
   cause or the remedy. It is raised before anything is written.
   """
+
+
+PEER_FAILED = 3
+"""Exit code of a run's process that ends because another died or hangs.
+
+All of them started again, the run goes on.
+"""

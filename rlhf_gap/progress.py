@@ -11,6 +11,15 @@ import tqdm
 _LOG_EVERY_SECONDS = 10.0
 
 
+_is_silent = False
+
+
+def silence() -> None:
+  """Draws nothing from now on: another process of the same run does."""
+  global _is_silent
+  _is_silent = True
+
+
 class Progress(Protocol):
   """Counts units of work done."""
 
@@ -63,6 +72,16 @@ class _Lines:
     )
 
 
+class _Nothing:
+  """Counts for nobody."""
+
+  def update(self, n: int) -> None:
+    """Ignores the count."""
+
+  def note(self, text: str) -> None:
+    """Ignores the note."""
+
+
 @contextlib.contextmanager
 def bar(what: str, total: int, unit: str) -> collections.abc.Iterator[Progress]:
   """Yields a counter of `total` units, drawn on standard error.
@@ -75,7 +94,9 @@ def bar(what: str, total: int, unit: str) -> collections.abc.Iterator[Progress]:
   Yields:
     The counter; call `update(n)` after each n units.
   """
-  if sys.stderr.isatty():
+  if _is_silent:
+    yield _Nothing()
+  elif sys.stderr.isatty():
     scaled = unit == "B"
     with _Bar(
       desc=what,

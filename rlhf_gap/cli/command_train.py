@@ -5,12 +5,14 @@ r"""Trains: SFT, preference models, offline, online, replay, from a gin file.
     --gin.PROMPTS=... --gin.JUDGE_CHECKPOINT_PATH=...
 
 The same command again goes on where the run was interrupted, bit for bit.
+
+On several hosts the same command is started on each (docs/pods.md).
 """
 
 import argparse
 import os
 
-from rlhf_gap.cli import gin_flags
+from rlhf_gap.cli import gin_flags, launching, supervising
 
 TAKES_GIN = True
 
@@ -18,10 +20,46 @@ TAKES_GIN = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap train`."""
   gin_flags.add_arguments(parser)
+  launching.add_arguments(parser)
 
 
-def run(arguments: argparse.Namespace) -> None:
-  """Trains and says how it ended."""
+def run(arguments: argparse.Namespace) -> int:
+  """Trains, alone or with other processes, and returns the exit code."""
+  address = launching.find(
+    arguments.coordinator,
+    arguments.num_processes,
+    arguments.process_id,
+    os.environ,
+  )
+  if address is None:
+    _train(arguments)
+    return 0
+  return supervising.supervised(
+    lambda parent: _train_with_others(arguments, address, parent)
+  )
+
+
+def _train_with_others(
+  arguments: argparse.Namespace, address: launching.Address, parent: int
+) -> int:
+  from rlhf_gap import processes
+
+  limits = processes.Limits(
+    arguments.dead_after_seconds, arguments.hung_after_seconds
+  )
+  with processes.joined(
+    address.coordinator,
+    address.num_processes,
+    address.process_id,
+    limits=limits,
+    parent=parent,
+  ):
+    _train(arguments)
+  return 0
+
+
+def _train(arguments: argparse.Namespace) -> None:
+  from rlhf_gap import processes
   from rlhf_gap.cli import caching, gin_files
 
   gin_files.parse(
@@ -29,6 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.gin_bindings,
     gin_flags.search_paths(arguments),
   )
+  processes.check_same(gin_files.settings())
   from rlhf_gap.training import description, run
 
   caching.use_persistent_cache()
@@ -41,4 +80,5 @@ def run(arguments: argparse.Namespace) -> None:
   outcome = run.train(described, gin_files.operative())
   step = int(outcome.state.step)
   folder = os.path.join(described.model_dir, f"checkpoint_{step}")
-  print(f"{folder}: {outcome.reason} after {step:,} steps")
+  if processes.is_first():
+    print(f"{folder}: {outcome.reason} after {step:,} steps")

@@ -110,6 +110,15 @@ def operative() -> str:
   return gin.operative_config_str()
 
 
+def settings() -> dict[str, str]:
+  """Returns everything that the parsed files and bindings set, by name."""
+  return {
+    f"{scope}/{selector}.{name}" if scope else f"{selector}.{name}": repr(value)
+    for (scope, selector), values in gin.config._CONFIG.items()
+    for name, value in values.items()
+  }
+
+
 def required_macros() -> list[str]:
   """Returns the macros that a file marks as required and nothing has set."""
   return sorted(

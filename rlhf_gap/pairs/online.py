@@ -10,14 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from rlhf_gap import checkpoints, errors, partitioning, stores
+from rlhf_gap import checkpoints, errors, partitioning, processes, stores
 from rlhf_gap.batches import PreferenceBatch
 from rlhf_gap.inference import judge, sample
 from rlhf_gap.models import precision, t5
 from rlhf_gap.pairs import reference as references
 from rlhf_gap.pairs.sources import Context, Draw, Provenance
 
-_PROMPT_COLUMNS = ("prompt_tokens", "prompt_id", "truncated")
+# What each process reads of its own rows, and of all rows to record them.
+_TOKENS, _NAMES = ("prompt_tokens",), ("prompt_id", "truncated")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +146,7 @@ class _Drawer:
     loaded = checkpoints.load(
       spec.judge, shardings=places, optimizer_state=False
     )
-    identity = checkpoints.fingerprint(spec.judge)
+    identity = processes.from_first(lambda: checkpoints.fingerprint(spec.judge))
     self.judge_identity = stores.Checkpoint(spec.judge, identity, loaded.step)
     words = judge.words_of(manifest.vocabulary)
     sampling = with_judge_length(
@@ -157,21 +158,27 @@ class _Drawer:
     self.static = Static(context.config, judging, words, sampling)
     self._key = jax.random.key(context.seed)
     self._next_step = -1
-    self._batches: Iterator[dict[str, np.ndarray]] = iter(())
+    self._tokens: Iterator[dict[str, np.ndarray]] = iter(())
+    self._names: Iterator[dict[str, np.ndarray]] = iter(())
 
   def _prompts_of(self, step: int) -> dict[str, np.ndarray]:
     if step != self._next_step:
-      self._batches = self.prompts.batches(
-        stores.Epochs(),
-        seed=self.context.seed,
-        batch_size=self.context.batch_size,
-        start_step=step,
-        host=jax.process_index(),
-        num_hosts=jax.process_count(),
-        columns=_PROMPT_COLUMNS,
-      )
+      self._tokens = self._from(step, _TOKENS, self.context.rows_held)
+      self._names = self._from(step, _NAMES, None)
     self._next_step = step + 1
-    return next(self._batches)
+    return {**next(self._tokens), **next(self._names)}
+
+  def _from(
+    self, step: int, columns: tuple[str, ...], places: np.ndarray | None
+  ) -> Iterator[dict[str, np.ndarray]]:
+    return self.prompts.batches(
+      stores.Epochs(),
+      seed=self.context.seed,
+      batch_size=self.context.batch_size,
+      start_step=step,
+      places=places,
+      columns=columns,
+    )
 
   def manifest(self, spec: Online | Generated) -> stores.Manifest:
     """Describes a store of the pairs that are drawn."""

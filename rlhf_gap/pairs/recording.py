@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from rlhf_gap import errors, stores
+from rlhf_gap import errors, processes, stores
 from rlhf_gap.pairs.sources import Draw
 
 # Batches whose transfer to the host may still be under way: waiting for the
@@ -49,7 +49,9 @@ def record(source: object, path: str) -> "Recorder":
   Raises:
     UserError: the source reads its pairs, or `path` holds another store.
   """
-  return Recorder(stores.create(path, recordable(source).manifest()))
+  manifest = recordable(source).manifest()
+  first = processes.is_first()
+  return Recorder(stores.create(path, manifest) if first else None)
 
 
 class Recorder:
@@ -59,14 +61,25 @@ class Recorder:
   it holds, so that a run that does not repeat itself is noticed.
   """
 
-  def __init__(self, writer: stores.Writer):
-    """Takes the writer of a store whose chunks are this run's batches."""
+  def __init__(self, writer: stores.Writer | None):
+    """Begins to record.
+
+    Args:
+      writer: of a store whose chunks are this run's batches; None on all
+        processes but the first, which hand their rows to it.
+    """
     self._writer = writer
     self._pending: collections.deque[tuple[int, Draw]] = collections.deque()
 
   def append(self, step: int, draw: Draw) -> None:
     """Takes the pairs of a step; they are written once they have arrived."""
-    self._pending.append((step, draw))
+    batch, provenance = draw
+    if provenance is not None:
+      batch, chosen = processes.gathered((batch, provenance.chosen_sample))
+      provenance = provenance._replace(chosen_sample=chosen)
+    if self._writer is None:
+      return
+    self._pending.append((step, Draw(batch, provenance)))
     if len(self._pending) > _MAX_IN_FLIGHT:
       self._write_oldest()
 
@@ -74,19 +87,23 @@ class Recorder:
     """Writes what is pending and makes it readable; before a checkpoint."""
     while self._pending:
       self._write_oldest()
-    self._writer.commit()
+    if self._writer is not None:
+      self._writer.commit()
 
   def finish(self) -> None:
     """Marks the store as whole."""
     self.commit()
-    self._writer.finish()
+    if self._writer is not None:
+      self._writer.finish()
 
   def truncate(self, step: int) -> None:
     """Takes back what was recorded from `step` on."""
-    self._writer.truncate(step)
+    if self._writer is not None:
+      self._writer.truncate(step)
 
   def _write_oldest(self) -> None:
     step, draw = self._pending.popleft()
+    assert self._writer is not None  # nothing is pending elsewhere
     self._writer.append(step, columns_of(draw))
 
 

@@ -1,6 +1,7 @@
 """What every source of batches has in common."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -19,8 +20,9 @@ class Provenance(NamedTuple):
   """Where each row of a drawn batch came from, to be recorded with it.
 
   Attributes:
-    prompt_id: the prompt's name in its source (int64, so on the host).
-    truncated: bits of what was cut, see `stores.Truncated`.
+    prompt_id: the prompt's name in its source (int64, so on the host), of all
+      rows on every host.
+    truncated: bits of what was cut, see `stores.Truncated`; likewise.
     drawn_step: names the keys and prompts that the batch was drawn with.
     policy_step: step of the policy that wrote both responses.
     chosen_sample: which of the prompt's samples was chosen, 0 or 1.
@@ -82,12 +84,18 @@ class Context:
     if self.mesh is not None:
       partitioning.check_batch(self.batch_size, 1, self.mesh)
 
+  @functools.cached_property
+  def rows_held(self) -> np.ndarray:
+    """Which rows of a batch this process reads, by their place in it."""
+    if self.mesh is None:
+      return np.arange(self.batch_size)
+    return partitioning.rows_held(self.mesh, self.batch_size)
+
   def place(self, values: np.ndarray) -> jax.Array:
-    """Puts this host's rows of a batch onto the devices."""
+    """Puts this process's rows of a batch onto the devices."""
     if self.mesh is None:
       return jnp.asarray(values)
-    sharding = partitioning.rows(self.mesh)
-    return jax.make_array_from_process_local_data(sharding, values)
+    return partitioning.place_rows(self.mesh, self.batch_size, values)
 
 
 @runtime_checkable  # for checks of types while testing

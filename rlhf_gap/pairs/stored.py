@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -136,12 +135,6 @@ class _Stored:
       raise errors.UserError(
         f"{self._store.path} holds {rows} rows, fewer than one batch of {size}"
       )
-    hosts = jax.process_count()
-    if size % hosts:
-      raise errors.UserError(
-        f"a batch of {size} rows cannot be shared out to {hosts} hosts; choose"
-        " a batch size that they divide"
-      )
 
   def _from(self, step: int) -> Any:
     return self._store.batches(
@@ -149,8 +142,7 @@ class _Stored:
       seed=self._context.seed,
       batch_size=self._context.batch_size,
       start_step=step,
-      host=jax.process_index(),
-      num_hosts=jax.process_count(),
+      places=self._context.rows_held,
       columns=self._columns,
     )
 

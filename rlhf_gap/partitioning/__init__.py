@@ -15,8 +15,10 @@ from rlhf_gap.partitioning.placing import (
   optimizer_state,
   parameters,
   parameters_on,
+  place_rows,
   replicated,
   rows,
+  rows_held,
   standard_rules,
   without_fsdp,
 )
@@ -31,8 +33,10 @@ __all__ = [
   "optimizer_state",
   "parameters",
   "parameters_on",
+  "place_rows",
   "replicated",
   "rows",
+  "rows_held",
   "standard_rules",
   "without_fsdp",
 ]

@@ -7,11 +7,12 @@ and rows of a batch are dealt out over the axes data and fsdp.
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from rlhf_gap import errors
@@ -163,6 +164,55 @@ def replicated(mesh: AnyMesh) -> NamedSharding:
 def rows(mesh: AnyMesh) -> NamedSharding:
   """Returns the placement of arrays whose first axis is a batch's rows."""
   return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def rows_held(
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
+  devices: Sequence[jax.Device] | None = None,
+) -> np.ndarray:
+  """Returns which rows of a batch some devices hold.
+
+  Where the axis model spans processes, several hold the same rows.
+
+  Args:
+    mesh: the mesh, over the devices of all processes.
+    batch_size: rows of a batch, all processes together.
+    devices: which; None for those of this process.
+
+  Returns:
+    Their places in the batch, ascending.
+  """
+  parts = rows(mesh).devices_indices_map((batch_size,))
+  held = np.zeros(batch_size, bool)
+  for device in mesh.local_devices if devices is None else devices:
+    held[parts[device]] = True
+  return np.flatnonzero(held)
+
+
+def place_rows(
+  mesh: jax.sharding.Mesh, batch_size: int, values: np.ndarray
+) -> jax.Array:
+  """Makes a batch's array of the rows that this process has read.
+
+  Args:
+    mesh: the mesh, over the devices of all processes.
+    batch_size: rows of the whole batch.
+    values: this process's rows, those of `rows_held`, in that order.
+
+  Returns:
+    The whole array, spread over the axes data and fsdp.
+  """
+  held = rows_held(mesh, batch_size)
+
+  def part(index: tuple[slice, ...] | None) -> np.ndarray:
+    assert index  # an array of rows has an axis
+    start, stop, _ = index[0].indices(batch_size)
+    first = int(np.searchsorted(held, start))
+    return values[first : first + stop - start]
+
+  shape = (batch_size, *values.shape[1:])
+  return jax.make_array_from_callback(shape, rows(mesh), part)
 
 
 def constrain_rows(tree: Tree) -> Tree:

@@ -133,28 +133,3 @@ def _block_rows(
   return start * batch_size + permutation.permute(
     positions, length * batch_size, key
   )
-
-
-def host_rows(batch: np.ndarray, host: int, num_hosts: int) -> np.ndarray:
-  """Returns the part of a batch that one host of a pod reads.
-
-  Args:
-    batch: the batch's rows, [batch_size].
-    host: which host, from 0.
-    num_hosts: how many hosts there are; divides the batch size.
-
-  Returns:
-    [batch_size / num_hosts]; the parts of hosts 0, 1, ... joined are `batch`.
-
-  Raises:
-    ValueError: the batch cannot be shared out evenly, or there is no such host.
-  """
-  if num_hosts < 1 or len(batch) % num_hosts:
-    raise ValueError(
-      f"a batch of {len(batch)} rows cannot be shared out to {num_hosts}"
-      " hosts; choose a batch size that they divide"
-    )
-  if not 0 <= host < num_hosts:
-    raise ValueError(f"host is {host}; expected 0 to {num_hosts - 1}")
-  share = len(batch) // num_hosts
-  return batch[host * share : (host + 1) * share]

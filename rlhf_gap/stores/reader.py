@@ -87,8 +87,7 @@ class Store:
     seed: int,
     batch_size: int,
     start_step: int = 0,
-    host: int = 0,
-    num_hosts: int = 1,
+    places: np.ndarray | None = None,
     columns: Sequence[str] | None = None,
     prefetch: int = 2,
   ) -> Iterator[dict[str, np.ndarray]]:
@@ -100,23 +99,25 @@ class Store:
     Args:
       order: in which order rows are taken.
       seed: chooses the order's permutations.
-      batch_size: rows of a batch, all hosts together.
+      batch_size: rows of a batch, all processes together.
       start_step: the first batch, after a restart: how many were consumed.
-      host: which of the hosts this is.
-      num_hosts: how many hosts share each batch; divides `batch_size`.
+      places: which rows of each batch to read, by their place in it; None:
+        all. A process of a pod reads those that its devices hold.
       columns: which columns; None: all.
       prefetch: batches read ahead, >= 0.
 
     Yields:
-      By column name, an array `[batch_size / num_hosts, *row_shape]`. Ends
-      after `orders.num_batches`, if that is not None.
+      By column name, an array `[len(places), *row_shape]`. Ends after
+      `orders.num_batches`, if that is not None.
 
     Raises:
       ValueError: an argument is out of range.
       UserError: a column is not in the store, or a file is damaged.
     """
     # Checked here, at the call: a generator would only do so at its first use.
-    orders.host_rows(np.zeros(batch_size), host, num_hosts)
+    held = np.arange(batch_size) if places is None else places
+    if not np.isin(held, np.arange(batch_size)).all():
+      raise ValueError(f"{places=}; expected places in a batch of {batch_size}")
     if prefetch < 0 or start_step < 0:
       raise ValueError(f"{prefetch=}, {start_step=}; expected >= 0")
     self._check_columns(columns)
@@ -125,7 +126,7 @@ class Store:
       batch = orders.rows(
         order, seed, step, num_rows=self.num_rows, batch_size=batch_size
       )
-      return self._start(orders.host_rows(batch, host, num_hosts), columns)
+      return self._start(batch[held], columns)
 
     def generate() -> Iterator[dict[str, np.ndarray]]:
       end = orders.num_batches(order, self.num_rows, batch_size)

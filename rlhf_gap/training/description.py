@@ -92,6 +92,11 @@ class Run:
         raise errors.UserError(
           f"{name}={value!r}; expected a whole number, 1 or more"
         )
+    if "://" in self.model_dir:
+      raise errors.UserError(
+        f"MODEL_DIR={self.model_dir}: a run writes to a file system; choose a"
+        " folder, on several hosts one that all of them mount"
+      )
     if self.batch_size % self.num_microbatches:
       raise errors.UserError(
         f"a batch of {self.batch_size} rows does not divide into"

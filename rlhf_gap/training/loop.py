@@ -12,9 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from rlhf_gap import errors, pairs, progress
+from rlhf_gap import errors, pairs, processes, progress
 from rlhf_gap.training.configured import LearningRate
-from rlhf_gap.training.metric_log import MetricLog
 from rlhf_gap.training.saving import Saver
 from rlhf_gap.training.step import Step, StepMetrics, TrainState
 from rlhf_gap.training.validation import Validator
@@ -30,6 +29,20 @@ class StartCheck(Protocol):
 
   def __call__(self, metrics: dict[str, float], weight: float) -> None:
     """Raises `UserError` where a run does not start as it must."""
+
+
+@runtime_checkable  # for checks of types while testing
+class Log(Protocol):
+  """Takes a run's metrics."""
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    """Logs the values of a step."""
+
+  def flush(self) -> None:
+    """Puts everything logged so far on disk."""
+
+  def close(self) -> None:
+    """Flushes and closes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +65,7 @@ class Parts:
   learning_rate: LearningRate
   source: pairs.Source
   saver: Saver
-  log: MetricLog
+  log: Log
   recorder: pairs.Recorder | None = None
   validator: Validator | None = None
   check_start: StartCheck | None = None
@@ -141,7 +154,9 @@ def run(
     for step in range(first, schedule.train_steps):
       if parts.reference is not None:
         parts.reference.refresh(step, state.params)
+      processes.mark(f"drawing step {step}")
       draw = parts.source.draw(step, state.params)
+      processes.mark(f"step {step}")
       rate = parts.learning_rate.at(step)
       state, metrics = parts.step(state, draw.batch, rate)
       if parts.recorder is not None:
@@ -149,7 +164,7 @@ def run(
       watch.take(step, draw, metrics)
       bar.note(watch.note)
       bar.update(1)
-      planned, stopping = schedule.saves_at(step + 1), stop.requested
+      planned, stopping = schedule.saves_at(step + 1), stop.follows(step)
       if planned or stopping:
         watch.drain()
         # Only where an undisturbed run does: its log has the same lines.
@@ -169,12 +184,14 @@ def run(
 def _validate(state: TrainState, parts: Parts, validator: Validator) -> None:
   """Measures on held-out rows; the best checkpoint so far is kept."""
   step = int(state.step)
+  processes.mark(f"validating at step {step}")
   metrics = validator.measure(step, state.params)
   parts.log.write(step, metrics)
   parts.saver.keep_best(validator.note(step, metrics))
 
 
 def _save(state: TrainState, parts: Parts) -> None:
+  processes.mark(f"saving at step {int(state.step)}")
   if parts.recorder is not None:
     # Before the checkpoint: a restart from it must find what came before.
     parts.recorder.commit()
@@ -183,19 +200,39 @@ def _save(state: TrainState, parts: Parts) -> None:
 
 
 class _Stop:
-  requested = False
+  """Whether a SIGTERM asks for an end."""
+
+  def __init__(self) -> None:
+    self._is_requested = False
+
+  def request(self, *_: object) -> None:
+    """Takes the signal."""
+    self._is_requested = True
+
+  def follows(self, step: int) -> bool:
+    """Whether the run ends with this step."""
+    del step
+    return self._is_requested
+
+
+class _AgreedStop:
+  """Whether a SIGTERM to any process asks for an end, at one step for all."""
+
+  def follows(self, step: int) -> bool:
+    """Whether the run ends with this step."""
+    return processes.stops_at(step)
 
 
 @contextlib.contextmanager
-def _sigterm() -> Iterator[_Stop]:
+def _sigterm() -> Iterator[_Stop | _AgreedStop]:
   """Turns SIGTERM into a request: clusters send it before they kill."""
+  if processes.count() > 1:
+    yield _AgreedStop()  # JAX takes the signal
+    return
   stop = _Stop()
 
-  def request(*_: object) -> None:
-    stop.requested = True
-
   try:
-    before = signal.signal(signal.SIGTERM, request)
+    before = signal.signal(signal.SIGTERM, stop.request)
   except ValueError:  # not the main thread: the host program decides
     yield stop
     return
@@ -259,7 +296,9 @@ class _Watch:
     if not what:
       return
     path = os.path.join(self._folder, f"not_finite_step_{step}.npz")
-    np.savez(path, **jax.device_get(draw.batch)._asdict())
+    batch = processes.gathered(draw.batch)
+    if processes.is_first():
+      np.savez(path, **jax.device_get(batch)._asdict())
     raise errors.UserError(
       f"step {step}: {what} not finite; its rows are in {path} and the last"
       " checkpoint is intact; lower the learning rate, or look at these rows"

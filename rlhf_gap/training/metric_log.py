@@ -57,6 +57,19 @@ class MetricLog:
       self._events.close()
 
 
+class Silent:
+  """Keeps nothing: process 0 of the run does."""
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    """Ignores the values."""
+
+  def flush(self) -> None:
+    """Has nothing to put on disk."""
+
+  def close(self) -> None:
+    """Has nothing to close."""
+
+
 def read(folder: str) -> list[dict[str, Any]]:
   """Returns the logged lines of a run, those that a kill cut short left out."""
   return list(_lines(os.path.join(folder, _NAME)))

@@ -7,7 +7,14 @@ import os
 import jax
 import jax.numpy as jnp
 
-from rlhf_gap import checkpoints, errors, pairs, partitioning, stores
+from rlhf_gap import (
+  checkpoints,
+  errors,
+  pairs,
+  partitioning,
+  processes,
+  stores,
+)
 from rlhf_gap.inference import judge
 from rlhf_gap.models import t5
 from rlhf_gap.pairs.online import same_architecture
@@ -55,6 +62,11 @@ class Prepared:
     Raises:
       UserError: a store, a checkpoint or their combination is wrong.
     """
+    if run.mesh is None and processes.count() > 1:
+      raise errors.UserError(
+        f"{processes.count()} processes and no mesh to share the work over; add"
+        " --gin_file=gin_configs/runs/parts/mesh.gin"
+      )
     mesh = None if run.mesh is None else run.mesh.make()
     if mesh is not None:
       partitioning.check_batch(run.batch_size, run.num_microbatches, mesh)
@@ -80,7 +92,7 @@ class Prepared:
     )
     for store in opened:
       _check_ids(store, config, run.initial or "the model")
-    fingerprint = checkpoints.fingerprint(run.initial) if run.initial else ""
+    fingerprint = _fingerprint(run.initial) if run.initial else ""
     words = None
     if isinstance(run.objective, objectives.PreferenceModel):
       words = judge.words_of(vocabulary)
@@ -92,7 +104,7 @@ class Prepared:
       identity.VOCABULARY: vocabulary.fingerprint,
     }
     objective = bound(run.objective, config, words)
-    if saving.steps_in(run.model_dir):
+    if processes.from_first(lambda: saving.steps_in(run.model_dir)):
       initial = None  # it would lie in memory for nothing
     return cls(config, objective, context, initial, settings, words, run.seed)
 
@@ -117,6 +129,11 @@ class Prepared:
       ),
       self.initial.params,
     )
+
+
+def _fingerprint(path: str) -> str:
+  # Every byte is read: once is enough.
+  return processes.from_first(lambda: checkpoints.fingerprint(path))
 
 
 @functools.cache
@@ -147,7 +164,7 @@ def _reference(
     path = run.reference
     places = partitioning.parameters_on(mesh)
     loaded = checkpoints.load(path, shardings=places, optimizer_state=False)
-    fingerprint = checkpoints.fingerprint(path)
+    fingerprint = _fingerprint(path)
     if not same_architecture(loaded.config, config):
       raise errors.UserError(
         f"{path}: the reference is another architecture than the policy"

@@ -4,10 +4,12 @@ import contextlib
 import dataclasses
 import functools
 import os
+import time
+from collections.abc import Iterator
 
 import jax
 
-from rlhf_gap import errors, pairs, partitioning, stores
+from rlhf_gap import errors, pairs, partitioning, processes, stores
 from rlhf_gap.models import t5
 from rlhf_gap.training import (
   configured,
@@ -17,10 +19,14 @@ from rlhf_gap.training import (
   objectives,
   saving,
   step,
+  validation,
 )
 from rlhf_gap.training.description import Run
 from rlhf_gap.training.prepare import Prepared, bound, start_check
 from rlhf_gap.training.validation import Validator
+
+# A network file system shows a new file to other hosts within so long.
+_SHARED_SECONDS = 60.0
 
 
 def train(run: Run, config_text: str = "") -> loop.Outcome:
@@ -37,18 +43,39 @@ def train(run: Run, config_text: str = "") -> loop.Outcome:
     UserError: a mistake in the description (nothing is written), or a fault on
       the way (the last checkpoint is intact).
   """
+  processes.mark("loading checkpoints")
   prepared = Prepared.of(run)
   with partitioning.active(prepared.context.mesh):
     return _prepared(run, prepared, config_text)
 
 
 def _prepared(run: Run, prepared: Prepared, config_text: str) -> loop.Outcome:
-  done = saving.steps_in(run.model_dir)
+  done = _steps_done(run)
   # Opened before anything is written: a wrong judge must not claim the folder.
   source = run.source.open(prepared.context, start_step=done[-1] if done else 0)
   if run.record:
     pairs.recordable(source)
   validator = _validator(run, prepared)
+  with _folder(run, prepared, config_text) as same_devices:
+    outcome = _train(run, prepared, source, validator, same_devices)
+    if outcome.reason != "stopped" and processes.is_first():
+      model_dir.mark_complete(run.model_dir, int(outcome.state.step))
+    return outcome
+
+
+@contextlib.contextmanager
+def _folder(run: Run, prepared: Prepared, config_text: str) -> Iterator[bool]:
+  """Holds the run's folder, through process 0.
+
+  Yields:
+    Whether devices and mesh are those that the run began with, as process 0
+    needs it.
+  """
+  if not processes.is_first():
+    processes.meet()
+    _check_shared(run.model_dir)
+    yield True
+    return
   with model_dir.locked(run.model_dir):
     model_dir.claim(run.model_dir, prepared.identity)
     same_devices = model_dir.note_environment(
@@ -56,10 +83,24 @@ def _prepared(run: Run, prepared: Prepared, config_text: str) -> loop.Outcome:
     )
     model_dir.mark_begun(run.model_dir)
     print(f"{run.model_dir}: {run.objective.describe()}", flush=True)
-    outcome = _train(run, prepared, source, validator, same_devices)
-    if outcome.reason != "stopped":
-      model_dir.mark_complete(run.model_dir, int(outcome.state.step))
-    return outcome
+    processes.meet()
+    yield same_devices
+
+
+def _check_shared(folder: str) -> None:
+  """Raises `UserError` where process 0's folder is not this process's too."""
+  until = time.monotonic() + _SHARED_SECONDS
+  while not model_dir.identity_of(folder):
+    if time.monotonic() > until:
+      raise errors.UserError(
+        f"{folder}: process {processes.index()} does not see what process 0"
+        " wrote there; put MODEL_DIR on storage that all hosts share"
+      )
+    time.sleep(0.1)
+
+
+def _steps_done(run: Run) -> list[int]:
+  return processes.from_first(lambda: saving.steps_in(run.model_dir))
 
 
 def _train(
@@ -72,7 +113,8 @@ def _train(
   optimizer = run.optimizer.make()
   mesh, config = prepared.context.mesh, prepared.config
   places = None if mesh is None else step.shardings_of(config, optimizer, mesh)
-  done = saving.steps_in(run.model_dir)
+  done = _steps_done(run)
+  processes.mark("restoring")
   if done:
     latest = saving.path_of(run.model_dir, done[-1])
     state, memory = saving.restore(latest, config, optimizer, places)
@@ -80,9 +122,13 @@ def _train(
     params, memory = prepared.initial_params(), {}
     state = step.init(params, optimizer, places)
   start = int(state.step)
-  log = metric_log.MetricLog(run.model_dir, start, tensorboard=run.tensorboard)
+  log = _log(run, start)
   if validator is not None:
-    validator.recall(metric_log.read(run.model_dir))
+    validator.recall(
+      processes.from_first(
+        lambda: validation.history_of(metric_log.read(run.model_dir))
+      )
+    )
   saver = saving.Saver(run.model_dir, keep=run.keep, keep_steps=run.keep_steps)
   parts = loop.Parts(
     step=_step(run, prepared),
@@ -109,6 +155,12 @@ def _train(
   if parts.recorder is not None and outcome.reason != "stopped":
     parts.recorder.finish()
   return outcome
+
+
+def _log(run: Run, start: int) -> loop.Log:
+  if not processes.is_first():
+    return metric_log.Silent()
+  return metric_log.MetricLog(run.model_dir, start, tensorboard=run.tensorboard)
 
 
 @functools.cache

@@ -23,7 +23,7 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
-from rlhf_gap import checkpoints, errors
+from rlhf_gap import checkpoints, errors, processes
 from rlhf_gap.models import t5
 from rlhf_gap.training import optimizers
 from rlhf_gap.training.step import TrainState
@@ -110,8 +110,16 @@ def _placed(tree: Any, places: Any) -> Any:
   if not isinstance(tree, Mapping):
     return tree
   if set(tree) == set(places):
-    return jax.device_put(tree, places)
+    return jax.tree.map(_put, tree, places)
   return {name: _placed(below, places) for name, below in tree.items()}
+
+
+def _put(value: np.ndarray, place: jax.sharding.Sharding) -> jax.Array:
+  # `device_put` would first compare the whole array between all processes.
+  def part(index: Any) -> np.ndarray:
+    return value[index]
+
+  return jax.make_array_from_callback(value.shape, place, part)
 
 
 class Saver:
@@ -141,9 +149,11 @@ class Saver:
     self._checkpointer = ocp.AsyncCheckpointer(
       ocp.CompositeCheckpointHandler(**handlers)
     )
-    for name in os.listdir(self._model_dir):
-      if _LEFT_BEHIND.search(name):
-        shutil.rmtree(os.path.join(self._model_dir, name))
+    if processes.is_first():
+      for name in os.listdir(self._model_dir):
+        if _LEFT_BEHIND.search(name):
+          shutil.rmtree(os.path.join(self._model_dir, name))
+    processes.meet()  # before any begins to write anew
 
   def save(self, state: TrainState, source: Mapping[str, Any]) -> None:
     """Begins to save a checkpoint; returns once the arrays are copied.
@@ -156,7 +166,7 @@ class Saver:
       UserError: the disk is full; earlier checkpoints are unharmed.
     """
     step = int(state.step)
-    if step in steps_in(self._model_dir):
+    if processes.from_first(lambda: step in steps_in(self._model_dir)):
       return
     tree = {
       "target": state.params,
@@ -194,7 +204,7 @@ class Saver:
     self._checkpointer.close()
 
   def _remove_old(self) -> None:
-    if self._keep is None or jax.process_index() != 0:
+    if self._keep is None or not processes.is_first():
       return
     # One that is still being written may never be whole: it does not count.
     for step in steps_in(self._model_dir)[: -self._keep]:

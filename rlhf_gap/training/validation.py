@@ -12,6 +12,13 @@ from rlhf_gap.training.objectives import Objective
 LOSS = "validation/loss"
 
 
+def history_of(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """Returns the measurements in the lines of a log."""
+  return [
+    {"step": line["step"], LOSS: line[LOSS]} for line in lines if LOSS in line
+  ]
+
+
 class Validator:
   """Measures a model on the same held-out batches, and keeps the history."""
 
@@ -44,11 +51,9 @@ class Validator:
     """Takes over what was measured before a restart.
 
     Args:
-      history: lines of the log of the run so far.
+      history: what `history_of` returned.
     """
-    self._losses = {
-      int(line["step"]): float(line[LOSS]) for line in history if LOSS in line
-    }
+    self._losses = {int(line["step"]): float(line[LOSS]) for line in history}
 
   def measure(self, step: int, params: t5.Params) -> dict[str, float]:
     """Returns the means over the held-out rows, under "validation/...".

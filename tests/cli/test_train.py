@@ -127,6 +127,10 @@ def _another_reference(folder, tmp_path):
       lambda f, t: {"description.Run.num_microbatches": 3},
       "a batch of 4 rows does not divide into 3 microbatches",
     ),
+    (
+      lambda f, t: {"MODEL_DIR": "gs://bucket/run"},
+      "MODEL_DIR=gs://bucket/run: a run writes to a file system",
+    ),
   ],
 )
 def test_mistakes_are_one_line_and_nothing_is_written(
@@ -135,6 +139,11 @@ def test_mistakes_are_one_line_and_nothing_is_written(
   changed = {"MODEL_DIR": tmp_path / "run", **changes(folder, tmp_path)}
   _check_mistake(capsys, _words(folder, **changed), expected)
   assert not (tmp_path / "run").exists()
+
+
+def test_a_process_of_many_that_lacks_its_number(capsys, folder):
+  words = _words(folder, "--coordinator=localhost:1", "--num_processes=2")
+  _check_mistake(capsys, words, "--process_id is missing")
 
 
 def test_a_judge_that_is_no_checkpoint(capsys, folder, tmp_path):

@@ -135,3 +135,33 @@ def test_without_a_mesh_nothing_is_constrained():
   with partitioning.active(None):
     assert partitioning.without_fsdp(CONFIG, params) is params
     assert partitioning.constrain_rows(params)["x"] is params["x"]
+
+
+def _halves(mesh):
+  """The devices of two made-up processes: the first four, and the rest."""
+  devices = sorted(mesh.devices.flat, key=lambda device: device.id)
+  return devices[:4], devices[4:]
+
+
+@pytest.mark.parametrize(
+  ("sizes", "expected"),
+  [
+    ({}, ([0, 1, 2, 3], [4, 5, 6, 7])),
+    ({"model": 2, "fsdp": 2}, ([0, 1, 2, 3], [4, 5, 6, 7])),
+    # The model axis spans both: each needs every row.
+    ({"model": 8}, (range(8), range(8))),
+  ],
+)
+def test_a_process_holds_the_rows_of_its_devices(sizes, expected):
+  mesh = partitioning.Mesh(**sizes).make()
+  for devices, rows in zip(_halves(mesh), expected, strict=True):
+    held = partitioning.rows_held(mesh, 8, devices)
+    np.testing.assert_array_equal(held, rows)
+  np.testing.assert_array_equal(partitioning.rows_held(mesh, 8), np.arange(8))
+
+
+def test_rows_go_to_the_devices_that_work_on_them(mesh):
+  values = np.arange(24).reshape(8, 3)
+  placed = partitioning.place_rows(mesh, 8, values)
+  np.testing.assert_array_equal(placed, values)
+  assert placed.sharding == partitioning.rows(mesh)

@@ -182,8 +182,11 @@ def test_unknown_column(tmp_path: pathlib.Path):
 
 def test_batches_check_their_arguments_at_once(tmp_path: pathlib.Path):
   store = made_up.write(tmp_path)
-  with pytest.raises(ValueError, match="cannot be shared out"):
-    store.batches(stores.Exact(), seed=0, batch_size=8, num_hosts=3)
+  for outside in ([7, 8], [-1, 0]):
+    with pytest.raises(ValueError, match="places in a batch of 8"):
+      store.batches(
+        stores.Exact(), seed=0, batch_size=8, places=np.array(outside)
+      )
   with pytest.raises(ValueError, match="prefetch=-1"):
     store.batches(stores.Exact(), seed=0, batch_size=8, prefetch=-1)
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from rlhf_gap import stores
-from rlhf_gap.stores import orders
 
 _ROWS, _BATCH = 23, 5
 
@@ -114,25 +113,6 @@ def test_an_order_that_ends_says_so(order: stores.Order):
 
 def test_epochs_do_not_end():
   assert stores.num_batches(stores.Epochs(), _ROWS, _BATCH) is None
-
-
-@pytest.mark.parametrize("num_hosts", [1, 2, 4])
-def test_hosts_share_a_batch_out(num_hosts: int):
-  batch = np.arange(8)
-  parts = [
-    orders.host_rows(batch, host, num_hosts) for host in range(num_hosts)
-  ]
-  np.testing.assert_array_equal(np.concatenate(parts), batch)
-  assert {len(part) for part in parts} == {8 // num_hosts}
-
-
-@pytest.mark.parametrize(
-  ("host", "num_hosts", "message"),
-  [(0, 3, "cannot be shared out to 3"), (2, 2, "host is 2"), (-1, 2, "host")],
-)
-def test_refuses_hosts_that_do_not_fit(host: int, num_hosts: int, message: str):
-  with pytest.raises(ValueError, match=message):
-    orders.host_rows(np.arange(8), host, num_hosts)
 
 
 @pytest.mark.parametrize(

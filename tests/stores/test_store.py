@@ -167,26 +167,27 @@ def test_the_caller_may_reuse_its_arrays(path: str):
   made_up.check_equal(stores.open(path).read(range(8)), made_up.values(0, 8))
 
 
-@pytest.mark.parametrize("num_hosts", [2, 4])
+@pytest.mark.parametrize(
+  "places", [([0, 1, 2, 3], [4, 5, 6, 7]), ([1, 6], [0])]
+)
 @pytest.mark.parametrize(
   "order", [stores.Epochs(), stores.Exact(), stores.Blocks(2)]
 )
-def test_hosts_together_read_the_batch_of_one(
-  tmp_path: pathlib.Path, order: stores.Order, num_hosts: int
+def test_processes_read_their_rows_of_the_batch_of_one(
+  tmp_path: pathlib.Path, order: stores.Order, places: tuple[list[int], ...]
 ):
   made_up.write(tmp_path, rows=37)
   settings = {"seed": 9, "batch_size": 8, "columns": ["prompt_id"]}
   # Opened apart, as hosts do.
   whole = stores.open(str(tmp_path)).batches(order, **settings)
   parts = [
-    stores.open(str(tmp_path)).batches(
-      order, host=host, num_hosts=num_hosts, **settings
-    )
-    for host in range(num_hosts)
+    stores.open(str(tmp_path)).batches(order, places=np.array(held), **settings)
+    for held in places
   ]
   for _ in range(4):
-    joined = np.concatenate([next(part)["prompt_id"] for part in parts])
-    np.testing.assert_array_equal(next(whole)["prompt_id"], joined)
+    expected = next(whole)["prompt_id"]
+    for held, part in zip(places, parts, strict=True):
+      np.testing.assert_array_equal(next(part)["prompt_id"], expected[held])
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 5])

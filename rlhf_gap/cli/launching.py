@@ -1,0 +1,130 @@
+"""Flags that make a process one of several, and what stands in for them.
+
+Nothing of JAX is imported here: a process is split off before it is.
+"""
+
+import argparse
+import dataclasses
+import glob
+import importlib.util
+from collections.abc import Mapping
+
+from rlhf_gap import errors
+
+# Cloud TPU: up to v4, and from v5e on.
+_TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+  """How a process joins the others.
+
+  Attributes:
+    found_by: "flags", "SLURM" or "TPU".
+    coordinator: HOST:PORT of process 0; None where JAX asks the cluster.
+    num_processes: of the run; None likewise.
+    process_id: this one's number, from 0; None likewise.
+  """
+
+  found_by: str
+  coordinator: str | None = None
+  num_processes: int | None = None
+  process_id: int | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Declares the flags of a command that may run as several processes."""
+  group = parser.add_argument_group(
+    "several hosts (none of these is needed on a TPU slice or under SLURM)"
+  )
+  group.add_argument(
+    "--coordinator", metavar="HOST:PORT", help="where process 0 listens"
+  )
+  group.add_argument(
+    "--num_processes", type=int, metavar="N", help="of the run"
+  )
+  group.add_argument(
+    "--process_id", type=int, metavar="I", help="this one's number, from 0"
+  )
+  group.add_argument(
+    "--dead_after_seconds",
+    type=float,
+    default=60.0,
+    metavar="S",
+    help="end when a process has not been heard of for so long (default: 60)",
+  )
+  group.add_argument(
+    "--hung_after_seconds",
+    type=float,
+    default=1800.0,
+    metavar="S",
+    help="end when no process goes on for so long, as in a collective whose"
+    " peer hangs; more than the longest compilation (default: 1800)",
+  )
+
+
+def find(
+  coordinator: str | None,
+  num_processes: int | None,
+  process_id: int | None,
+  environment: Mapping[str, str],
+) -> Address | None:
+  """Finds out whether this process is one of several.
+
+  Args:
+    coordinator: HOST:PORT, from the command line.
+    num_processes: from the command line.
+    process_id: from the command line.
+    environment: the process's variables.
+
+  Returns:
+    How to join the others; None for a process by itself.
+
+  Raises:
+    UserError: the flags are incomplete or contradict one another.
+  """
+  flags = {
+    "--coordinator": coordinator,
+    "--num_processes": num_processes,
+    "--process_id": process_id,
+  }
+  if any(value is not None for value in flags.values()):
+    return _given(flags)
+  # SLURM_STEP_NODELIST: set by srun for each task, not in a batch script.
+  tasks = environment.get("SLURM_NTASKS", "1")
+  if "SLURM_STEP_NODELIST" in environment and tasks != "1":
+    return Address("SLURM")
+  if environment.get("JAX_PLATFORMS", "tpu").startswith("tpu") and _has_tpu():
+    return Address("TPU")
+  return None
+
+
+def _given(flags: Mapping[str, str | int | None]) -> Address | None:
+  missing = [name for name, value in flags.items() if value is None]
+  if missing:
+    raise errors.UserError(
+      f"{', '.join(flags)} go together; {', '.join(missing)} is missing (on a"
+      " TPU slice and under SLURM none of them is needed)"
+    )
+  coordinator = str(flags["--coordinator"])
+  count, number = (
+    int(flags[name] or 0) for name in ("--num_processes", "--process_id")
+  )
+  host, _, port = coordinator.rpartition(":")
+  if not host or not port.isdigit():
+    raise errors.UserError(
+      f"--coordinator={coordinator}; expected HOST:PORT of process 0, such as"
+      " 10.0.0.2:8476"
+    )
+  if not 0 <= number < count:
+    raise errors.UserError(
+      f"--process_id={number} with --num_processes={count}; expected 0 to"
+      " --num_processes - 1"
+    )
+  return Address("flags", coordinator, count, number) if count > 1 else None
+
+
+def _has_tpu() -> bool:
+  if importlib.util.find_spec("libtpu") is None:
+    return False
+  return any(glob.glob(pattern) for pattern in _TPU_DEVICES)

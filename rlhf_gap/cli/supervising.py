@@ -1,0 +1,57 @@
+"""A parent that speaks when JAX ends a process without a word of ours."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from rlhf_gap import errors
+
+
+def supervised(run: Callable[[int], int]) -> int:
+  """Runs in a child process, and says in a line if a signal ends it.
+
+  JAX aborts a process as soon as process 0, which coordinates, is gone: no code
+  of ours can run in it then. Must be called before anything starts threads.
+
+  Args:
+    run: is given the id of the process to end with; returns the exit code.
+
+  Returns:
+    The exit code; in the child, what `run` returned.
+  """
+  sys.stdout.flush()
+  parent = os.getpid()
+  signals = {signal.SIGINT, signal.SIGTERM}
+  # Held back until the parent forwards them.
+  signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+  child = os.fork()
+  if child == 0:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    return run(parent)
+
+  def forward(number: int, _: object) -> None:
+    os.kill(child, number)
+
+  # A terminal sends Ctrl-C to the child as well; a cluster may send SIGTERM to
+  # the first process alone.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  signal.signal(signal.SIGTERM, forward)
+  signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+  _, status = os.waitpid(child, 0)
+  code = os.waitstatus_to_exitcode(status)
+  if code >= 0:
+    return code
+  print(f"rlhf-gap: {_reason(-code)}", file=sys.stderr, flush=True)
+  return errors.PEER_FAILED if code == -signal.SIGABRT else 128 - code
+
+
+def _reason(number: int) -> str:
+  name = signal.Signals(number).name
+  if number != signal.SIGABRT:
+    return f"this process was ended by {name}"
+  return (
+    f"this process was ended by {name}, as JAX does when process 0, which"
+    " coordinates, has died or cannot be reached: its log has the cause; start"
+    " all processes again to go on"
+  )
