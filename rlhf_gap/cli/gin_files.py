@@ -112,11 +112,13 @@ def operative() -> str:
 
 def settings() -> dict[str, str]:
   """Returns everything that the parsed files and bindings set, by name."""
-  return {
-    f"{scope}/{selector}.{name}" if scope else f"{selector}.{name}": repr(value)
-    for (scope, selector), values in gin.config._CONFIG.items()
-    for name, value in values.items()
-  }
+  found = {}
+  for (scope, selector), values in gin.config._CONFIG.items():
+    for name, value in values.items():
+      scoped = f"{scope}/{selector}" if scope else selector
+      is_macro = selector == "gin.macro"
+      found[scope if is_macro else f"{scoped}.{name}"] = repr(value)
+  return found
 
 
 def required_macros() -> list[str]:

@@ -40,6 +40,13 @@ def test_bindings_override_files():
   assert (config.emb_dim, config.dropout_rate) == (32, 0.25)
 
 
+def test_settings_are_told_by_the_names_that_users_set():
+  gin_files.parse(["gin_configs/runs/offline.gin"], ["SEED = 3", "PAIRS = a/b"])
+  settings = gin_files.settings()
+  assert (settings["SEED"], settings["PAIRS"]) == ("3", "'a/b'")
+  assert any(name.endswith("Run.objective") for name in settings)
+
+
 def test_a_search_path_is_looked_through(tmp_path):
   (tmp_path / "mine.gin").write_text("MODEL = 3\n")
   gin_files.parse(["mine.gin"], search_paths=[str(tmp_path)])
