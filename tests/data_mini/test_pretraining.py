@@ -105,7 +105,7 @@ def test_bad_ranges_and_splits():
 
 
 def test_an_unknown_size_names_the_known_ones():
-  with pytest.raises(errors.UserError, match="policy and golden"):
+  with pytest.raises(errors.UserError, match="small, policy, golden"):
     mini.pretrained("large")
 
 

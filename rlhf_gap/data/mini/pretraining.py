@@ -19,7 +19,7 @@ from rlhf_gap.data.mini import corpora, rows
 from rlhf_gap.data.mini.draws import Draws, text_key
 
 NAME = "mini_pretrain"
-PRETRAINED_SIZES = ("policy", "golden")
+PRETRAINED_SIZES = ("small", "policy", "golden")
 
 _MARKERS = ("[RESPONSE A]", "[RESPONSE B]")
 _ANSWERS = ("A", "B")
@@ -104,7 +104,8 @@ def pretrained(size: str) -> str:
   """Returns the folder of a committed checkpoint, a Hugging Face T5.
 
   Args:
-    size: "policy" (also the proxy's) or "golden", as in gin_configs/models.
+    size: "small", "policy" (also the proxy's) or "golden", as in
+      gin_configs/models.
 
   Raises:
     UserError: there is no such size.
@@ -112,6 +113,6 @@ def pretrained(size: str) -> str:
   if size not in PRETRAINED_SIZES:
     raise errors.UserError(
       f"no pretrained miniature is called {size!r}; there are"
-      f" {' and '.join(PRETRAINED_SIZES)}"
+      f" {', '.join(PRETRAINED_SIZES)}"
     )
   return str(_FOLDER / size)
