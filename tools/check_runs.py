@@ -23,6 +23,7 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _BATCH_SIZE = 8
 # Replay needs what the online run records; the rest goes by name.
 _FIRST = ("pretrain", "online")
+_REPLAYS = ("replay", "best_of_two_replay")
 
 
 def run_files() -> list[str]:
@@ -54,7 +55,7 @@ def words_of(
     "INITIAL_CHECKPOINT_PATH": made.policy,
     "RESPONSES": made.responses,
     "PROMPTS": made.prompts,
-    "PAIRS": recorded if name == "replay" else made.pairs,
+    "PAIRS": recorded if name in _REPLAYS else made.pairs,
     "JUDGE_CHECKPOINT_PATH": made.judge,
     "SYNC_EVERY_STEPS": "3",
   }

@@ -6,6 +6,7 @@ binds, and opened with what the run knows. An open source answers
 `draw(step, params)`, the batch of that step, whatever the regime.
 """
 
+from rlhf_gap.pairs.generating import generate as generate
 from rlhf_gap.pairs.mixture import Mixture as Mixture
 from rlhf_gap.pairs.online import Generated as Generated
 from rlhf_gap.pairs.online import Online as Online

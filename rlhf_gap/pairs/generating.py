@@ -1,0 +1,58 @@
+"""A store of pairs whose sides come from two fixed checkpoints."""
+
+import dataclasses
+
+from rlhf_gap import checkpoints, errors, progress, stores
+from rlhf_gap.pairs.online import Generated
+from rlhf_gap.pairs.recording import Recorder
+from rlhf_gap.pairs.sources import Context
+
+
+def generate(
+  spec: Generated, context: Context, output: str, num_pairs: int
+) -> stores.Store:
+  """Samples, judges and stores pairs; an interrupted call goes on.
+
+  The prompts are taken in a seeded order, every one once before any twice.
+
+  Args:
+    spec: the two checkpoints, prompts and judge.
+    context: reference, batch size and seed.
+    output: the new store's directory.
+    num_pairs: how many; whole batches are drawn, so up to a batch more.
+
+  Returns:
+    The store, whole. Ties of the judge's have weight 0.
+
+  Raises:
+    UserError: a store or checkpoint does not fit the others, `output` holds
+      another store, or a policy's logits are not finite.
+  """
+  if num_pairs < 1:
+    raise errors.UserError(f"num_pairs={num_pairs}; expected 1 or more")
+  source = spec.open(context)
+  manifest = source.manifest()
+  drawn_from = {
+    f"{side}.sha256": checkpoints.fingerprint(path)
+    for side, path in (("first", spec.first), ("second", spec.second))
+  }
+  writer = stores.create(
+    output,
+    dataclasses.replace(manifest, source={**manifest.source, **drawn_from}),
+  )
+  recorder = Recorder(writer)
+  num_batches = -(-num_pairs // context.batch_size)
+  with progress.bar("generating", num_batches, "batches") as bar:
+    bar.update(writer.num_chunks)
+    for step in range(writer.num_chunks, num_batches):
+      draw = source.draw(step, {})
+      bad = draw.provenance.first_bad_step if draw.provenance else -1
+      if int(bad) >= 0:
+        raise errors.UserError(
+          f"{spec.first} or {spec.second}: logits are not finite at token"
+          f" {int(bad)} of a sample; the policy has diverged"
+        )
+      recorder.append(step, draw)
+      bar.update(1)
+  recorder.finish()
+  return stores.open(output)
