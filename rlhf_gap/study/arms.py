@@ -117,7 +117,25 @@ def group(found: Iterable[records.RunRecord]) -> dict[str, Arm]:
   return {name: _arm(name, by_arm[name]) for name in sorted(by_arm)}
 
 
+def size_of(arm: str) -> str:
+  """Returns which size of policy an arm is of: "xl" of "online@xl", or ""."""
+  return arm.partition("@")[2]
+
+
 def _check(found: Sequence[records.RunRecord]) -> None:
+  # Policies of another size have a reference of their own.
+  for size in sorted({size_of(record.run.arm) for record in found}):
+    alike = [r for r in found if size_of(r.run.arm) == size]
+    _check_alike(alike, (WIN, KL), with_reference=True)
+  _check_alike(found, (WIN,), with_reference=False)
+
+
+def _check_alike(
+  found: Sequence[records.RunRecord],
+  counted: Sequence[str],
+  *,
+  with_reference: bool,
+) -> None:
   yardsticks: dict[tuple[str | int, ...], records.RunRecord] = {}
   for record in found:
     for name in (WIN, KL):
@@ -127,9 +145,10 @@ def _check(found: Sequence[records.RunRecord]) -> None:
           " intervals need; evaluate it again"
         )
     by = record.evaluation
-    key = (by.golden, by.reference, by.golden_policy, by.prompts)
+    reference = by.reference if with_reference else ""
+    key = (by.golden, reference, by.golden_policy, by.prompts)
     yardsticks.setdefault(
-      (*key, *(len(record.by_prompt[n]) for n in (WIN, KL))), record
+      (*key, *(len(record.by_prompt[n]) for n in counted)), record
     )
   if len(yardsticks) > 1:
     first, second = list(yardsticks.values())[:2]
@@ -199,7 +218,7 @@ def _label(settings: Iterable[tuple[str, str]]) -> str:
 def _trajectory(found: Sequence[records.RunRecord]) -> Trajectory:
   found = sorted(found, key=lambda record: record.checkpoint.step)
   shared = set.intersection(*(set(record.by_prompt) for record in found))
-  shared = {name for name in shared if name.endswith(WIN)}
+  shared = {name for name in shared if WIN in name}
   return Trajectory(
     name=found[0].run.name,
     seed=found[0].run.seed,

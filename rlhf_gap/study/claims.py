@@ -1,15 +1,36 @@
 """Every claim that a report answers. To add one, add it here."""
 
 import dataclasses
+from collections.abc import Collection
 
-from rlhf_gap.study import claims_gap, claims_setting
+from rlhf_gap.study import (
+  claims_data,
+  claims_gap,
+  claims_policies,
+  claims_setting,
+)
 from rlhf_gap.study.verdicts import Answer, Claim, Evidence
 
 MAIN = claims_gap.CLAIMS[0]
 """The claim whose answer is the study's answer."""
 
-ALL: tuple[Claim, ...] = (*claims_gap.CLAIMS, *claims_setting.CLAIMS)
+ALL: tuple[Claim, ...] = (
+  *claims_gap.CLAIMS,
+  *claims_data.CLAIMS,
+  *claims_policies.CLAIMS,
+  *claims_setting.CLAIMS,
+)
 """In the order of the report."""
+
+
+def asked(arms: Collection[str]) -> tuple[Claim, ...]:
+  """Returns the claims that a study of these arms is to answer.
+
+  Args:
+    arms: names of arms, run or only planned; "sizes" and "online_data" stand
+      for further sizes of the policy and the classification of online data.
+  """
+  return tuple(claim for claim in ALL if claim.is_asked(arms))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,27 +38,27 @@ class Style:
   line: str | tuple[int, tuple[int, ...]]
 
 
-_BLUE, _VERMILLION, _GREEN = "#0072B2", "#D55E00", "#009E73"
-_PURPLE, _ORANGE, _SKY, _BLACK = "#CC79A7", "#E69F00", "#56B4E9", "#000000"
+BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
+PURPLE, ORANGE, SKY, BLACK = "#CC79A7", "#E69F00", "#56B4E9", "#000000"
 
 _KNOWN = {
-  "online": Style(_BLUE, "o", "-"),
-  "offline": Style(_VERMILLION, "s", "--"),
-  "tandem": Style(_GREEN, "^", "-."),
-  "golden_policy": Style(_ORANGE, "P", ":"),
-  "sft": Style(_BLACK, "X", ":"),
+  "online": Style(BLUE, "o", "-"),
+  "offline": Style(VERMILLION, "s", "--"),
+  "tandem": Style(GREEN, "^", "-."),
+  "golden_policy": Style(ORANGE, "P", ":"),
+  "sft": Style(BLACK, "X", ":"),
   # What is asked how good a response is:
-  "golden": Style(_BLUE, "o", "-"),
-  "proxy": Style(_VERMILLION, "s", "--"),
-  "utility": Style(_GREEN, "^", "-."),
+  "golden": Style(BLUE, "o", "-"),
+  "proxy": Style(VERMILLION, "s", "--"),
+  "utility": Style(GREEN, "^", "-."),
 }
 _OTHERS = (
-  Style(_PURPLE, "v", (0, (5, 1))),
-  Style(_ORANGE, "D", (0, (1, 1))),
-  Style(_SKY, "P", (0, (3, 1, 1, 1))),
-  Style(_BLACK, "*", (0, (5, 5))),
-  Style(_GREEN, "<", (0, (3, 5, 1, 5))),
-  Style(_VERMILLION, ">", (0, (1, 5))),
+  Style(PURPLE, "v", (0, (5, 1))),
+  Style(ORANGE, "D", (0, (1, 1))),
+  Style(SKY, "P", (0, (3, 1, 1, 1))),
+  Style(BLACK, "*", (0, (5, 5))),
+  Style(GREEN, "<", (0, (3, 5, 1, 5))),
+  Style(VERMILLION, ">", (0, (1, 5))),
 )
 
 
@@ -91,6 +91,7 @@ class Figure:
     header: names of the columns of its CSV.
     rows: the numbers.
     draw: draws them.
+    missing: what it should show and cannot, a line each.
   """
 
   name: str
@@ -99,6 +100,7 @@ class Figure:
   header: tuple[str, ...]
   rows: Sequence[tuple[Cell, ...]]
   draw: Draw
+  missing: tuple[str, ...] = ()
 
 
 def write(of: Figure, folder: str) -> str:

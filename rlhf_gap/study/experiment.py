@@ -3,6 +3,7 @@
 import dataclasses
 
 from rlhf_gap import errors
+from rlhf_gap.study.ablations import Ablations
 
 _OPTIMIZERS = ("Adafactor", "AdamW")
 
@@ -220,6 +221,10 @@ class Study:
     stop_at_chance: whether a preference model that agrees with held-out labels
       no better than a coin stops all that rests on it.
     evaluation: how much is measured.
+    ablations: the paper's experiments beyond Figures 1 and 4, if any.
+    train_flags: further words of every `rlhf-gap train`, such as a mesh's gin
+      file; where they change nothing but speed, results stay comparable.
+    golden_train_flags: those of the golden model instead; None: the same.
   """
 
   name: str
@@ -241,6 +246,9 @@ class Study:
   seeds: tuple[int, ...] = (0, 1, 2)
   stop_at_chance: bool = True
   evaluation: Evaluation = Evaluation()
+  ablations: Ablations | None = None
+  train_flags: tuple[str, ...] = ()
+  golden_train_flags: tuple[str, ...] | None = None
 
   @property
   def golden_policy_training(self) -> Training:
@@ -252,3 +260,19 @@ class Study:
       raise errors.UserError("a study needs at least one task and one seed")
     if len(set(self.seeds)) != len(self.seeds):
       raise errors.UserError(f"seeds={self.seeds}: one stands twice")
+    if self.ablations is not None:
+      self._check(self.ablations)
+
+  def _check(self, ablations: Ablations) -> None:
+    for task in ablations.tasks:
+      if task not in self.tasks:
+        raise errors.UserError(
+          f"ablations of {task}; expected one of the study's tasks:"
+          f" {', '.join(self.tasks)}"
+        )
+    early = ablations.early_step
+    if early is not None and early not in self.baseline.early_steps:
+      raise errors.UserError(
+        f"early_step={early}; expected one of the baseline's early_steps:"
+        f" {self.baseline.early_steps}"
+      )

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib import axes
 
 from rlhf_gap.records import Measurement
-from rlhf_gap.study import arms, curves, drawing, gao, resampling, statistics
-from rlhf_gap.study.drawing import Cell, Figure, Style
+from rlhf_gap.study import arms, curves, drawing, gao, over_kl, statistics
+from rlhf_gap.study.drawing import Cell, Figure
 from rlhf_gap.study.resampling import UndefinedError
 from rlhf_gap.study.verdicts import Evidence
 
@@ -22,23 +22,6 @@ JUDGES = {
   "utility": ("utility_win_rate", "hidden utility"),
 }
 """Whose opinion: its outcomes by prompt, and what to call it."""
-
-_HEADER = (
-  *("kind", "arm", "configuration", "run", "seed", "step"),
-  *("kl_nats", "win_rate", "ci95_low", "ci95_high"),
-)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Series:
-  """Points and a curve of one thing in a plot over KL."""
-
-  label: str
-  style: Style
-  points: np.ndarray  # [points, 2]: KL in nats, win rate
-  kl_nats: np.ndarray
-  curve: resampling.Spread
-  peak: statistics.Peak | None = None
 
 
 def gap(evidence: Evidence, log_base: float = 10.0) -> Figure:
@@ -58,12 +41,14 @@ def gap(evidence: Evidence, log_base: float = 10.0) -> Figure:
   series, rows = [], []
   for name in look:
     arm = evidence.arms[name]
-    kl, band = _frontier(arm, evidence.settings)
+    kl, band = over_kl.frontier(arm, evidence.settings)
     peak = statistics.peak(arm, evidence.settings)
-    series.append(_Series(name, look[name], _points(arm), kl, band, peak))
-    rows += _point_rows(name, arm)
-    rows += _curve_rows("frontier", name, kl, band)
-    rows.append(_peak_row(name, peak))
+    series.append(
+      over_kl.Series(name, look[name], over_kl.points(arm), kl, band, peak)
+    )
+    rows += over_kl.point_rows(name, arm)
+    rows += over_kl.curve_rows("frontier", name, kl, band)
+    rows.append(over_kl.peak_row(name, peak))
   start = evidence.arms.get("sft")
   return Figure(
     name="gap",
@@ -72,10 +57,14 @@ def gap(evidence: Evidence, log_base: float = 10.0) -> Figure:
       "Each point is a checkpoint; each curve the arm's best configuration at"
       " that KL, averaged over seeds, with a 95% band; the star its peak."
     ),
-    header=_HEADER,
+    header=over_kl.HEADER,
     rows=rows,
-    draw=lambda ax: _draw_over_kl(
-      ax, series, log_base, "win rate against the golden policy", _level(start)
+    draw=lambda ax: over_kl.draw(
+      ax,
+      series,
+      log_base,
+      "win rate against the golden policy",
+      over_kl.level_of(start),
     ),
   )
 
@@ -97,11 +86,11 @@ def goodhart(
   series, rows = [], []
   for judge, (metric, title) in JUDGES.items():
     if arm.has(metric):
-      kl, band = _frontier(arm, evidence.settings, metric)
-      points = _points(arm, metric)
-      series.append(_Series(title, look[judge], points, kl, band))
-      rows += _point_rows(judge, arm, metric)
-      rows += _curve_rows("mean", judge, kl, band)
+      kl, band = over_kl.frontier(arm, evidence.settings, metric)
+      points = over_kl.points(arm, metric)
+      series.append(over_kl.Series(title, look[judge], points, kl, band))
+      rows += over_kl.point_rows(judge, arm, metric)
+      rows += over_kl.curve_rows("mean", judge, kl, band)
   label = arm.configurations[0].label
   of = f"{name} ({label})" if label else name
   return Figure(
@@ -111,9 +100,9 @@ def goodhart(
       f"How often {of} wins by each judge's opinion. Where the proxy's rises"
       " and the others fall, the proxy is over-optimized."
     ),
-    header=tuple("judge" if h == "arm" else h for h in _HEADER),
+    header=tuple("judge" if h == "arm" else h for h in over_kl.HEADER),
     rows=rows,
-    draw=lambda ax: _draw_over_kl(
+    draw=lambda ax: over_kl.draw(
       ax, series, log_base, "win rate by each judge", None
     ),
   )
@@ -140,8 +129,10 @@ def gao_fits(evidence: Evidence, log_base: float = 10.0) -> Figure:
       continue
     kl = np.exp(curves.grid_of(ends))
     band = fit.curve(kl)
-    series.append(_Series(name, look[name], _points(arm), kl, band))
-    rows += _curve_rows("reinforcement form", name, kl, band)
+    series.append(
+      over_kl.Series(name, look[name], over_kl.points(arm), kl, band)
+    )
+    rows += over_kl.curve_rows("reinforcement form", name, kl, band)
   if not series:
     raise UndefinedError("no arm has three checkpoints to fit")
   return Figure(
@@ -151,10 +142,14 @@ def gao_fits(evidence: Evidence, log_base: float = 10.0) -> Figure:
       "SFT's win rate + d (a - b log d), d = sqrt(KL), by least squares over"
       " all of an arm's checkpoints, with a 95% band."
     ),
-    header=_HEADER,
+    header=over_kl.HEADER,
     rows=rows,
-    draw=lambda ax: _draw_over_kl(
-      ax, series, log_base, "win rate against the golden policy", _level(start)
+    draw=lambda ax: over_kl.draw(
+      ax,
+      series,
+      log_base,
+      "win rate against the golden policy",
+      over_kl.level_of(start),
     ),
   )
 
@@ -221,21 +216,6 @@ def _interval(measured: Measurement) -> tuple[float, float, float, int]:
   return measured.value, low, high, measured.n
 
 
-def _frontier(
-  arm: arms.Arm, settings: statistics.Settings, metric: str = arms.WIN
-) -> tuple[np.ndarray, resampling.Spread]:
-  ends = curves.extent(arm)
-  if ends is None:
-    raise UndefinedError(f"{arm.name} has no run with two checkpoints")
-  grid = curves.grid_of(ends)
-
-  def along(draws: resampling.Draws) -> np.ndarray:
-    found = curves.by_configuration(arm, draws, grid, metric=metric)
-    return curves.frontier(found)
-
-  return np.exp(grid), resampling.spread(along, settings.design(arm))
-
-
 def _farthest(arm: arms.Arm) -> arms.Arm:
   """The arm with that configuration alone that reaches the highest KL."""
   alone = [
@@ -243,156 +223,3 @@ def _farthest(arm: arms.Arm) -> arms.Arm:
   ]
   reach = [(curves.extent(one) or (0.0, -math.inf))[1] for one in alone]
   return alone[int(np.argmax(reach))]
-
-
-def _points(arm: arms.Arm, metric: str = arms.WIN) -> np.ndarray:
-  found = [
-    (kl, win)
-    for run in arm.runs
-    for kl, win in zip(
-      run.kl_nats.mean(axis=1), run.outcomes[metric].mean(axis=1), strict=True
-    )
-  ]
-  return np.array([one for one in found if one[0] >= curves.LEAST_KL_NATS])
-
-
-def _level(arm: arms.Arm | None) -> float | None:
-  """SFT's win rate, for a horizontal line."""
-  if arm is None:
-    return None
-  return float(arm.runs[0].outcomes[arms.WIN][-1].mean())
-
-
-def _point_rows(
-  label: str, arm: arms.Arm, metric: str = arms.WIN
-) -> list[tuple[Cell, ...]]:
-  return [
-    (
-      *("checkpoint", label, configuration.label, run.name, run.seed),
-      *(int(step), float(kl), float(win), "", ""),
-    )
-    for configuration in arm.configurations
-    for run in configuration.runs
-    for step, kl, win in zip(
-      run.steps,
-      run.kl_nats.mean(axis=1),
-      run.outcomes[metric].mean(axis=1),
-      strict=True,
-    )
-  ]
-
-
-def _curve_rows(
-  kind: str, label: str, kl_nats: np.ndarray, band: resampling.Spread
-) -> list[tuple[Cell, ...]]:
-  columns = (kl_nats, band.value, band.low, band.high)
-  return [
-    (kind, label, "", "", "", "", *map(float, numbers))
-    for numbers in zip(*columns, strict=True)
-    if not math.isnan(numbers[1])
-  ]
-
-
-def _peak_row(label: str, peak: statistics.Peak) -> tuple[Cell, ...]:
-  win = peak.win_rate
-  return (
-    *("peak", label, "", "", "", ""),
-    *(peak.kl_nats.value, win.value, win.ci95_low, win.ci95_high),
-  )
-
-
-def _draw_over_kl(
-  ax: axes.Axes,
-  series: list[_Series],
-  log_base: float,
-  y_label: str,
-  level: float | None,
-) -> None:
-  def x_of(kl_nats: np.ndarray) -> np.ndarray:
-    return np.log(kl_nats) / math.log(log_base)
-
-  for one in series:
-    color = one.style.color
-    x = x_of(one.kl_nats)
-    ax.fill_between(
-      x, one.curve.low, one.curve.high, color=color, alpha=0.16, lw=0
-    )
-    ax.plot(
-      *(x_of(one.points[:, 0]), one.points[:, 1]),
-      ls="",
-      marker=one.style.marker,
-      ms=4,
-      mfc="none",
-      mec=color,
-      alpha=0.6,
-    )
-    # One entry of the legend shows both the line and the marker.
-    ax.plot(x, one.curve.value, ls=one.style.line, color=color, lw=2)
-    ax.plot(
-      [],
-      [],
-      ls=one.style.line,
-      color=color,
-      lw=2,
-      marker=one.style.marker,
-      mfc="none",
-      label=one.label,
-    )
-    if one.peak is not None:
-      top = int(np.nanargmax(one.curve.value))
-      ax.plot(
-        x[top],
-        one.curve.value[top],
-        marker="*",
-        ms=14,
-        mfc=color,
-        mec="black",
-        zorder=5,
-      )
-  if level is not None:
-    ax.axhline(level, color="0.35", lw=1.2, ls=(0, (1, 2)), label="SFT")
-  _label_axes(ax, log_base, y_label)
-
-
-def _label_axes(ax: axes.Axes, log_base: float, y_label: str) -> None:
-  name = "ln" if math.isclose(log_base, math.e) else rf"$\log_{{{log_base:g}}}$"
-  ax.set_xlabel(f"{name} KL(policy, SFT)")
-  ax.set_ylabel(y_label)
-  scale = math.log(log_base)
-  nats = ax.secondary_xaxis(
-    "top",
-    functions=(
-      lambda x: np.exp(np.asarray(x) * scale),
-      lambda kl: np.log(np.maximum(kl, 1e-12)) / scale,
-    ),
-  )
-  low, high = (math.exp(end * scale) for end in ax.get_xlim())
-  ticks = round_ticks(low, high)
-  nats.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
-  nats.set_xlabel("KL in nats")
-
-
-def round_ticks(low: float, high: float) -> list[float]:
-  """Returns round numbers within a range, three to a dozen or so.
-
-  Args:
-    low: where it begins, > 0.
-    high: where it ends.
-  """
-  exponents = range(
-    math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1
-  )
-  for digits in _TICK_DIGITS:
-    every = [digit * 10.0**e for e in exponents for digit in digits]
-    ticks = [tick for tick in every if low <= tick <= high]
-    if len(ticks) > 2:
-      return ticks
-  return np.linspace(low, high, 4)[1:-1].round(3).tolist()
-
-
-_TICK_DIGITS = (
-  (1, 3),
-  (1, 2, 5),
-  (1, 1.5, 2, 3, 4, 5, 6, 8),
-  tuple(round(1 + 0.1 * k, 1) for k in range(90)),
-)

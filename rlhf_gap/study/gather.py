@@ -5,8 +5,19 @@ import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
-from rlhf_gap import records, stores
-from rlhf_gap.study import judges, pipeline, summary
+import jax
+
+from rlhf_gap import checkpoints, records, stores
+from rlhf_gap.models import t5
+from rlhf_gap.study import (
+  ablation_stages,
+  arms,
+  judges,
+  paper_arms,
+  pipeline,
+  summary,
+)
+from rlhf_gap.study.commands import Commands
 from rlhf_gap.study.experiment import Study
 from rlhf_gap.study.scheduler import Result
 from rlhf_gap.study.stages import Stage
@@ -66,18 +77,27 @@ def _records_path(task: str) -> str:
 def _merge_records(study: Study, task: str, workdir: str) -> None:
   path = os.path.join(workdir, _records_path(task))
   os.makedirs(os.path.dirname(path), exist_ok=True)
-  names = [
-    "sft",
-    *(n.removeprefix(f"{task}/") for n, _ in pipeline.arms(study, task)),
-  ]
-  found = [
+  runs = [*pipeline.arms(study, task), *ablation_stages.starts(study, task)]
+  names = ["sft", *(n.removeprefix(f"{task}/") for n, _ in runs)]
+  folders = [os.path.join(workdir, task, "evaluation", n) for n in names]
+  records.write(path, _read_all(folders))
+  classified = ablation_stages.classified(study, task)
+  if classified:
+    folders = [os.path.join(workdir, stage) for stage in classified]
+    path = os.path.join(workdir, _online_data_path(task))
+    records.write(path, _read_all(folders))
+
+
+def _read_all(folders: Sequence[str]) -> list[records.RunRecord]:
+  return [
     record
-    for name in names
-    for record in records.read(
-      os.path.join(workdir, task, "evaluation", name, "records.jsonl")
-    )
+    for folder in folders
+    for record in records.read(os.path.join(folder, "records.jsonl"))
   ]
-  records.write(path, found)
+
+
+def _online_data_path(task: str) -> str:
+  return os.path.join(task, "online_data.jsonl")
 
 
 def _stage(stage: Stage, result: Result, workdir: str) -> summary.Stage:
@@ -114,7 +134,28 @@ def _task(
     records=_records_path(task),
     judges=tuple(examined),
     curves=tuple(_curves(study, task, at)),
+    arms=tuple(dict.fromkeys(arm for _, arm in pipeline.arms(study, task))),
+    online_data=_online_data_path(task)
+    if ablation_stages.classified(study, task)
+    else "",
+    sizes=_sizes(study, task, workdir),
   )
+
+
+def _sizes(study: Study, task: str, workdir: str) -> dict[str, int]:
+  """Counts the parameters of the SFT policies, as far as there are any."""
+  found = {}
+  commands = Commands(study, task)
+  others = ablation_stages.starts(study, task)
+  for stage, arm in ((f"{task}/sft", "sft"), *others):
+    steps = commands.sft_training(stage.removeprefix(f"{task}/")).steps
+    path = os.path.join(workdir, stage, f"checkpoint_{steps}")
+    if others and os.path.isdir(path):
+      shapes = t5.param_shapes(checkpoints.open(path).config)
+      found[arms.size_of(arm)] = sum(
+        leaf.size for leaf in jax.tree.leaves(shapes)
+      )
+  return found
 
 
 def _curves(
@@ -122,6 +163,8 @@ def _curves(
 ) -> list[summary.Curve]:
   wanted = list(_CURVES)
   for name, arm in pipeline.arms(study, task):
+    if paper_arms.is_ablation(arm):
+      continue  # no report shows their logs
     run = name.removeprefix(f"{task}/")
     wanted += [(run, arm, metric) for metric in _POLICY_CURVES]
   curves = []

@@ -31,18 +31,69 @@ def quantile(arm: arms.Arm, q: float, settings: Settings) -> Estimate:
   """
 
   def of(draws: resampling.Draws) -> np.ndarray:
-    weights = draws.of_seeds(arm.seeds)
-    values, counts = [], []
-    for run in arm.runs:
-      means = curves.mean(run, arms.WIN, draws)
-      values.append(means)
-      column = weights[:, [arm.seeds.index(run.seed)]]
-      counts.append(np.broadcast_to(column, means.shape))
-    return _weighted_quantile(
-      np.concatenate(values, axis=1), np.concatenate(counts, axis=1), q
-    )
+    return _quantile(arm, q, draws)
 
   return resampling.estimate(of, settings.design(arm))
+
+
+def quantile_difference(
+  first: arms.Arm, second: arms.Arm, q: float, settings: Settings
+) -> Estimate:
+  """Returns by how much a quantile of one arm exceeds another's.
+
+  Args:
+    first: whose quantile counts positive.
+    second: whose counts negative.
+    q: in [0, 1], see `quantile`.
+    settings: of the bootstrap.
+  """
+
+  def of(draws: resampling.Draws) -> np.ndarray:
+    return _quantile(first, q, draws) - _quantile(second, q, draws)
+
+  return resampling.estimate(of, settings.design(first, second))
+
+
+def quantile_ratio(
+  first: arms.Arm, second: arms.Arm, q: float, settings: Settings
+) -> Estimate:
+  """Returns a quantile of one arm relative to another's.
+
+  Args:
+    first: whose quantile is divided.
+    second: by whose; 0 leaves the ratio undefined.
+    q: in [0, 1], see `quantile`.
+    settings: of the bootstrap.
+
+  Raises:
+    UndefinedError: the second's quantile is 0.
+  """
+
+  def of(draws: resampling.Draws) -> np.ndarray:
+    below = _quantile(second, q, draws)
+    return np.divide(
+      _quantile(first, q, draws),
+      below,
+      out=np.full_like(below, np.nan),
+      where=below > 0,
+    )
+
+  return resampling.estimate(of, settings.design(first, second))
+
+
+def _quantile(
+  arm: arms.Arm, q: float, draws: resampling.Draws
+) -> Float[np.ndarray, "rows"]:
+  weights = draws.of_seeds(arm.seeds)
+  values, counts = [], []
+  for run in arm.runs:
+    means = curves.mean(run, arms.WIN, draws)
+    values.append(means)
+    column = weights[:, [arm.seeds.index(run.seed)]]
+    counts.append(np.broadcast_to(column, means.shape))
+  return _weighted_quantile(
+    np.concatenate(values, axis=1), np.concatenate(counts, axis=1), q
+  )
 
 
 def _weighted_quantile(

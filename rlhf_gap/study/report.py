@@ -7,15 +7,17 @@ report/figures/<task>/*.svg   every figure, also as .png, its numbers as .csv
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-from rlhf_gap import errors, progress, records
+from rlhf_gap import errors, progress
 from rlhf_gap.study import (
-  arms,
   claims,
   drawing,
   figures,
+  loaded,
   page,
+  paper,
+  paper_arms,
   sections,
   statistics,
   summary,
@@ -24,7 +26,6 @@ from rlhf_gap.study import (
 from rlhf_gap.study.claims import Answered
 from rlhf_gap.study.page import Markup, tag
 from rlhf_gap.study.resampling import UndefinedError
-from rlhf_gap.study.verdicts import Evidence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,14 +80,6 @@ class Report:
     ]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Task:
-  """One task, loaded."""
-
-  told: summary.Task
-  evidence: Evidence
-
-
 def make(
   workdir: str, options: Options, *, output: str | None = None
 ) -> Report:
@@ -105,16 +98,14 @@ def make(
       be compared, or `output` is no folder.
   """
   told = summary.read(workdir)
-  tasks = list(_load(workdir, told, options))
+  tasks = list(loaded.load(workdir, told, options.settings))
   output = output or os.path.join(workdir, "report")
   if os.path.exists(output) and not os.path.isdir(output):
     raise errors.UserError(
       f"{output}: is a file; expected a folder to write to"
     )
   os.makedirs(output, exist_ok=True)
-  answered = [
-    answer for task in tasks for answer in claims.answer_all(task.evidence)
-  ]
+  answered = [answer for task in tasks for answer in task.answers()]
   missing = _holes(told, tasks)
   body = _body(told, tasks, answered, missing, options, output)
   path = os.path.join(output, "index.html")
@@ -123,28 +114,9 @@ def make(
   return Report(path, tuple(answered), tuple(missing))
 
 
-def _load(
-  workdir: str, told: summary.Summary | None, options: Options
-) -> Iterator[_Task]:
-  if not os.path.isdir(workdir):
-    raise errors.UserError(f"{workdir}: no such folder")
-  for task in told.tasks if told else (summary.Task(""),):
-    path = os.path.join(workdir, task.records)
-    found = tuple(records.read(path))
-    if not found and told is None:
-      raise errors.UserError(
-        f"{workdir}: neither {summary.FILE_NAME} nor records in"
-        f" {task.records}; expected the folder of `rlhf-gap study`, or the"
-        " --output of `rlhf-gap evaluate`"
-      )
-    judges = {judge.name: judge for judge in task.judges}
-    evidence = Evidence(
-      task.name, arms.group(found), found, judges, options.settings
-    )
-    yield _Task(task, evidence)
-
-
-def _holes(told: summary.Summary | None, tasks: Sequence[_Task]) -> list[str]:
+def _holes(
+  told: summary.Summary | None, tasks: Sequence[loaded.Task]
+) -> list[str]:
   """Returns a line for everything that should be there and is not."""
   if told is None:
     return [
@@ -172,8 +144,10 @@ Make = Callable[[], drawing.Figure]
 """Makes one figure."""
 
 
-def _first_figures(task: _Task, options: Options) -> list[tuple[str, Make]]:
-  of = task.evidence
+def _first_figures(
+  task: loaded.Task, options: Options
+) -> list[tuple[str, Make]]:
+  of = task.main
   base = options.log_base
   return [
     ("Win rate against KL", functools.partial(figures.gap, of, base)),
@@ -184,15 +158,18 @@ def _first_figures(task: _Task, options: Options) -> list[tuple[str, Make]]:
   ]
 
 
-def _more_figures(task: _Task, options: Options) -> list[tuple[str, Make]]:
-  of = task.evidence
+def _more_figures(
+  task: loaded.Task, options: Options
+) -> list[tuple[str, Make]]:
+  of = task.main
   base = options.log_base
   others = [
     name
     for name in drawing.styles(of.arms)
     if name != "online" and of.arms[name].num_checkpoints > 1
   ]
-  logged = dict.fromkeys(curve.metric for curve in task.told.curves)
+  shown = [c for c in task.told.curves if not paper_arms.is_ablation(c.arm)]
+  logged = dict.fromkeys(curve.metric for curve in shown)
   measured = {name for record in of.records for name in record.metrics}
   return [
     ("Calibration", functools.partial(figures.calibration, of)),
@@ -212,10 +189,29 @@ def _more_figures(task: _Task, options: Options) -> list[tuple[str, Make]]:
     *(
       (
         metric,
-        functools.partial(training_figures.logged, task.told.curves, metric),
+        functools.partial(training_figures.logged, shown, metric),
       )
       for metric in logged
     ),
+  ]
+
+
+def _paper_figures(
+  task: loaded.Task, options: Options
+) -> list[tuple[paper.Section, list[tuple[str, Make]]]]:
+  return [
+    (
+      section,
+      [
+        (
+          section.title,
+          functools.partial(draw, task.evidence, options.log_base),
+        )
+        for draw in section.draw
+      ],
+    )
+    for section in paper.SECTIONS
+    if section.is_wanted(task.asked)
   ]
 
 
@@ -239,32 +235,57 @@ def _drawn(
   return shown
 
 
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+  """The figures of one task: the first, the paper's by section, the rest."""
+
+  first: list[Markup]
+  paper: list[tuple[paper.Section, list[Markup]]]
+  more: list[Markup]
+
+
+def _draw_all(
+  tasks: Sequence[loaded.Task], options: Options, output: str
+) -> list[_Drawn]:
+  wanted = [
+    (
+      _first_figures(task, options),
+      _paper_figures(task, options),
+      _more_figures(task, options),
+    )
+    for task in tasks
+  ]
+  total = sum(
+    len(first) + len(more) + sum(len(own) for _, own in of_paper)
+    for first, of_paper, more in wanted
+  )
+  drawn = []
+  with progress.bar("drawing", total, "figures") as bar:
+    for task, (first, of_paper, more) in zip(tasks, wanted, strict=True):
+      folder = os.path.join(output, "figures", task.told.name)
+      draw = functools.partial(_drawn, folder=folder, done=bar.update)
+      by_section = [(section, draw(own)) for section, own in of_paper]
+      drawn.append(_Drawn(draw(first), by_section, draw(more)))
+  return drawn
+
+
 def _body(
   told: summary.Summary | None,
-  tasks: Sequence[_Task],
+  tasks: Sequence[loaded.Task],
   answered: Sequence[Answered],
   missing: Sequence[str],
   options: Options,
   output: str,
 ) -> Markup:
   main = [one for one in answered if one.claim is claims.MAIN]
-  wanted = [
-    (_first_figures(task, options), _more_figures(task, options))
-    for task in tasks
-  ]
-  total = sum(len(first) + len(more) for first, more in wanted)
-  drawn = []
-  with progress.bar("drawing", total, "figures") as bar:
-    for task, both in zip(tasks, wanted, strict=True):
-      folder = os.path.join(output, "figures", task.told.name)
-      drawn.append([_drawn(part, folder, bar.update) for part in both])
+  drawn = _draw_all(tasks, options, output)
   first = [
-    page.join([_heading(task, tasks), tag("div", *shown, class_="figures")])
-    for task, (shown, _) in zip(tasks, drawn, strict=True)
+    page.join([_heading(task, tasks), tag("div", *one.first, class_="figures")])
+    for task, one in zip(tasks, drawn, strict=True)
   ]
   rest = [
-    _of_task(task, tasks, more, answered)
-    for task, (_, more) in zip(tasks, drawn, strict=True)
+    _of_task(task, tasks, one, answered)
+    for task, one in zip(tasks, drawn, strict=True)
   ]
   all_records = [r for task in tasks for r in task.evidence.records]
   stages = told.stages if told else ()
@@ -278,18 +299,22 @@ def _body(
       sections.stage_list(stages),
       tag("h2", "How this was measured"),
       sections.method(options.settings, all_records),
+      tag("h2", "Departures from the paper"),
+      sections.departure_table(
+        miniature=any(t.told.name.startswith("mini_") for t in tasks)
+      ),
     ]
   )
 
 
-def _heading(task: _Task, tasks: Sequence[_Task]) -> Markup:
+def _heading(task: loaded.Task, tasks: Sequence[loaded.Task]) -> Markup:
   return tag("h3", task.told.name) if len(tasks) > 1 else Markup("")
 
 
 def _of_task(
-  task: _Task,
-  tasks: Sequence[_Task],
-  more: Sequence[Markup],
+  task: loaded.Task,
+  tasks: Sequence[loaded.Task],
+  drawn: _Drawn,
   answered: Sequence[Answered],
 ) -> Markup:
   """The sections of one task, below the first screen."""
@@ -299,13 +324,19 @@ def _of_task(
   parts = [tag("h2", f"Claims{suffix}"), sections.claim_list(own)]
   if of.arms:
     parts += [tag("h2", f"Arms{suffix}"), sections.arm_table(of)]
+  if drawn.paper:
+    parts.append(tag("h2", f"The paper, figure by figure{suffix}"))
+  parts += [
+    sections.paper_section(section, shown, own)
+    for section, shown in drawn.paper
+  ]
   parts += [
     tag("h2", f"Samples side by side{suffix}"),
-    sections.samples(of, task.told.samples),
+    sections.samples(task.main, task.told.samples),
     tag("h2", f"Preference models{suffix}"),
     sections.judge_table(of) if of.judges else tag("p", "None was examined."),
     tag("h2", f"More figures{suffix}"),
-    tag("div", *more, class_="figures small"),
+    tag("div", *drawn.more, class_="figures small"),
   ]
   return page.join(parts)
 

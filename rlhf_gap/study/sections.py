@@ -9,9 +9,11 @@ from rlhf_gap.records import RunRecord
 from rlhf_gap.study import (
   arms,
   curves,
+  departures,
   drawing,
   gao,
   page,
+  paper,
   pooled,
   statistics,
   summary,
@@ -78,10 +80,14 @@ def figure_of(figure: drawing.Figure, stem: str) -> Markup:
     pathlib.Path(f"{stem}.{ending}").read_bytes() for ending in ("svg", "csv")
   )
   link = page.download(numbers, f"{figure.name}.csv", "numbers as CSV")
+  lacks = [tag("li", one) for one in figure.missing]
   return tag(
     "figure",
     page.image(svg, f"{figure.title}. {figure.caption}"),
     tag("figcaption", tag("b", figure.title), f". {figure.caption} ", link),
+    tag("div", "Missing here:", tag("ul", *lacks), class_="hole")
+    if lacks
+    else Markup(""),
   )
 
 
@@ -111,6 +117,48 @@ def claim_list(answered: Iterable[Answered]) -> Markup:
     )
     for one in answered
   )
+
+
+def paper_section(
+  section: paper.Section,
+  figures: Sequence[Markup],
+  answered: Sequence[Answered],
+) -> Markup:
+  """Returns one figure of the paper: what it shows, ours, the verdicts.
+
+  Args:
+    section: which.
+    figures: drawn.
+    answered: the task's claims; those that the section bears on are shown.
+  """
+  own = [one for one in answered if one.claim.name in section.claims]
+  return tag(
+    "section",
+    tag("h3", section.title),
+    tag("p", section.shows),
+    tag("div", *figures, class_="figures"),
+    claim_list(own),
+  )
+
+
+def departure_table(*, miniature: bool) -> Markup:
+  """Returns every departure from the paper, and why.
+
+  Args:
+    miniature: whether the study is one of miniatures.
+  """
+  rows = (
+    tag(
+      "div",
+      tag("b", one.what),
+      tag("p", tag("span", "Paper: ", class_="quiet"), one.paper),
+      tag("p", tag("span", "Here: ", class_="quiet"), one.here),
+      tag("p", tag("span", "Why: ", class_="quiet"), one.why),
+      class_="departure",
+    )
+    for one in departures.of(miniature=miniature)
+  )
+  return page.join(rows)
 
 
 def arm_table(evidence: Evidence) -> Markup:

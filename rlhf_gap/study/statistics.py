@@ -56,6 +56,7 @@ def matched_gap(
   settings: Settings,
   *,
   coordinate: curves.Coordinate = "log",
+  metric: str = arms.WIN,
 ) -> MatchedGap:
   """Compares the frontiers of two arms (see `curves`).
 
@@ -66,6 +67,8 @@ def matched_gap(
     second: whose counts negative.
     settings: of the bootstrap.
     coordinate: in which win rates are joined and averaged.
+    metric: of the outcomes by prompt; others than the win rate against the
+      golden policy are asked of the same prompts.
 
   Returns:
     Both differences.
@@ -85,7 +88,9 @@ def matched_gap(
   def difference(draws: resampling.Draws) -> np.ndarray:
     one, other = (
       curves.frontier(
-        curves.by_configuration(arm, draws, grid, coordinate=coordinate)
+        curves.by_configuration(
+          arm, draws, grid, metric=metric, coordinate=coordinate
+        )
       )
       for arm in (first, second)
     )
@@ -93,7 +98,7 @@ def matched_gap(
 
   def of_peaks(draws: resampling.Draws) -> np.ndarray:
     one, other = (
-      curves.highest(_on_own_grid(arm, draws, coordinate))
+      curves.highest(_on_own_grid(arm, draws, coordinate, metric))
       for arm in (first, second)
     )
     return one - other
@@ -132,12 +137,13 @@ def _on_own_grid(
   arm: arms.Arm,
   draws: resampling.Draws,
   coordinate: curves.Coordinate = "log",
+  metric: str = arms.WIN,
 ) -> curves.CrossFitted:
   ends = curves.extent(arm, coordinate)
   if ends is None:
     raise UndefinedError(f"{arm.name} has no run with two checkpoints")
   return curves.by_configuration(
-    arm, draws, curves.grid_of(ends), coordinate=coordinate
+    arm, draws, curves.grid_of(ends), metric=metric, coordinate=coordinate
   )
 
 
@@ -183,6 +189,32 @@ def peak(arm: arms.Arm, settings: Settings) -> Peak:
     kl_nats=resampling.percentiles(np.exp(curves.grid_of(ends))[places]),
     at_the_end=bool(places[0] == curves.GRID_POINTS - 1),
   )
+
+
+def peak_ratio(
+  first: arms.Arm, second: arms.Arm, settings: Settings
+) -> Percentiles:
+  """Returns by what factor two arms' peaks differ in KL.
+
+  Args:
+    first: whose KL at the peak is divided.
+    second: by whose.
+    settings: of the bootstrap.
+
+  Raises:
+    UndefinedError: an arm has no run with two checkpoints with a KL.
+  """
+  draws = resampling.draw(settings.design(first, second))
+  one, other = (_log_kl_at_peak(arm, draws) for arm in (first, second))
+  return resampling.percentiles(np.exp(one - other))
+
+
+def _log_kl_at_peak(arm: arms.Arm, draws: resampling.Draws) -> np.ndarray:
+  places = curves.place_of_highest(_on_own_grid(arm, draws))
+  ends = curves.extent(arm)
+  if ends is None:
+    raise UndefinedError(f"{arm.name} has no run with two checkpoints")
+  return curves.grid_of(ends)[places]
 
 
 def gain(arm: arms.Arm, reference: arms.Arm, settings: Settings) -> Estimate:

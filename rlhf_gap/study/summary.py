@@ -129,6 +129,10 @@ class Task:
     judges: its preference models.
     samples: of policies without records.
     curves: of training.
+    arms: that the study was to run, finished or not.
+    online_data: the file of records of who can tell the better response of an
+      online run's own pairs, relative to the work folder; "" for none.
+    sizes: parameters of the policy, by size; "" is the study's own.
   """
 
   name: str
@@ -136,6 +140,9 @@ class Task:
   judges: tuple[Judge, ...] = ()
   samples: tuple[Sample, ...] = ()
   curves: tuple[Curve, ...] = ()
+  arms: tuple[str, ...] = ()
+  online_data: str = ""
+  sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,6 +268,7 @@ def _task(fields: Mapping[str, Any]) -> Task:
       "judges": tuple(map(_judge, fields["judges"])),
       "samples": tuple(Sample(**sample) for sample in fields["samples"]),
       "curves": tuple(Curve(**curve) for curve in curves),
+      "arms": tuple(fields.get("arms", ())),
     }
   )
 

@@ -2,7 +2,8 @@
 
 import dataclasses
 import enum
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from rlhf_gap.records import Measurement, RunRecord
 from rlhf_gap.study import statistics, summary
@@ -57,6 +58,9 @@ class Evidence:
     records: that the arms were made of.
     judges: by name.
     settings: of bootstraps.
+    online_data: records of who can tell the better response of an online run's
+      own pairs (`rlhf_gap.evaluation.online_data`).
+    sizes: parameters of the policy, by size; "" is the study's own.
   """
 
   task: str
@@ -64,6 +68,8 @@ class Evidence:
   records: tuple[RunRecord, ...] = ()
   judges: Mapping[str, summary.Judge] = dataclasses.field(default_factory=dict)
   settings: statistics.Settings = statistics.Settings()
+  online_data: tuple[RunRecord, ...] = ()
+  sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   def arm(self, name: str) -> Arm:
     """Returns an arm.
@@ -104,12 +110,19 @@ class Claim:
     statement: a sentence.
     source: where it is made, such as "Tang et al. (2024), Fig. 1".
     decide: answers; raises `UndefinedError` where records are missing.
+    about: arms without which the question does not come up: a study that was
+      to run none of them is not asked. Empty: always asked.
   """
 
   name: str
   statement: str
   source: str
   decide: Callable[[Evidence], Answer]
+  about: tuple[str, ...] = ()
+
+  def is_asked(self, arms: Collection[str]) -> bool:
+    """Returns whether a study of these arms is to answer it."""
+    return not self.about or any(name in arms for name in self.about)
 
   def answer(self, evidence: Evidence) -> Answer:
     """Returns the answer; what is missing makes it underpowered."""
@@ -146,7 +159,54 @@ def exceeds(
   )
 
 
-def within(found: Measurement, low: float, high: float) -> tuple[Verdict, str]:
+def harmless(
+  found: Estimate, *, at_most: float = SMALLEST_EFFECT
+) -> tuple[Verdict, str]:
+  """Decides whether a loss is too small to matter.
+
+  Args:
+    found: the loss, positive where something is lost.
+    at_most: the smallest that would matter.
+
+  Returns:
+    Supported where the interval lies below `at_most`; contradicted where it
+    lies above 0 and reaches it; else, or with fewer than three seeds,
+    underpowered, and why.
+  """
+  if found.num_seeds < MIN_SEEDS:
+    return exceeds(found)
+  if found.ci95_high < at_most:
+    return Verdict.SUPPORTED, ""
+  if found.ci95_low > 0:
+    return Verdict.CONTRADICTED, ""
+  return Verdict.UNDERPOWERED, (
+    f"the interval holds both 0 and {at_most:g}, the smallest difference that"
+    " would matter"
+  )
+
+
+def all_of(answers: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
+  """Decides a statement that holds where each of its parts does.
+
+  Args:
+    answers: verdict and reason of each part.
+
+  Returns:
+    Contradicted where one part is, supported where all are, else underpowered
+    with the reasons.
+  """
+  verdicts = {verdict for verdict, _ in answers}
+  if Verdict.CONTRADICTED in verdicts:
+    return Verdict.CONTRADICTED, ""
+  if verdicts == {Verdict.SUPPORTED}:
+    return Verdict.SUPPORTED, ""
+  reasons = dict.fromkeys(reason for _, reason in answers if reason)
+  return Verdict.UNDERPOWERED, "; ".join(reasons)
+
+
+def within(
+  found: Measurement | Estimate, low: float, high: float
+) -> tuple[Verdict, str]:
   """Decides whether a figure lies in a range.
 
   Args:
@@ -166,19 +226,22 @@ def within(found: Measurement, low: float, high: float) -> tuple[Verdict, str]:
 
 
 def signed(found: Estimate, digits: int = 3) -> str:
-  """Returns a difference as text: +0.083 [+0.051, +0.115]."""
+  """Returns a difference as text: +0.083 [+0.051, +0.115].
+
+  One seed's, which says nothing of how seeds differ, has no interval.
+  """
   value, low, high = (
     f"{x:+.{digits}f}" for x in (found.value, found.ci95_low, found.ci95_high)
   )
-  return f"{value} [{low}, {high}]"
+  return f"{value} [{low}, {high}]" if math.isfinite(found.sem) else value
 
 
 def plain(found: Measurement | Estimate, digits: int = 3) -> str:
-  """Returns a figure as text: 0.412 [0.390, 0.434]."""
+  """Returns a figure as text: 0.412 [0.390, 0.434]; see `signed`."""
   value, low, high = (
     f"{x:.{digits}f}" for x in (found.value, found.ci95_low, found.ci95_high)
   )
-  return f"{value} [{low}, {high}]"
+  return f"{value} [{low}, {high}]" if math.isfinite(found.sem) else value
 
 
 def basis(found: Estimate) -> str:

@@ -99,3 +99,25 @@ def test_what_cannot_be_compared_is_said(spoil, message):
   bad = spoil(made_up.record(_run("b"), 20, OUTCOMES))
   with pytest.raises(errors.UserError, match=message):
     arms.group([good, bad])
+
+
+def _of(arm, reference, **changes):
+  run = records.Run(arm, arm, "ipo", {}, 0)
+  record = made_up.record(run, 10, {**OUTCOMES, **changes})
+  by = dataclasses.replace(record.evaluation, reference=reference)
+  return dataclasses.replace(record, evaluation=by)
+
+
+def test_policies_of_another_size_have_a_reference_of_their_own():
+  kls = {"kl_nats": [1.0, 2.0]}
+  more = {"kl_nats": [1.0, 3.0, 2.0]}
+  found = [_of("online", "a", **more), _of("online@xl", "b", **kls)]
+  assert set(arms.group(found)) == {"online", "online@xl"}
+  # Within a size there is one reference, and one set of prompts for all.
+  for other in (
+    _of("offline@xl", "c", **kls),
+    _of("offline@xl", "b", **more),
+    _of("offline@xl", "b", **kls, win_rate=[1.0, 0.0]),
+  ):
+    with pytest.raises(errors.UserError, match="measured against different"):
+      arms.group([*found, other])

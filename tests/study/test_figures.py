@@ -12,6 +12,7 @@ from rlhf_gap.study import (
   curves,
   drawing,
   figures,
+  over_kl,
   resampling,
   statistics,
   training_figures,
@@ -172,7 +173,7 @@ def test_every_arm_has_its_own_colour_marker_and_line():
   [(0.05, 80.0), (0.4, 3.0), (1.3, 1.9), (0.41, 0.43), (900.0, 2e4)],
 )
 def test_every_range_of_kl_has_ticks_within_it(low, high):
-  ticks = figures.round_ticks(low, high)
+  ticks = over_kl.round_ticks(low, high)
   assert 2 <= len(ticks) <= 12
   assert all(low <= tick <= high for tick in ticks)
   assert ticks == sorted(set(ticks))

@@ -7,11 +7,16 @@ import pytest
 
 from rlhf_gap import errors
 from rlhf_gap.cli import gin_files, main
-from rlhf_gap.study import experiment, pipeline, stages
+from rlhf_gap.study import experiment, paper_arms, pipeline, stages
 from rlhf_gap.training import description
 
 _ROOT = pathlib.Path(__file__).parents[2]
-_STUDIES = sorted((_ROOT / "gin_configs" / "studies").glob("*.gin"))
+# paper.gin is what the experiment files of test_ablations.py include.
+_STUDIES = [
+  file
+  for file in sorted((_ROOT / "gin_configs" / "studies").glob("*.gin"))
+  if file.stem != "paper"
+]
 _REQUIRED = ["SOURCE = 'files'", "VOCABULARY = 'model'"]
 
 
@@ -29,14 +34,19 @@ def test_a_study_plans_stages_that_follow_from_each_other(file):
   stages.check(planned)
   assert study.name == file.stem
   arms = [arm for task in study.tasks for _, arm in pipeline.arms(study, task)]
-  assert set(arms) == {"online", "offline", "tandem"}
+  own = {arm for arm in arms if not paper_arms.is_ablation(arm)}
+  assert own == {"online", "offline", "tandem"}
+  assert (set(arms) != own) == (study.ablations is not None)
   online = len(study.tasks) * len(study.seeds)
   assert arms.count("online") == online
   sweep = study.offline.settings(study.baseline, study.beta)
   assert arms.count("offline") == online * len(sweep)
-  # One evaluation a run, and one of the policy that all start from.
+  # One evaluation a run, and one of each policy that others start from.
   evaluations = [s for s in planned if s.command[0] == "evaluate"]
-  assert len(evaluations) == len(arms) + len(study.tasks)
+  starts = len(study.tasks)
+  if study.ablations is not None:
+    starts += len(study.ablations.sizes) * len(study.ablations.tasks)
+  assert len(evaluations) == len(arms) + starts
   assert len(file.read_text().splitlines()) <= 60
 
 

@@ -12,8 +12,16 @@ import pytest
 
 from rlhf_gap import records
 from rlhf_gap.cli import main
-from rlhf_gap.study import claims, page, report, statistics, summary
-from tests.study import made_up
+from rlhf_gap.study import (
+  claims,
+  departures,
+  page,
+  paper,
+  report,
+  statistics,
+  summary,
+)
+from tests.study import exact, made_up
 
 OPTIONS = report.Options(statistics.Settings(replicates=100))
 SMALL = {"num_prompts": 60, "kl_prompts": 20, "num_checkpoints": 4}
@@ -246,3 +254,66 @@ def test_a_report_that_asks_for_more_is_refused(check, made):
     "asks for https://a.b/c.png",
     "asks for <script",
   ]
+
+
+@pytest.fixture(scope="module")
+def of_paper(tmp_path_factory):
+  """A study with ablations, one arm of which has no records."""
+  folder = tmp_path_factory.mktemp("paper")
+  task = NAMES[0]
+  metrics = {
+    "pair_accuracy_sum": 0.6,
+    "own_pair_accuracy_sum": 0.5,
+    "chosen_log_ratio_nats": -1.0,
+  }
+  arms = ("online", "offline", "tandem", "final_final", "online@small")
+  paths = {name: exact.flat(0.3, **metrics) for name in arms}
+  paths["sft"] = [(0.0, 0.1, {})]
+  (folder / task).mkdir()
+  records.write(folder / task / "records.jsonl", exact.found(paths))
+  records.write(
+    folder / task / "online_data.jsonl",
+    exact.classifier("proxy", {10: 0.8, 20: 0.7}),
+  )
+  told = summary.Task(
+    task,
+    f"{task}/records.jsonl",
+    arms=(*arms[:-1], "online_bo2", "offline_bo2"),
+    online_data=f"{task}/online_data.jsonl",
+    sizes={"": 400, "small": 100},
+  )
+  summary.write(folder, summary.Summary("paper_mini", (), (told,)))
+  return report.make(str(folder), OPTIONS)
+
+
+def test_a_study_of_the_paper_has_a_section_a_figure(of_paper):
+  seen = _Page(pathlib.Path(of_paper.path).read_text(encoding="utf-8"))
+  assert (seen.wrong, seen.open) == ([], [])
+  text = " ".join(seen.text)
+  asked = {*("online", "offline", "tandem", "final_final", "online_bo2")}
+  for section in paper.SECTIONS:
+    wanted = section.is_wanted(asked | {"sizes", "online_data"})
+    assert (section.title in text) == wanted, section.title
+    assert (section.shows in text) == wanted
+  # Planned, and not there: said at its figure, and by the claim.
+  assert "offline, Best-of-2: there are no records of the arm" in text
+  by_name = {one.claim.name: one.answer for one in of_paper.answered}
+  needed = by_name["the gap needs no contrast"]
+  assert needed.reason == "there are no records of the arm online_bo2"
+  assert "no mixture of data closes the gap" in by_name
+  assert "the sampler must be refreshed" not in by_name
+
+
+def test_a_figure_s_own_arms_are_not_in_the_first_picture(of_paper):
+  folder = pathlib.Path(of_paper.path).parent / "figures" / NAMES[0]
+  first = (folder / "gap.csv").read_text()
+  assert "online" in first
+  assert "final_final" not in first
+  assert "@small" not in first
+  assert "final_final" in (folder / "fig_5.csv").read_text()
+
+
+def test_departures_are_listed_with_those_of_miniatures(of_paper):
+  text = pathlib.Path(of_paper.path).read_text(encoding="utf-8")
+  for one in departures.ALL:
+    assert page.tag("b", one.what) in text

@@ -14,10 +14,24 @@ def test_a_summary_survives_its_file(tmp_path):
   whole = made_up.study(("one", "two"), failed=True)
   summary.write(tmp_path, whole)
   assert summary.read(tmp_path) == whole
-  bare = summary.Summary("bare", tasks=(summary.Task("t"),))
+  task = summary.Task(
+    "t", arms=("online",), online_data="t/o.jsonl", sizes={"": 4, "xl": 16}
+  )
+  bare = summary.Summary("bare", tasks=(summary.Task("u"), task))
   summary.write(tmp_path, bare)
   assert summary.read(tmp_path) == bare
   assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+
+
+def test_a_file_from_before_there_were_ablations_is_read(tmp_path):
+  summary.write(tmp_path, made_up.study())
+  path = tmp_path / "study.json"
+  fields = json.loads(path.read_text())
+  for task in fields["tasks"]:
+    for new in ("arms", "online_data", "sizes"):
+      del task[new]
+  path.write_text(json.dumps(fields))
+  assert summary.read(tmp_path) == made_up.study()
 
 
 def test_without_a_file_there_is_none(tmp_path):

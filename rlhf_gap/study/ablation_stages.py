@@ -1,0 +1,299 @@
+"""From a study's ablations to their stages, beside those of all studies."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+from rlhf_gap.study.ablations import Ablations, Size
+from rlhf_gap.study.commands import Commands, Trained, label_of
+from rlhf_gap.study.experiment import Study, Sweep, Training
+from rlhf_gap.study.stages import Stage
+
+GENERATED = ("final_final", "sft_early", "early_final")
+"""Whose responses generated pairs are: the first and the second of each.
+
+"early" and "final" are the online run's checkpoints; Tang et al. (2024), Figs.
+5 and 12 call them 4k/4k, sft/800 and 800/4k.
+"""
+
+
+def stages(study: Study) -> Iterator[Stage]:
+  """Yields what the ablations add to a study's stages, in order.
+
+  Args:
+    study: the description; without ablations there is nothing.
+  """
+  if study.ablations is not None:
+    for task in study.ablations.tasks:
+      yield from _Ablated(study, task, study.ablations).stages()
+
+
+def trained(study: Study, task: str) -> list[Trained]:
+  """Returns the ablations' runs that are evaluated.
+
+  Args:
+    study: the description.
+    task: one of its tasks.
+  """
+  ablations = study.ablations
+  if ablations is None or task not in ablations.tasks:
+    return []
+  return list(_Ablated(study, task, ablations).trained())
+
+
+def starts(study: Study, task: str) -> list[tuple[str, str]]:
+  """Returns (stage, arm) of each further size's SFT policy.
+
+  Args:
+    study: the description.
+    task: one of its tasks.
+  """
+  ablations = study.ablations
+  if ablations is None or task not in ablations.tasks:
+    return []
+  return [
+    (f"{task}/{size.name}/sft", f"sft@{size.name}") for size in ablations.sizes
+  ]
+
+
+def classified(study: Study, task: str) -> list[str]:
+  """Returns the stages that classify a run's own data along the way.
+
+  Args:
+    study: the description.
+    task: one of its tasks.
+  """
+  ablations = study.ablations
+  if ablations is None or task not in ablations.tasks:
+    return []
+  if not ablations.online_data_windows:
+    return []
+  return [f"{task}/online_data/seed_{seed}" for seed in study.seeds]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ablated(Commands):
+  """Makes the ablations' stages of one data set."""
+
+  ablations: Ablations
+
+  def stages(self) -> Iterator[Stage]:
+    """Yields every stage, in order."""
+    if self.ablations.generated_pairs is not None:
+      yield from map(self._generate, GENERATED)
+    for size in self.ablations.sizes:
+      yield self.train_sft(f"{size.name}/sft", size.policy, size.start)
+      yield self._evaluation_of_start(size)
+    opponents = self.full_name("evaluation/sft")
+    for one in self.trained():
+      yield one.stage
+      yield self.evaluation(one, opponents)
+    if self.ablations.online_data_windows:
+      yield from map(self._classify, self.study.seeds)
+
+  def trained(self) -> Iterator[Trained]:
+    """Yields every run that is evaluated, in order."""
+    study = self.study
+    for seed in study.seeds:
+      if self.ablations.full_grid:
+        yield from self._rest_of_the_grid(seed)
+      if self.ablations.generated_pairs is not None:
+        yield from self._on_generated(seed)
+      if self.ablations.best_of_two:
+        yield from self._best_of_two(seed)
+      yield from self._shuffled(seed)
+      yield from self._stale(seed)
+      for size in self.ablations.sizes:
+        yield from self._of_size(size, seed)
+
+  @functools.cached_property
+  def _tuned(self) -> list[Training]:
+    """The baseline at every learning rate."""
+    sweep = Sweep(learning_rates=self.ablations.learning_rates)
+    settings = sweep.settings(self.study.baseline, self.study.beta)
+    return [training for training, _ in settings]
+
+  def _checkpoint_of(self, which: str) -> str:
+    """The checkpoint that GENERATED calls `which`."""
+    study = self.study
+    if which == "sft":
+      return self.checkpoint("sft", study.sft)
+    step = study.baseline.steps
+    if which == "early":
+      step = self.ablations.early_step or step
+    return f"{self.at(f'online/seed_{study.seeds[0]}')}/checkpoint_{step}"
+
+  def _generate(self, name: str) -> Stage:
+    study, data = self.study, self.study.data
+    first, second = name.split("_")
+    words = (
+      self._checkpoint_of(first),
+      self._checkpoint_of(second),
+      f"--prompts={self.at('data/prompts')}",
+      f"--judge={self.judge('golden')}",
+      f"--reference={self.checkpoint('sft', study.sft)}",
+      f"--output={self.at(f'generated/{name}')}",
+      f"--num_pairs={self.ablations.generated_pairs}",
+      f"--max_length={data.targets_length}",
+      f"--judge_length={self.judge_length}",
+      f"--keep={data.keep}",
+    )
+    needs = ("sft", f"online/seed_{study.seeds[0]}", "golden_validation")
+    return self.stage(
+      f"generated/{name}", ("generate", *words), (*needs, "data/prompts")
+    )
+
+  def _rest_of_the_grid(self, seed: int) -> Iterator[Trained]:
+    """The combinations that the study's own sweep does not run."""
+    study = self.study
+    every = dataclasses.replace(study.offline, full_grid=True)
+    done = study.offline.settings(study.baseline, study.beta)
+    for training, beta in every.settings(study.baseline, study.beta):
+      if (training, beta) not in done:
+        name = f"offline_grid/{label_of(training, beta)}_seed_{seed}"
+        stage = self.train_offline(name, seed, training, beta)
+        yield Trained(stage, "offline_grid", training)
+
+  def _on_generated(self, seed: int) -> Iterator[Trained]:
+    beta = self.study.beta
+    steps = self.ablations.generated_steps
+    for name in GENERATED:
+      for training in self._tuned:
+        if steps is not None:
+          early = tuple(steps * tenth // 10 for tenth in range(1, 10))
+          training = dataclasses.replace(
+            training, steps=steps, early_steps=early
+          )
+        stage = self.train_offline(
+          f"{name}/{label_of(training, beta)}_seed_{seed}",
+          seed,
+          training,
+          beta,
+          pairs=f"generated/{name}",
+        )
+        yield Trained(stage, name, training)
+
+  def _best_of_two(self, seed: int) -> Iterator[Trained]:
+    baseline = self.study.baseline
+    source = f"online_bo2/seed_{seed}"
+    stage = self.train_online(source, "proxy", seed, kind="best_of_two_online")
+    yield Trained(stage, "online_bo2", baseline)
+    for training in self._tuned:
+      rate = f"lr_{training.learning_rate:g}_seed_{seed}"
+      stage = self.train_offline(
+        f"offline_bo2/{rate}", seed, training, None, kind="best_of_two_offline"
+      )
+      yield Trained(stage, "offline_bo2", training)
+      stage = self.train_replay(
+        f"tandem_bo2/{rate}",
+        seed,
+        training,
+        None,
+        source,
+        kind="best_of_two_replay",
+      )
+      yield Trained(stage, "tandem_bo2", training)
+
+  def _shuffled(self, seed: int) -> Iterator[Trained]:
+    study = self.study
+    for blocks in self.ablations.shuffle_blocks:
+      name = f"shuffle_{blocks}"
+      stage = self.train_replay(
+        f"{name}/seed_{seed}",
+        seed,
+        study.baseline,
+        study.beta,
+        f"online/seed_{seed}",
+        block_batches=blocks,
+      )
+      yield Trained(stage, name, study.baseline)
+
+  def _stale(self, seed: int) -> Iterator[Trained]:
+    study = self.study
+    for one in self.ablations.staleness:
+      stage = self.train_online(
+        f"{one.name}/seed_{seed}",
+        "proxy",
+        seed,
+        f"--gin.SYNC_EVERY_STEPS={one.sync_every_steps}",
+        f"--gin.pairs.Online.passes={one.passes}",
+        kind="semi_online",
+        beta=study.beta,
+      )
+      yield Trained(stage, one.name, study.baseline)
+
+  def _evaluation_of_start(self, size: Size) -> Stage:
+    name = f"{size.name}/sft"
+    return self.evaluate(
+      name,
+      f"sft@{size.name}",
+      [self.sft_checkpoint(name)],
+      needs=(name, "evaluation/sft"),
+      reference=name,
+      kl_prompts=size.kl_prompts,
+    )
+
+  def _of_size(self, size: Size, seed: int) -> Iterator[Trained]:
+    """Online, offline and tandem runs of a policy of another size."""
+    study, start = self.study, f"{size.name}/sft"
+    rows = size.batch_size or study.baseline.batch_size
+    baseline = dataclasses.replace(study.baseline, batch_size=rows)
+    source = f"{size.name}/online/seed_{seed}"
+
+    def of(stage: Stage, arm: str, training: Training) -> Trained:
+      arm = f"{arm}@{size.name}"
+      return Trained(stage, arm, training, start, size.kl_prompts)
+
+    stage = self.train_online(
+      source,
+      "proxy",
+      seed,
+      training=baseline,
+      beta=study.beta,
+      reference=start,
+    )
+    yield of(stage, "online", baseline)
+    for tuned in self._tuned:
+      training = dataclasses.replace(tuned, batch_size=rows)
+      label = f"{label_of(training, study.beta)}_seed_{seed}"
+      stage = self.train_offline(
+        f"{size.name}/offline/{label}",
+        seed,
+        training,
+        study.beta,
+        reference=start,
+      )
+      yield of(stage, "offline", training)
+      stage = self.train_replay(
+        f"{size.name}/tandem/{label}",
+        seed,
+        training,
+        study.beta,
+        source,
+        reference=start,
+      )
+      yield of(stage, "tandem", training)
+
+  def _classify(self, seed: int) -> Stage:
+    """How well final policies and the proxy order an online run's pairs."""
+    study = self.study
+    online = f"online/seed_{seed}"
+    setting = label_of(study.baseline, study.beta)
+    offline = f"offline/{setting}_seed_{seed}"
+    words = (
+      *(self.checkpoint(name, study.baseline) for name in (online, offline)),
+      "--arms=online,offline",
+      f"--pairs={self.at(online)}/pairs",
+      f"--golden={self.judge('golden')}",
+      f"--reference={self.checkpoint('sft', study.sft)}",
+      f"--output={self.at(f'online_data/seed_{seed}')}",
+      f"--windows={self.ablations.online_data_windows}",
+      f"--num_pairs={self.ablations.online_data_pairs}",
+      f"--judge_length={self.judge_length}",
+      f"--keep={study.data.keep}",
+    )
+    return self.stage(
+      f"online_data/seed_{seed}",
+      ("classify", *words),
+      ("sft", online, offline, "golden_validation"),
+    )

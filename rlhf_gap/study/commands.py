@@ -1,0 +1,360 @@
+"""The commands of one task of a study: who reads what, and writes where."""
+
+import dataclasses
+
+from rlhf_gap.study.ablations import Size
+from rlhf_gap.study.experiment import Study, Training
+from rlhf_gap.study.stages import Stage
+
+RUNS = "gin_configs/runs"
+_WORKDIR = "{workdir}"
+# "[RESPONSE A]", "[RESPONSE B]" and EOS take 12 tokens at most in T5's
+# vocabulary and the miniatures'; in bytes they take 25.
+_MARKER_TOKENS = 27
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """A run among the arms, to be evaluated.
+
+  Attributes:
+    stage: trains it.
+    arm: what it is compared as.
+    training: how.
+    reference: the stage of the SFT policy that it starts from.
+    kl_prompts: on how many prompts its KL is taken; None as of all.
+  """
+
+  stage: Stage
+  arm: str
+  training: Training
+  reference: str = "sft"
+  kl_prompts: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Commands:
+  """Makes the stages of one data set."""
+
+  study: Study
+  task: str
+
+  def full_name(self, name: str) -> str:
+    """Returns a stage's name within the study."""
+    return f"{self.task}/{name}"
+
+  def at(self, name: str) -> str:
+    """Returns where a stage writes to."""
+    return f"{_WORKDIR}/{self.full_name(name)}"
+
+  def checkpoint(self, name: str, training: Training) -> str:
+    """Returns a run's last checkpoint."""
+    return f"{self.at(name)}/checkpoint_{training.steps}"
+
+  def judge(self, name: str) -> str:
+    """Returns the checkpoint of "golden" or "proxy"."""
+    study = self.study
+    trained_by = {
+      "golden": study.golden_training,
+      "proxy": study.proxy_training,
+    }
+    return self.checkpoint(name, trained_by[name])
+
+  @property
+  def judge_length(self) -> int:
+    """The preference models' window in tokens."""
+    data = self.study.data
+    # Prompt, two responses, and room for the markers in any vocabulary.
+    full = data.inputs_length + 2 * data.targets_length + _MARKER_TOKENS
+    return data.judge_length or full
+
+  def stage(
+    self, name: str, command: tuple[str, ...], needs: tuple[str, ...]
+  ) -> Stage:
+    """Returns a stage; names are those within the task."""
+    full = dict.fromkeys(map(self.full_name, needs))  # each once, in order
+    return Stage(self.full_name(name), command, tuple(full))
+
+  def train(
+    self,
+    name: str,
+    *flags: str,
+    training: Training,
+    needs: tuple[str, ...],
+    extra: tuple[str, ...] | None = None,
+  ) -> Stage:
+    """Returns a run.
+
+    Args:
+      name: of the stage.
+      *flags: what it is.
+      training: how it is trained.
+      needs: the stages behind it.
+      extra: words instead of the study's `train_flags`.
+    """
+    where = f"--gin.MODEL_DIR={self.at(name)}"
+    if extra is None:
+      extra = self.study.train_flags
+    words = ("train", *flags, where, *training.flags(), *extra)
+    return self.stage(name, words, needs)
+
+  def size_of(self, reference: str) -> Size | None:
+    """Returns the further size whose SFT a stage is; None: the study's own."""
+    ablations = self.study.ablations
+    for size in ablations.sizes if ablations else ():
+      if reference == f"{size.name}/sft":
+        return size
+    return None
+
+  def sft_training(self, reference: str) -> Training:
+    """Returns how an SFT policy is trained."""
+    size, training = self.size_of(reference), self.study.sft
+    if size is None:
+      return training
+    return dataclasses.replace(
+      training,
+      steps=size.sft_steps or training.steps,
+      batch_size=size.sft_batch_size or training.batch_size,
+    )
+
+  def sft_checkpoint(self, reference: str) -> str:
+    """Returns an SFT policy's checkpoint."""
+    return self.checkpoint(reference, self.sft_training(reference))
+
+  def _extra(self, reference: str) -> tuple[str, ...] | None:
+    size = self.size_of(reference)
+    return None if size is None else size.train_flags
+
+  def train_sft(self, name: str, policy: str, start: str | None) -> Stage:
+    """Returns the SFT of a policy's size."""
+    return self.train(
+      name,
+      *self._start("sft", policy, start),
+      f"--gin.RESPONSES={self.at('data/sft')}",
+      training=self.sft_training(name),
+      needs=("data/sft",),
+      extra=self._extra(name),
+    )
+
+  def _start(self, kind: str, model: str, path: str | None) -> tuple[str, ...]:
+    if path is None:
+      return (f"--gin_file={model}", f"--gin_file={RUNS}/pretrain.gin")
+    return (
+      f"--gin_file={RUNS}/{kind}.gin",
+      f"--gin.INITIAL_CHECKPOINT_PATH={path}",
+    )
+
+  def window(self) -> tuple[str, ...]:
+    """Returns what a preference model's training is told of its window."""
+    keep = f"--gin.KEEP={self.study.data.keep!r}"
+    return (f"--gin.INPUT_LENGTH={self.judge_length}", keep)
+
+  def label(
+    self, name: str, judged_by: str, pairs: str, needs: tuple[str, ...] = ()
+  ) -> Stage:
+    """Returns the labelling of a store by a preference model."""
+    study = self.study
+    words = (
+      self.judge(judged_by),
+      f"--pairs={self.at(pairs)}",
+      f"--output={self.at(name)}",
+      f"--input_length={self.judge_length}",
+      f"--keep={study.data.keep}",
+    )
+    examined = name.endswith("validation") and study.stop_at_chance
+    gate = ("--above_chance",) if examined else ()
+    return self.stage(
+      name, ("label", *words, *gate), (judged_by, pairs, *needs)
+    )
+
+  def train_policy(
+    self,
+    name: str,
+    kind: str,
+    seed: int,
+    training: Training,
+    beta: float | None,
+    *flags: str,
+    needs: tuple[str, ...],
+    reference: str = "sft",
+  ) -> Stage:
+    """Returns a run of the policy that starts from an SFT policy.
+
+    Args:
+      name: of the stage.
+      kind: the run file.
+      seed: of the run.
+      training: how it is trained.
+      beta: of a contrastive loss; None for a loss without.
+      *flags: where its pairs come from.
+      needs: the stages behind these.
+      reference: the stage of the SFT policy.
+    """
+    study = self.study
+    start = self.sft_checkpoint(reference)
+    given = () if beta is None else (f"--gin.BETA={beta}",)
+    return self.train(
+      name,
+      f"--gin_file={RUNS}/{kind}.gin",
+      f"--gin.INITIAL_CHECKPOINT_PATH={start}",
+      *given,
+      f"--gin.REDUCTION={study.reduction!r}",
+      f"--gin.SEED={seed}",
+      *flags,
+      training=training,
+      needs=(reference, *needs),
+      extra=self._extra(reference),
+    )
+
+  def train_online(
+    self,
+    name: str,
+    judged_by: str,
+    seed: int,
+    *flags: str,
+    kind: str = "online",
+    training: Training | None = None,
+    beta: float | None = None,
+    reference: str = "sft",
+  ) -> Stage:
+    """Returns a run that samples its pairs.
+
+    Args:
+      name: of the stage.
+      judged_by: "golden" or "proxy".
+      seed: of the run.
+      *flags: further words.
+      kind: the run file.
+      training: how; None as the baseline.
+      beta: of a contrastive loss; None for a loss without.
+      reference: the stage of the SFT policy.
+    """
+    data = self.study.data
+    return self.train_policy(
+      name,
+      kind,
+      seed,
+      training or self.study.baseline,
+      beta,
+      f"--gin.PROMPTS={self.at('data/prompts')}",
+      f"--gin.JUDGE_CHECKPOINT_PATH={self.judge(judged_by)}",
+      f"--gin.MAX_LENGTH={data.targets_length}",
+      f"--gin.pairs.Sampling.judge_length={self.judge_length}",
+      f"--gin.pairs.Sampling.keep={data.keep!r}",
+      *flags,
+      needs=("data/prompts", judged_by, f"{judged_by}_validation"),
+      reference=reference,
+    )
+
+  def train_offline(
+    self,
+    name: str,
+    seed: int,
+    training: Training,
+    beta: float | None,
+    *,
+    pairs: str = "golden_labels",
+    kind: str = "offline",
+    reference: str = "sft",
+  ) -> Stage:
+    """Returns a run on stored pairs; `pairs` is the stage that made them."""
+    return self.train_policy(
+      name,
+      kind,
+      seed,
+      training,
+      beta,
+      f"--gin.PAIRS={self.at(pairs)}",
+      needs=(pairs,),
+      reference=reference,
+    )
+
+  def train_replay(
+    self,
+    name: str,
+    seed: int,
+    training: Training,
+    beta: float | None,
+    source: str,
+    *,
+    block_batches: int | None = None,
+    kind: str = "replay",
+    reference: str = "sft",
+  ) -> Stage:
+    """Returns a run on what the stage `source` recorded online."""
+    return self.train_policy(
+      name,
+      kind,
+      seed,
+      training,
+      beta,
+      f"--gin.PAIRS={self.at(source)}/pairs",
+      f"--gin.BLOCK_BATCHES={block_batches}",
+      needs=(source,),
+      reference=reference,
+    )
+
+  def evaluation(self, trained: Trained, opponents: str) -> Stage:
+    """Returns the measuring of a run's checkpoints.
+
+    Args:
+      trained: the run.
+      opponents: the stage whose evaluation draws the opponents' samples.
+    """
+    name = trained.stage.name.removeprefix(f"{self.task}/")
+    saved = [
+      f"{self.at(name)}/checkpoint_{step}"
+      for step in trained.training.saved_steps
+    ]
+    drawn = opponents.removeprefix(f"{self.task}/")
+    return self.evaluate(
+      name,
+      trained.arm,
+      saved,
+      needs=(name, drawn),
+      reference=trained.reference,
+      kl_prompts=trained.kl_prompts,
+    )
+
+  def evaluate(
+    self,
+    name: str,
+    arm: str,
+    saved: list[str],
+    *,
+    needs: tuple[str, ...],
+    reference: str = "sft",
+    kl_prompts: int | None = None,
+  ) -> Stage:
+    """Returns the measuring of checkpoints, which go by one name."""
+    study = self.study
+    where = {
+      "golden": self.judge("golden"),
+      "proxy": self.judge("proxy"),
+      "reference": self.sft_checkpoint(reference),
+      "golden_policy": self.checkpoint(
+        "golden_policy", study.golden_policy_training
+      ),
+      "prompts": self.at("data/prompts"),
+      "pairs": self.at("golden_labels"),
+      "output": self.at(f"evaluation/{name}"),
+      "samples": self.at("samples"),
+      "arm": arm,
+      "run_name": f"{self.task}/{name}",
+      "judge_length": self.judge_length,
+      "keep": study.data.keep,
+    }
+    words = tuple(f"--{key}={value}" for key, value in where.items())
+    settings = study.evaluation
+    if kl_prompts is not None:
+      settings = dataclasses.replace(settings, kl_prompts=kl_prompts)
+    return self.stage(
+      f"evaluation/{name}",
+      ("evaluate", *saved, *words, *settings.flags()),
+      (*needs, "golden", "proxy_validation", "golden_policy", "data/prompts"),
+    )
+
+
+def label_of(training: Training, beta: float) -> str:
+  """Returns what a setting of a sweep is called."""
+  return f"lr_{training.learning_rate:g}_beta_{beta:g}_steps_{training.steps}"

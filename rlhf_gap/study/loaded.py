@@ -1,0 +1,92 @@
+"""A study's folder, loaded: each task with its evidence and its answers."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+
+from rlhf_gap import errors, records
+from rlhf_gap.study import arms, claims, paper_arms, statistics, summary
+from rlhf_gap.study.claims import Answered
+from rlhf_gap.study.verdicts import Evidence
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+  """One task.
+
+  Attributes:
+    told: what the study says of it.
+    evidence: its records.
+  """
+
+  told: summary.Task
+  evidence: Evidence
+
+  @property
+  def main(self) -> Evidence:
+    """The evidence without the arms that single figures own."""
+    of = self.evidence
+    return dataclasses.replace(of, arms=paper_arms.main(of.arms))
+
+  @property
+  def asked(self) -> frozenset[str]:
+    """What the study was to run: see `claims.asked`."""
+    named = {*self.evidence.arms, *self.told.arms}
+    if any(map(arms.size_of, named)):
+      named.add("sizes")
+    if self.told.online_data:
+      named.add("online_data")
+    return frozenset(named)
+
+  def answers(self) -> list[Answered]:
+    """Answers every claim that the study is to answer."""
+    found = []
+    for claim in claims.asked(self.asked):
+      evidence = self.evidence if claim.about else self.main
+      found += claims.answer_all(evidence, (claim,))
+    return found
+
+
+def load(
+  workdir: str, told: summary.Summary | None, settings: statistics.Settings
+) -> Iterator[Task]:
+  """Reads the records of every task.
+
+  Args:
+    workdir: the study's folder.
+    told: its summary; without one the folder holds one task's records.
+    settings: of the bootstraps.
+
+  Yields:
+    The tasks.
+
+  Raises:
+    UserError: there is nothing to report on, a file is damaged, or records
+      cannot be compared.
+  """
+  if not os.path.isdir(workdir):
+    raise errors.UserError(f"{workdir}: no such folder")
+  for task in told.tasks if told else (summary.Task(""),):
+    path = os.path.join(workdir, task.records)
+    found = tuple(records.read(path))
+    if not found and told is None:
+      raise errors.UserError(
+        f"{workdir}: neither {summary.FILE_NAME} nor records in"
+        f" {task.records}; expected the folder of `rlhf-gap study`, or the"
+        " --output of `rlhf-gap evaluate`"
+      )
+    judges = {judge.name: judge for judge in task.judges}
+    online_data: tuple[records.RunRecord, ...] = ()
+    if task.online_data:
+      path = os.path.join(workdir, task.online_data)
+      online_data = tuple(records.read(path))
+    evidence = Evidence(
+      task.name,
+      arms.group(found),
+      found,
+      judges,
+      settings,
+      online_data,
+      task.sizes,
+    )
+    yield Task(task, evidence)

@@ -1,0 +1,124 @@
+"""Best performance by size of the policy: Figures 11 and 14."""
+
+import math
+
+from matplotlib import axes
+
+from rlhf_gap.study import paper_arms, pooled, tradeoffs
+from rlhf_gap.study.drawing import Cell, Figure
+from rlhf_gap.study.resampling import Estimate, UndefinedError
+from rlhf_gap.study.verdicts import Evidence
+
+METHODS = ("online", "tandem", "offline")
+QUANTILE = 0.9
+"""Of win rate over checkpoints and hyper-parameters (Tang et al. 2024)."""
+
+
+def _found(
+  evidence: Evidence, *, relative: bool
+) -> tuple[dict[str, dict[str, Estimate]], list[str]]:
+  """By method and size; and what is missing."""
+  found: dict[str, dict[str, Estimate]] = {}
+  missing = []
+  for size in tradeoffs.sizes_of(evidence):
+    for method in METHODS:
+      name = tradeoffs.at_size(method, size)
+      try:
+        arm = evidence.arm(name)
+        if relative:
+          best = evidence.arm(tradeoffs.at_size("online", size))
+          estimate = pooled.quantile_ratio(
+            arm, best, QUANTILE, evidence.settings
+          )
+        else:
+          estimate = pooled.quantile(arm, QUANTILE, evidence.settings)
+      except UndefinedError as error:
+        missing.append(str(error))
+      else:
+        found.setdefault(method, {})[size] = estimate
+        missing += tradeoffs.lacking(arm, evidence)
+  if not found:
+    raise UndefinedError("; ".join(missing))
+  return found, missing
+
+
+def _place(evidence: Evidence, size: str) -> float:
+  """log2 of parameters relative to the smallest; by rank where unknown."""
+  counts = evidence.sizes
+  sizes = tradeoffs.sizes_of(evidence)
+  if all(one in counts for one in sizes):
+    return math.log2(counts[size] / min(counts[one] for one in sizes))
+  return float(sizes.index(size))
+
+
+def _figure(
+  evidence: Evidence, *, relative: bool, name: str, title: str, y_label: str
+) -> Figure:
+  found, missing = _found(evidence, relative=relative)
+  rows: list[tuple[Cell, ...]] = [
+    (
+      *(method, size or "own", _place(evidence, size)),
+      *(one.value, one.ci95_low, one.ci95_high),
+      *(one.num_prompts, one.num_seeds),
+    )
+    for method, by_size in found.items()
+    for size, one in by_size.items()
+  ]
+
+  def draw(ax: axes.Axes) -> None:
+    for method, by_size in found.items():
+      style = paper_arms.of_method(method)
+      x = [_place(evidence, size) for size in by_size]
+      y = [one.value for one in by_size.values()]
+      below = [max(o.value - o.ci95_low, 0.0) for o in by_size.values()]
+      above = [max(o.ci95_high - o.value, 0.0) for o in by_size.values()]
+      ax.errorbar(
+        x,
+        y,
+        (below, above),
+        color=style.color,
+        marker=style.marker,
+        linestyle=style.line,
+        capsize=3,
+        label=paper_arms.title(method),
+      )
+    ax.set_xlabel("log2 of parameters, relative to the smallest policy")
+    ax.set_ylabel(y_label)
+
+  return Figure(
+    name=name,
+    title=title,
+    caption=(
+      "90% quantile of win rate over all checkpoints and hyper-parameters,"
+      " with 95% intervals."
+    ),
+    header=(
+      *("arm", "size", "log2_relative_parameters", "value"),
+      *("ci95_low", "ci95_high", "prompts", "seeds"),
+    ),
+    rows=rows,
+    draw=draw,
+    missing=tuple(dict.fromkeys(missing)),
+  )
+
+
+def relative_performance(evidence: Evidence) -> Figure:
+  """Fig. 11: relative to online at the same size."""
+  return _figure(
+    evidence,
+    relative=True,
+    name="fig_11",
+    title="Figure 11: relative to online, by policy size",
+    y_label="best win rate relative to online",
+  )
+
+
+def absolute_performance(evidence: Evidence) -> Figure:
+  """Fig. 14: as win rates."""
+  return _figure(
+    evidence,
+    relative=False,
+    name="fig_14",
+    title="Figure 14: best win rate, by policy size",
+    y_label="best win rate",
+  )

@@ -1,0 +1,333 @@
+"""Every claim about a figure of the paper comes out each way, and says why."""
+
+import dataclasses
+
+import pytest
+
+from rlhf_gap.study import claims, claims_data, claims_policies, paper
+from rlhf_gap.study.verdicts import Verdict
+from tests.study import exact
+
+YES, NO, OPEN = (
+  Verdict.SUPPORTED,
+  Verdict.CONTRADICTED,
+  Verdict.UNDERPOWERED,
+)
+BY_NAME = {claim.name: claim for claim in claims.ALL}
+# Seeds this far apart leave no difference of 0.2 or less certain.
+_WIDE = 0.2
+
+
+def _answer(name, evidence):
+  return BY_NAME[name].answer(evidence)
+
+
+def _check(name, evidence, verdict):
+  answer = _answer(name, evidence)
+  assert answer.verdict is verdict, answer
+  if verdict is not OPEN or answer.numbers:
+    assert "[" in answer.numbers
+    assert "seed" in answer.numbers
+    assert any(w in answer.numbers for w in ("prompts", "pairs", "checkpoints"))
+  if verdict is OPEN:
+    assert answer.reason
+
+
+def _arms(**wins):
+  return {name: exact.flat(win) for name, win in wins.items()}
+
+
+# Claim, arm that should be ahead, arms that should be behind.
+_ABOVE = [
+  ("better data do not close the gap", "online", ("final_final",)),
+  (
+    "no mixture of data closes the gap",
+    "online",
+    ("final_final", "early_final", "sft_early"),
+  ),
+  ("the gap needs no contrast", "online_bo2", ("offline_bo2",)),
+  ("the sampler must be refreshed", "online", ("stale_never",)),
+]
+
+
+@pytest.mark.parametrize(("name", "first", "others"), _ABOVE)
+def test_an_arm_is_ahead_behind_or_neither(name, first, others):
+  ahead = {first: 0.5, **dict.fromkeys(others, 0.3)}
+  _check(name, exact.evidence(_arms(**ahead)), YES)
+  behind = {first: 0.3, **dict.fromkeys(others, 0.5)}
+  _check(name, exact.evidence(_arms(**behind)), NO)
+  _check(name, exact.evidence(_arms(**ahead), seeds=(0, 1)), OPEN)
+  _check(name, exact.evidence(_arms(**{first: 0.5})), OPEN)
+
+
+def test_one_data_set_that_reaches_online_refutes_the_claim():
+  wins = {"online": 0.5, "final_final": 0.3, "early_final": 0.3}
+  evidence = exact.evidence(_arms(**wins, sft_early=0.55))
+  _check("no mixture of data closes the gap", evidence, NO)
+
+
+def _unlike(wins, lucky):
+  """Evidence in which one arm's seeds lie apart."""
+  made = exact.found(_arms(**{k: v for k, v in wins.items() if k != lucky}))
+  made += exact.found(_arms(**{lucky: wins[lucky]}), spread=_WIDE)
+  return exact.Evidence(
+    "task", exact.arms.group(made), tuple(made), settings=exact.SETTINGS
+  )
+
+
+def test_seeds_that_lie_apart_decide_nothing():
+  wins = {"online": 0.5, "final_final": 0.45}
+  evidence = _unlike(wins, "final_final")
+  _check("better data do not close the gap", evidence, OPEN)
+
+
+_HARMLESS = [
+  ("slight off-policyness is harmless", "stale_4"),
+  ("slight shuffling is harmless", "shuffle_4"),
+]
+
+
+@pytest.mark.parametrize(("name", "other"), _HARMLESS)
+@pytest.mark.parametrize(
+  ("win", "verdict"), [(0.495, YES), (0.6, YES), (0.4, NO)]
+)
+def test_a_loss_too_small_to_matter(name, other, win, verdict):
+  worse = {"stale_64": 0.1, "shuffle_40": 0.1, "shuffle_1": 0.5}
+  wins = {"online": 0.5, other: win, **worse}
+  _check(name, exact.evidence(_arms(**wins)), verdict)
+
+
+@pytest.mark.parametrize(("name", "other"), _HARMLESS)
+def test_a_loss_that_is_not_certain(name, other):
+  _check(name, _unlike({"online": 0.5, other: 0.49}, other), OPEN)
+  _check(name, exact.evidence(_arms(online=0.5)), OPEN)
+
+
+def test_an_exact_replay_is_told_by_its_parameters():
+  name = "an exact replay is the online run"
+  evidence = exact.evidence(_arms(online=0.5, shuffle_1=0.5))
+  # Other names of runs gave other fingerprints, though all numbers are equal.
+  _check(name, evidence, NO)
+  same = tuple(
+    dataclasses.replace(
+      record,
+      checkpoint=dataclasses.replace(
+        record.checkpoint, fingerprint=f"{record.run.seed}"
+      ),
+    )
+    for record in evidence.records
+  )
+  evidence = dataclasses.replace(evidence, records=same)
+  _check(name, evidence, YES)
+  assert "9 of 9 checkpoints equal" in _answer(name, evidence).numbers
+  _check(name, exact.evidence(_arms(online=0.5)), OPEN)
+
+
+@pytest.mark.parametrize(
+  ("online", "offline", "verdict"), [(0.8, 0.6, YES), (0.6, 0.8, NO)]
+)
+def test_what_theory_expects_is_asked_against_sft(online, offline, verdict):
+  name = "the optimum's theory does not explain the gap"
+  both = _arms(online=0.5, offline=0.5)
+  against_sft = {"online": online, "offline": offline}
+  _check(name, exact.evidence(both, vs_sft=against_sft), verdict)
+  _check(name, exact.evidence(both), OPEN)
+
+
+_PROXY = "the proxy knows online data best"
+_OFFLINE = "offline classifies online data better than online does"
+
+
+def _classified(seeds=(0, 1, 2), spread=0.0, **accuracies):
+  made = [
+    record
+    for arm, value in accuracies.items()
+    for record in exact.classifier(
+      arm,
+      {30: value, 60: value},
+      seeds=seeds,
+      spread=spread if arm == "proxy" else 0.0,
+    )
+  ]
+  return exact.evidence(_arms(online=0.5), online_data=made)
+
+
+@pytest.mark.parametrize(
+  ("name", "accuracies", "verdict"),
+  [
+    (_PROXY, {"proxy": 0.8, "online": 0.5, "offline": 0.6}, YES),
+    (_PROXY, {"proxy": 0.55, "online": 0.5, "offline": 0.6}, NO),
+    (_OFFLINE, {"proxy": 0.8, "online": 0.5, "offline": 0.6}, YES),
+    (_OFFLINE, {"proxy": 0.8, "online": 0.6, "offline": 0.5}, NO),
+    (_PROXY, {"proxy": 0.8, "online": 0.5}, OPEN),
+  ],
+)
+def test_who_knows_online_data(name, accuracies, verdict):
+  _check(name, _classified(**accuracies), verdict)
+
+
+def test_who_knows_online_data_is_open_with_unlike_or_few_seeds():
+  rates = {"proxy": 0.7, "online": 0.6, "offline": 0.6}
+  _check(_PROXY, _classified(spread=_WIDE, **rates), OPEN)
+  _check(_PROXY, _classified(seeds=(0, 1), **rates), OPEN)
+
+
+def _trained(online, tandem, offline, metric, **kw):
+  levels = {"online": online, "tandem": tandem, "offline": offline}
+  return exact.evidence(
+    {k: exact.flat(0.4, **{metric: v}) for k, v in levels.items()}, **kw
+  )
+
+
+_BETTER = "offline makes the better classifier"
+_WINNERS = "offline lowers the winners' likelihood most"
+_CHANCE = "self-classification is chance"
+
+
+@pytest.mark.parametrize(
+  ("name", "metric", "levels", "verdict"),
+  [
+    (_BETTER, "pair_accuracy_sum", (0.55, 0.6, 0.7), YES),
+    (_BETTER, "pair_accuracy_sum", (0.7, 0.6, 0.55), NO),
+    (_WINNERS, "chosen_log_ratio_nats", (-2.0, -3.0, -9.0), YES),
+    (_WINNERS, "chosen_log_ratio_nats", (-9.0, -3.0, -2.0), NO),
+    (_WINNERS, "chosen_log_ratio_nats", (-2.0, -9.0, -5.0), NO),
+    (_CHANCE, "own_pair_accuracy_sum", (0.51, 0.5, 0.49), YES),
+    (_CHANCE, "own_pair_accuracy_sum", (0.7, 0.5, 0.51), NO),
+    (_CHANCE, "own_pair_accuracy_sum", (0.5, 0.5, 0.4), NO),
+  ],
+)
+def test_what_training_does_to_pairs(name, metric, levels, verdict):
+  _check(name, _trained(*levels, metric), verdict)
+  _check(name, _trained(*levels, metric, seeds=(0, 1)), OPEN)
+  _check(name, _trained(*levels, "another_metric"), OPEN)
+
+
+def test_unlike_seeds_leave_self_classification_open():
+  metric = "own_pair_accuracy_sum"
+  _check(_CHANCE, _trained(0.5, 0.5, 0.5, metric, spread=0.03), OPEN)
+
+
+_TELLS = "accuracy does not tell the win rate"
+
+
+def _relation(slope, noise=0.0, seeds=(0, 1, 2)):
+  """Win rate = 0.3 + slope (accuracy - 0.6), and a wave of no relation."""
+  wave = (1, -1, -1, 1)
+  paths = {}
+  for number, arm in enumerate(("online", "tandem", "offline")):
+    accuracies = [0.5 + 0.03 * number + 0.06 * k for k in range(4)]
+    paths[arm] = [
+      (
+        0.5 * 2**k,
+        0.3 + slope * (accuracies[k] - 0.6) + noise * wave[k],
+        {"pair_accuracy_sum": accuracies[k]},
+      )
+      for k in range(4)
+    ]
+  return exact.evidence(paths, seeds=seeds)
+
+
+@pytest.mark.parametrize(
+  ("evidence", "verdict"),
+  [
+    (_relation(0.0, 0.1), YES),
+    (_relation(-1.0), YES),
+    (_relation(1.0), NO),
+    (_relation(1.0, seeds=(0, 1)), OPEN),
+    (exact.evidence(_arms(online=0.5)), OPEN),
+  ],
+)
+def test_whether_accuracy_tells_the_win_rate(evidence, verdict):
+  _check(_TELLS, evidence, verdict)
+
+
+_EVERY_SIZE = "the gap stays at every size"
+_SIZES = {"": 300, "small": 100, "large": 900}
+
+
+def _sizes(gaps, **kw):
+  paths = {}
+  for size, gap in gaps.items():
+    suffix = f"@{size}" if size else ""
+    paths[f"online{suffix}"] = exact.flat(0.3 + gap)
+    paths[f"offline{suffix}"] = exact.flat(0.3)
+  return exact.evidence(paths, sizes=_SIZES, **kw)
+
+
+@pytest.mark.parametrize(
+  ("gaps", "verdict"),
+  [
+    ({"": 0.1, "small": 0.1, "large": 0.1}, YES),
+    ({"": 0.1, "small": 0.1, "large": -0.1}, NO),
+    ({"": 0.1, "small": 0.1, "large": 0.0}, NO),
+    ({"": 0.1}, OPEN),
+  ],
+)
+def test_the_gap_at_every_size(gaps, verdict):
+  _check(_EVERY_SIZE, _sizes(gaps), verdict)
+  _check(_EVERY_SIZE, _sizes(gaps, seeds=(0, 1)), OPEN)
+
+
+_PEAKS = "peaks lie at a similar KL for all sizes"
+
+
+def _peaks(own, other):
+  def path(peak):
+    wins = {0.25: 0.2, peak: 0.5, 64.0: 0.3}
+    return [(kl, wins[kl], {}) for kl in sorted(wins)]
+
+  return exact.evidence({"online": path(own), "online@large": path(other)})
+
+
+@pytest.mark.parametrize(
+  ("own", "other", "verdict"),
+  [(4.0, 5.0, YES), (2.0, 16.0, NO), (4.0, 64.0, OPEN)],
+)
+def test_where_peaks_lie(own, other, verdict):
+  _check(_PEAKS, _peaks(own, other), verdict)
+
+
+def test_peaks_of_one_size_are_no_answer():
+  _check(_PEAKS, exact.evidence(_arms(online=0.5)), OPEN)
+
+
+_GRID = "online beats the full grid"
+
+
+@pytest.mark.parametrize(
+  ("sweep", "rest", "verdict"), [(0.3, 0.4, YES), (0.3, 0.6, NO)]
+)
+def test_the_full_grid_holds_the_sweep_and_the_rest(sweep, rest, verdict):
+  wins = {"online": 0.5, "offline": sweep, "offline_grid": rest}
+  _check(_GRID, exact.evidence(_arms(**wins)), verdict)
+  del wins["offline_grid"]
+  _check(_GRID, exact.evidence(_arms(**wins)), OPEN)
+
+
+def test_every_claim_of_the_paper_is_tested_here_and_shown_in_a_section():
+  tested = {name for name, *_ in _ABOVE + _HARMLESS} | {
+    *(_PROXY, _OFFLINE, _BETTER, _WINNERS, _CHANCE, _TELLS),
+    *(_EVERY_SIZE, _PEAKS, _GRID),
+    "an exact replay is the online run",
+    "the optimum's theory does not explain the gap",
+  }
+  own = {c.name for c in (*claims_data.CLAIMS, *claims_policies.CLAIMS)}
+  assert own == tested
+  shown = {name for section in paper.SECTIONS for name in section.claims}
+  assert own <= shown <= set(BY_NAME)
+
+
+def test_a_study_is_not_asked_what_it_was_not_to_run():
+  few = claims.asked({"online", "offline", "tandem", "sft"})
+  names = {claim.name for claim in few}
+  assert _EVERY_SIZE not in names
+  assert "better data do not close the gap" not in names
+  assert {_TELLS, claims.MAIN.name} <= names
+  every = claims.asked(
+    {
+      *("online", "offline", "tandem", "final_final", "online_bo2"),
+      *("offline_grid", "shuffle_1", "stale_never", "sizes", "online_data"),
+    }
+  )
+  assert every == claims.ALL
