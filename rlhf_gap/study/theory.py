@@ -83,7 +83,7 @@ def prediction(evidence: Evidence, log_base: float) -> Figure:
     raise UndefinedError("; ".join(missing))
   low = min(float(one.kl_nats[0]) for one in series)
   high = max(float(one.kl_nats[-1]) for one in series)
-  beta = np.geomspace(1e-3, 30.0, 400)
+  beta = np.geomspace(1e-7, 30.0, 800)
   lines = {
     "online": (online_kl(beta), BLUE),
     "offline": (offline_kl(beta), VERMILLION),
