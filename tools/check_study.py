@@ -17,6 +17,7 @@ import tempfile
 import time
 
 from rlhf_gap import records
+from rlhf_gap.study import summary
 
 _FILES = (
   "gin_configs/studies/laptop.gin",
@@ -80,6 +81,8 @@ def main() -> None:
     one, other = (os.path.join(folder, name) for name in ("one", "other"))
     seconds = _undisturbed(one)
     print(f"undisturbed: {seconds:.0f} s", flush=True)
+    if not summary.read(one).tasks[0].samples:
+      raise SystemExit("the report shows nothing of the golden policy")
     kills = _killed(other, arguments.kills, seconds, arguments.seed)
     found, expected = _identities(other), _identities(one)
   if not expected or found != expected:

@@ -1,9 +1,10 @@
 """From the stages' folders to what the report reads: records and summary."""
 
 import functools
+import glob
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 
@@ -37,6 +38,7 @@ _CURVES = (
   ("golden", "golden", "train/accuracy"),
   ("proxy", "proxy", "train/accuracy"),
 )
+_NUM_EXAMPLES = 8
 _POLICY_CURVES = ("train/loss", "train/rho_nats", "train/log_ratio_nats")
 
 
@@ -133,6 +135,7 @@ def _task(
     name=task,
     records=_records_path(task),
     judges=tuple(examined),
+    samples=tuple(_golden_policy(at("samples"))),
     curves=tuple(_curves(study, task, at)),
     arms=tuple(dict.fromkeys(arm for _, arm in pipeline.arms(study, task))),
     online_data=_online_data_path(task)
@@ -156,6 +159,22 @@ def _sizes(study: Study, task: str, workdir: str) -> dict[str, int]:
         leaf.size for leaf in jax.tree.leaves(shapes)
       )
   return found
+
+
+def _golden_policy(samples: str) -> Iterator[summary.Sample]:
+  """The opponents' responses: no record is of them."""
+  whole = os.path.join(samples, "golden_policy_*", "manifest.json")
+  for path in sorted(glob.glob(whole)):
+    store = stores.open(os.path.dirname(path))
+    decode = stores.decoder(store.manifest.vocabulary)
+    # The records' examples are of the same first prompts.
+    values = store.read(range(min(_NUM_EXAMPLES, store.num_rows)))
+    for prompt, response in zip(
+      values["prompt_tokens"], values["response_tokens"], strict=True
+    ):
+      label = f"golden policy, step {store.manifest.source['step']}"
+      responses = {label: decode(response.tolist())}
+      yield summary.Sample(decode(prompt.tolist()), responses)
 
 
 def _curves(
