@@ -87,7 +87,7 @@ class Compiled:
     optimal_seconds: the compiler's own estimate; loops count once in it.
     flops: of all chips together, by place.
     traffic: of one chip.
-    compile_seconds: on this machine.
+    compile_seconds: of this machine's processors, all together.
   """
 
   name: str
@@ -238,7 +238,7 @@ def _programs(
 
 
 def _compile(program: _Program, known: dict[str, Compiled]) -> Compiled:
-  begun = time.monotonic()
+  begun = time.process_time()
   name, terms, turns, function, arguments = program
   traced = function.trace(*arguments)
   counted = flops.of_products(traced.jaxpr, turns=turns, terms=terms)
@@ -260,7 +260,7 @@ def _compile(program: _Program, known: dict[str, Compiled]) -> Compiled:
     float(cost.get("optimal_seconds", math.nan)),
     counted,
     hlo.traffic(compiled.as_text(), turns=turns, terms=terms),
-    time.monotonic() - begun,
+    time.process_time() - begun,
   )
   return known[text]
 

@@ -177,7 +177,7 @@ def _compiler(plan: Plan) -> list[str]:
       "  the compiler's own optimal time, loops once: " + ", ".join(said)
     )
   rows.append(
-    f"  compiled in {plan.compile_seconds / 60:.1f} min with"
-    f" {plan.peak_host_bytes / _GIB:.1f} GiB of host memory at most"
+    f"  compiled in {plan.compile_seconds / 60:.1f} min of processor"
+    f" time with {plan.peak_host_bytes / _GIB:.1f} GiB of host memory at most"
   )
   return rows

@@ -72,7 +72,7 @@ class Plan:
     collective_bytes: that a chip sends in a step, by kind.
     per_token: what sampling exchanges; None where nothing is sampled.
     compiler_seconds: XLA's own estimate by program; loops count once in it.
-    compile_seconds: on this machine.
+    compile_seconds: of this machine's processors, all together.
     peak_host_bytes: of memory that this process has had here, at most.
     train_steps: of the run.
   """

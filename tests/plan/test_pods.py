@@ -1,0 +1,52 @@
+"""The settings for pod slices."""
+
+import pathlib
+import re
+
+import pytest
+
+from rlhf_gap import partitioning, plan
+from rlhf_gap.cli import gin_files
+from rlhf_gap.training import description
+
+ROOT = pathlib.Path(__file__).parents[2]
+PARTS = ROOT / "gin_configs" / "runs" / "parts"
+# The paper's, of policies; the golden preference model's is twice XXL's.
+BATCH_SIZES = {"large": 32, "xl": 16, "xxl": 8}
+RUNS = ("sft", "preference", "offline", "online")
+
+
+def _described(run, size, *bindings):
+  files = [
+    f"gin_configs/runs/{run}.gin",
+    f"gin_configs/runs/parts/{size}_pod.gin",
+    f"gin_configs/models/t5_1_1_{size}.gin",
+  ]
+  gin_files.parse(files, bindings)
+  given = [f"{name} = '/nowhere'" for name in gin_files.required_macros()]
+  gin_files.parse(files, [*bindings, *given])
+  model = gin_files.macro("MODEL")
+  run = gin_files.construct(description.Run, files, [*bindings, *given])
+  return run, model
+
+
+@pytest.mark.parametrize("size", BATCH_SIZES)
+def test_the_slices_that_a_header_names_take_every_run(size):
+  text = (PARTS / f"{size}_pod.gin").read_text()
+  header = text[: text.index("from __gin__")].replace("\n# ", " ")
+  slices = re.findall(r"\bv\w+:\d+(?:x\d+)+", header)
+  assert slices
+  for run in RUNS:
+    bindings = [f"BATCH_SIZE = {BATCH_SIZES[size]}"]
+    if size == "large" and run in ("sft", "preference"):
+      assert "sft.gin and preference.gin take NUM_MICROBATCHES=4" in header
+      bindings.append("NUM_MICROBATCHES = 4")
+    described, model = _described(run, size, *bindings)
+    assert described.dtype == "bfloat16"
+    for name in slices:
+      topology = plan.Topology.parse(name)
+      mesh = described.mesh.abstract(topology.num_chips)
+      partitioning.check_model(model, mesh)
+      partitioning.check_batch(
+        described.batch_size, described.num_microbatches, mesh
+      )

@@ -1,0 +1,167 @@
+"""Plans every experiment of the paper: docs/plans.md, and the JSON it is from.
+
+Each row is `rlhf-gap plan` of a run file, a size's pod settings and a slice. A
+row whose programs have not changed is kept; the others are compiled, minutes
+and gigabytes each, and written as they are done.
+
+Usage: python tools/make_plans.py [--only=large] [--all]
+       python tools/make_plans.py --check=large
+
+The first needs the extra [tpu], but no TPU. The check compiles nothing and
+needs neither: it fails where a row's programs, their work or what they hold are
+no longer those of the table, or the page is not what the JSON says.
+"""
+
+import argparse
+import collections
+import importlib.metadata
+import importlib.util
+import json
+import pathlib
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import plan_experiments
+import plan_page
+
+from rlhf_gap import errors, plan
+from rlhf_gap.cli import command_plan, gin_flags
+from rlhf_gap.plan import programs, report
+
+_FOLDER = pathlib.Path(__file__).parents[1] / "docs"
+_JSON, _PAGE = _FOLDER / "plans.json", _FOLDER / "plans.md"
+# Packages that turn the same source into other programs.
+_MAKERS = ("jax", "libtpu")
+
+
+def subject_of(experiment: plan_experiments.Experiment) -> plan.Subject:
+  """Returns what an experiment's command line describes."""
+  parser = argparse.ArgumentParser()
+  command_plan.add_arguments(parser)
+  bindings, words = gin_flags.split(experiment.words)
+  arguments = parser.parse_args(words)
+  arguments.gin_bindings = bindings
+  return command_plan.subject_of(arguments)
+
+
+def made_of(experiment: plan_experiments.Experiment) -> dict[str, Any]:
+  """Returns what tells whether a row is up to date, without compiling."""
+  subject = subject_of(experiment)
+  topology = plan.Topology.parse(experiment.topology)
+  return programs.made_of(subject, topology.num_chips)
+
+
+def differences(row: dict[str, Any], made: dict[str, Any]) -> list[str]:
+  """Says what of a row is out of date.
+
+  Args:
+    row: of the JSON file.
+    made: what `made_of` finds today.
+
+  Returns:
+    What differs. The programs' text is compared where JAX is that which wrote
+    it: another one's may be another for the same program.
+  """
+  names = [name for name in made if name != "fingerprint"]
+  if row["versions"]["jax"] == importlib.metadata.version("jax"):
+    names.append("fingerprint")
+  return [name for name in names if row["made_of"].get(name) != made[name]]
+
+
+def _versions() -> dict[str, str]:
+  return {name: importlib.metadata.version(name) for name in _MAKERS}
+
+
+def _read() -> dict[str, dict[str, Any]]:
+  rows = json.loads(_JSON.read_text()) if _JSON.exists() else []
+  return {row["name"]: row for row in rows}
+
+
+def _write(rows: dict[str, dict[str, Any]]) -> None:
+  ordered = [rows[e.name] for e in plan_experiments.ALL if e.name in rows]
+  _FOLDER.mkdir(exist_ok=True)
+  _JSON.write_text(json.dumps(ordered, indent=1) + "\n")
+  _PAGE.write_text(plan_page.text(ordered))
+
+
+def make(chosen: Iterable[plan_experiments.Experiment], remake: bool) -> None:
+  """Plans experiments and writes each as it is done."""
+  rows = _read()
+  known: dict[str, dict[str, Any]] = collections.defaultdict(dict)
+  for experiment in chosen:
+    made = made_of(experiment)
+    row = rows.get(experiment.name)
+    if row and not remake and not differences(row, made):
+      print(f"{experiment.name}: up to date", flush=True)
+      rows[experiment.name] = {**row, **experiment.described()}
+      continue
+    topology = plan.Topology.parse(experiment.topology)
+    found = plan.of(subject_of(experiment), topology, known[topology.name])
+    print(f"{experiment.name}:", *report.lines(found), sep="\n", flush=True)
+    rows[experiment.name] = {
+      **experiment.described(),
+      "versions": _versions(),
+      "made_of": made,
+      "plan": report.figures(found),
+    }
+    _write(rows)
+  _write(rows)
+
+
+def check(chosen: Iterable[plan_experiments.Experiment]) -> int:
+  """Compares rows of the table with what would be planned today."""
+  rows, faults = _read(), []
+  for experiment in chosen:
+    row = rows.get(experiment.name)
+    if row is None:
+      faults.append(f"{experiment.name} is missing")
+      continue
+    found = differences(row, made_of(experiment))
+    if {**row, **experiment.described()} != row:
+      found.append("description")
+    if found:
+      faults.append(f"{experiment.name}: another {', '.join(found)}")
+    else:
+      print(f"{experiment.name}: up to date", flush=True)
+  if not _PAGE.exists() or _PAGE.read_text() != plan_page.text(rows.values()):
+    faults.append(f"{_PAGE.name} is not what {_JSON.name} says")
+  remedy = "run tools/make_plans.py where the extra [tpu] is installed"
+  for fault in faults:
+    print(f"OUT OF DATE: {fault}; {remedy}", file=sys.stderr)
+  return 1 if faults else 0
+
+
+def _chosen(prefix: str) -> list[plan_experiments.Experiment]:
+  found = [e for e in plan_experiments.ALL if e.name.startswith(prefix)]
+  if not found:
+    names = ", ".join(e.name for e in plan_experiments.ALL)
+    raise errors.UserError(f"no experiment begins with {prefix!r}: {names}")
+  return found
+
+
+def main() -> int:
+  """Parses the flags; returns the exit code."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--only", default="", help="experiments that begin so")
+  parser.add_argument("--all", action="store_true", help="compile all anew")
+  parser.add_argument("--check", metavar="PREFIX", help="compile nothing")
+  arguments = parser.parse_args()
+  try:
+    if arguments.check is not None:
+      return check(_chosen(arguments.check))
+    if importlib.util.find_spec("libtpu") is None:
+      raise errors.UserError(
+        'libtpu is not installed: pip install "rlhf-gap[tpu]" (no TPU needed)'
+      )
+    make(_chosen(arguments.only), arguments.all)
+  except errors.UserError as error:
+    print(f"make_plans: {error}", file=sys.stderr)
+    return 2
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

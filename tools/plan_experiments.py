@@ -1,0 +1,158 @@
+"""The paper's experiments, as `rlhf-gap plan` is asked for them.
+
+Tang et al. 2024, section 4.1 and Appendices A and C: 1,024 tokens of prompt and
+128 of response; a batch of 32 at Large, 16 at XL, 8 at XXL, of 128 for Large's
+supervised fine-tuning; four tasks in Figures 1 and 4, three in the others.
+"""
+
+import dataclasses
+from typing import Any
+
+_LARGE = "v5e:4x4"
+_XL = ("v5p:4x4x4", "v4:4x4x4")
+_XXL = ("v5p:4x4x4", "v5e:16x16")
+_STEPS = 4000
+# Rows of Large's supervised fine-tuning and preference model are worked through
+# in four parts: at once they would not fit (see large_pod.gin).
+_IN_PARTS = {"bindings": (("NUM_MICROBATCHES", 4),)}
+
+# Updates of all runs of the paper's grid that are this program. Sweeps are read
+# as one setting at a time around the baseline, which is 5 of learning rate and
+# beta; offline also 20,000 steps.
+_LARGE_ONLINE = (4 + 3) * _STEPS  # Figures 1 and 4; Best-of-2, Figure 9
+_LARGE_OFFLINE = (
+  4 * (5 * _STEPS + 20_000)  # Figure 1
+  + 4 * 5 * _STEPS  # Figure 4: on shuffled online pairs
+  + 3 * 4 * 3 * 20_000  # Figures 5 and 12: four datasets, three rates
+  + 3 * 2 * _STEPS  # Figure 9
+  + 3 * _STEPS  # Figure 13: three more levels of shuffling
+)
+# Figures 10, 11 and 14: three tasks, one setting; offline also on online pairs.
+_LARGER_ONLINE, _LARGER_OFFLINE = 3 * _STEPS, 2 * 3 * _STEPS
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """One row of the table.
+
+  Attributes:
+    name: begins with the size.
+    title: what it is.
+    run: the run file's name.
+    size: of the model that is trained: "large", "xl" or "xxl".
+    topology: the slice.
+    study_steps: updates of all such runs of the paper.
+    judge: the judge's size, where pairs are sampled.
+    bindings: macros that differ from the files'.
+  """
+
+  name: str
+  title: str
+  run: str
+  size: str
+  topology: str
+  study_steps: int
+  judge: str = ""
+  bindings: tuple[tuple[str, int], ...] = ()
+
+  @property
+  def words(self) -> list[str]:
+    """What follows `rlhf-gap plan`."""
+    words = [
+      f"--gin_file=gin_configs/runs/{self.run}.gin",
+      f"--gin_file=gin_configs/runs/parts/{self.size}_pod.gin",
+      f"--gin_file=gin_configs/models/t5_1_1_{self.size}.gin",
+      *(f"--gin.{name}={value}" for name, value in self.bindings),
+    ]
+    if self.judge:
+      words.append(f"--judge_model=gin_configs/models/t5_1_1_{self.judge}.gin")
+    return [*words, f"--topology={self.topology}"]
+
+  def described(self) -> dict[str, Any]:
+    """Returns what the table keeps of it."""
+    return {
+      "name": self.name,
+      "title": self.title,
+      "study_steps": self.study_steps,
+      "command": ["rlhf-gap", "plan", *self.words],
+    }
+
+
+def _large() -> list[Experiment]:
+  def of(
+    name: str, title: str, run: str, steps: int, **more: Any
+  ) -> Experiment:
+    return Experiment(
+      f"large_{name}", title, run, "large", _LARGE, steps, **more
+    )
+
+  return [
+    of("online", "online, Large proxy", "online", _LARGE_ONLINE, judge="large"),
+    of(
+      "golden_policy",
+      "golden policy: online, XXL golden judge",
+      "online",
+      4 * _STEPS,
+      judge="xxl",
+    ),
+    of("offline", "offline, all data sets", "offline", _LARGE_OFFLINE),
+    of(
+      "preference",
+      "proxy preference model",
+      "preference",
+      4 * _STEPS,
+      **_IN_PARTS,
+    ),
+    of("sft", "supervised fine-tuning", "sft", _STEPS, **_IN_PARTS),
+  ]
+
+
+def _of_size(
+  size: str, topology: str, batch: int, sft_steps: int, judges: tuple[str, ...]
+) -> list[Experiment]:
+  at = topology.replace(":", "_")
+  sizes = (("BATCH_SIZE", batch),)
+
+  def of(
+    name: str, title: str, run: str, steps: int, **more: Any
+  ) -> Experiment:
+    more = {"bindings": sizes, **more}
+    full = f"{size}_{name}_{at}"
+    return Experiment(full, title, run, size, topology, steps, **more)
+
+  online = [
+    of(
+      f"online_{judge}_judge",
+      f"online, {judge.upper() if judge != 'large' else 'Large'} judge",
+      "online",
+      _LARGER_ONLINE if judge == "large" else 0,
+      judge=judge,
+    )
+    for judge in judges
+  ]
+  sft = (*sizes, ("TRAIN_STEPS", sft_steps))
+  return [
+    *online,
+    of("offline", "offline", "offline", _LARGER_OFFLINE),
+    of("sft", "supervised fine-tuning", "sft", sft_steps, bindings=sft),
+  ]
+
+
+def _golden(topology: str) -> Experiment:
+  return Experiment(
+    f"xxl_golden_{topology.replace(':', '_')}",
+    "golden preference model",
+    "preference",
+    "xxl",
+    topology,
+    4 * _STEPS,
+    bindings=(("BATCH_SIZE", 16),),
+  )
+
+
+ALL = [
+  *_large(),
+  *(e for t in _XL for e in _of_size("xl", t, 16, 8000, ("large",))),
+  *(e for t in _XXL for e in _of_size("xxl", t, 8, 8000, ("large", "xxl"))),
+  *map(_golden, _XXL),
+]

@@ -1,0 +1,149 @@
+"""The page of plans, docs/plans.md, from the rows of the JSON file."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rlhf_gap.plan.report import gib
+
+_GIB = 2**30
+_HEAD = """\
+# What the paper's experiments need of a pod slice
+
+Made by `tools/make_plans.py` from [plans.json](plans.json); not edited by hand.
+
+Every program of a step was compiled for the slice by the TPU's own compiler;
+nothing has run on a TPU. Times are bounds from the chip's published peaks for
+the compiled program's arithmetic, memory traffic and links: nothing is faster,
+and small exchanges between chips (counted below) wait longer than their bytes
+tell. Responses are taken to be as long as they may be. Memory is what lies on a
+chip all the time and what the largest program needs besides.
+
+A *study* is all runs of the paper that are this program, with sweeps read as
+one setting at a time (`tools/plan_experiments.py` counts them); start,
+evaluation and checkpoints come on top.
+"""
+
+
+def text(rows: Iterable[dict[str, Any]]) -> str:
+  """Returns the page.
+
+  Args:
+    rows: of the JSON file.
+  """
+  rows = list(rows)
+  parts = [
+    _HEAD,
+    "## Memory, speed and cost\n",
+    *_table(
+      "experiment | slice | mesh (data x fsdp x model) | GiB a chip | of |"
+      " steps/s | MFU | chip-hours a run | of the study",
+      map(_costs, rows),
+    ),
+    "## Where a step's time goes\n\nMilliseconds at the bound; what binds.\n",
+    *_table(
+      "experiment | slice | sampling: prompts | sampling: tokens | judging |"
+      " reference | step",
+      map(_times, rows),
+    ),
+    "## What sampling a token exchanges\n",
+    *_table(
+      "experiment | slice | exchanges | largest, bytes | parameters moved",
+      (_exchanges(row) for row in rows if row["plan"]["per_token"]),
+    ),
+    "## What lies in memory\n\nGiB a chip; program: arguments + temporaries +"
+    " output.\n",
+    *_table(
+      "experiment | slice | parameters | optimizer | reference | judge | step |"
+      " draw",
+      map(_memory, rows),
+    ),
+    "## How it was compiled\n\nThe compiler's own optimal time counts a loop"
+    " once; where it is negative it is of no use.\n",
+    *_table(
+      "experiment | slice | processor minutes | GiB of host memory |"
+      " compiler's own, ms",
+      map(_compiling, rows),
+    ),
+    "## Commands\n",
+    *(f"- {row['title']}: `{' '.join(row['command'])}`" for row in rows),
+    "",
+  ]
+  return "\n".join(parts)
+
+
+def _table(head: str, lines: Iterable[list[str]]) -> list[str]:
+  names = head.split(" | ")
+  rows = [names, ["---"] * len(names), *lines]
+  return [*(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+def _begin(row: dict[str, Any]) -> list[str]:
+  size = row["name"].split("_")[0]
+  size = size.upper() if size.startswith("x") else size.capitalize()
+  return [f"{size}: {row['title']}", row["plan"]["topology"]]
+
+
+def _costs(row: dict[str, Any]) -> list[str]:
+  plan = row["plan"]
+  mesh = " x ".join(str(size) for size in plan["mesh"].values())
+  fits = gib(plan["needed_bytes"]) if plan["fits"] else "DOES NOT FIT"
+  seconds, steps = plan["step_seconds"], plan["train_steps"]
+  cells = [*_begin(row), mesh, fits, gib(plan["available_bytes"])]
+  if seconds is None:
+    return [*cells, "-", "-", "-", "-"]
+  hours = plan["chip_hours"]
+  study = hours * row["study_steps"] / steps
+  return [
+    *cells,
+    f"{1 / seconds:.2f}",
+    f"{plan['utilisation_at_bound']:.0%}",
+    f"{hours:,.1f}",
+    f"{study:,.0f}" if study else "-",
+  ]
+
+
+def _times(row: dict[str, Any]) -> list[str]:
+  bounds = {bound["term"]: bound for bound in row["plan"]["bounds"]}
+  terms = ("sampling: prompts", "sampling: tokens", "judging", "reference")
+  cells = []
+  for term in (*terms, "step"):
+    bound = bounds.get(term)
+    cells.append(
+      f"{bound['seconds'] * 1e3:.3g} {bound['limit']}" if bound else "-"
+    )
+  return [*_begin(row), *cells]
+
+
+def _exchanges(row: dict[str, Any]) -> list[str]:
+  found = row["plan"]["per_token"]
+  return [
+    *_begin(row),
+    str(found["exchanges"]),
+    f"{found['largest_bytes']:,}",
+    str(len(found["parameters"]) or "none"),
+  ]
+
+
+def _memory(row: dict[str, Any]) -> list[str]:
+  plan = row["plan"]
+  resident = plan["resident_bytes"]
+  names = ("parameters", "optimizer", "reference", "judge")
+  cells = [gib(resident[n]) if n in resident else "-" for n in names]
+  for name in ("step", "draw"):
+    memory = plan["program_memory"].get(name)
+    kinds = ("argument_bytes", "temporary_bytes", "output_bytes")
+    cells.append(
+      " + ".join(gib(memory[kind]) for kind in kinds) if memory else "-"
+    )
+  return [*_begin(row), *cells]
+
+
+def _compiling(row: dict[str, Any]) -> list[str]:
+  plan = row["plan"]
+  own = plan["compiler_seconds"].items()
+  return [
+    *_begin(row),
+    f"{plan['compile_seconds'] / 60:.1f}",
+    f"{plan['peak_host_bytes'] / _GIB:.1f}",
+    ", ".join(f"{name} {seconds * 1e3:.3g}" for name, seconds in own),
+  ]
