@@ -1,4 +1,4 @@
-"""Plans every experiment of the paper: docs/plans.md, and the JSON it is from.
+"""Plans every experiment of the paper: gin_configs/runs/plans.{md,json}.
 
 Each row is `rlhf-gap plan` of a run file, a size's pod settings and a slice. A
 row whose programs have not changed is kept; the others are compiled, minutes
@@ -29,7 +29,7 @@ from rlhf_gap import errors, plan
 from rlhf_gap.cli import command_plan, gin_flags
 from rlhf_gap.plan import programs, report
 
-_FOLDER = pathlib.Path(__file__).parents[1] / "docs"
+_FOLDER = pathlib.Path(__file__).parents[1] / "gin_configs" / "runs"
 _JSON, _PAGE = _FOLDER / "plans.json", _FOLDER / "plans.md"
 # Packages that turn the same source into other programs.
 _MAKERS = ("jax", "libtpu")

@@ -1,4 +1,4 @@
-"""The page of plans, docs/plans.md, from the rows of the JSON file."""
+"""The page gin_configs/runs/plans.md, from the rows of the JSON file."""
 
 from collections.abc import Iterable
 from typing import Any
