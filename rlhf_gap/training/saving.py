@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -139,6 +140,7 @@ class Saver:
       keep: how many of the latest checkpoints to keep; None keeps all.
       keep_steps: steps that are kept whatever `keep` says.
     """
+    sys.unraisablehook = _unraisable
     for name in ("absl", "asyncio"):
       logging.getLogger(name).addFilter(_RAISED_HERE)
     self._model_dir = os.path.abspath(model_dir)
@@ -224,9 +226,10 @@ class Saver:
     except Exception as error:
       if not _is_full(error):
         raise
+      # What Orbax had not begun to write is not worth a line at the end.
+      warnings.filterwarnings("ignore", "coroutine .* was never awaited")
       what = "a checkpoint" if step is None else f"checkpoint_{step}"
       safe = steps_in(self._model_dir)
-      sys.unraisablehook = _unraisable
       latest = f"checkpoint_{safe[-1]} is whole" if safe else "none is whole"
       raise errors.UserError(
         f"{self._model_dir}: no space is left to save {what}; {latest}: make"
@@ -249,8 +252,8 @@ _RAISED_HERE = _RaisedHere()
 
 
 def _unraisable(found: Any) -> None:
-  # A write that fails later finds its thread's event loop gone, and nobody to
-  # tell.
+  # Where a disk is full, TensorStore's later failures find the event loop of
+  # their checkpoint closed, and nobody to tell.
   if "Event loop is closed" not in str(found.exc_value):
     sys.__unraisablehook__(found)
 

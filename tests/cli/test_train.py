@@ -197,7 +197,12 @@ def test_a_full_disk_costs_no_checkpoint(folder, tmp_path):
     capture_output=True,
     text=True,
     check=False,
-    env={**os.environ, "JAX_COMPILATION_CACHE_DIR": cache},
+    env={
+      **os.environ,
+      "JAX_COMPILATION_CACHE_DIR": cache,
+      # It must not write there what the limit cuts.
+      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9",
+    },
   )
   assert "Traceback" not in failed.stderr
   error = failed.stderr.strip().splitlines()[-1]
