@@ -72,7 +72,9 @@ class Mesh:
     Raises:
       UserError: the sizes do not multiply out to the devices.
     """
-    return jax.sharding.AbstractMesh(self.shape(num_devices), AXES)
+    # JAX 0.12 would make the axes explicit; `make`'s are not.
+    kinds = (jax.sharding.AxisType.Auto,) * len(AXES)
+    return jax.sharding.AbstractMesh(self.shape(num_devices), AXES, kinds)
 
   def make(self, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
     """Returns JAX's mesh; devices of a torus get neighbours next to them.

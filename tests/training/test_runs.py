@@ -360,7 +360,7 @@ def test_a_preference_model_learns_the_labels_of_its_pairs(describe, tmp_path):
   store = ingredients.write(tmp_path / "pairs", "pairs", **values)
   settings = {
     "objective": objectives.PreferenceModel(),
-    "optimizer": configured.AdamW(configured.LearningRate(1e-2)),
+    "optimizer": configured.AdamW(configured.LearningRate(3e-3)),
     "source": pairs.Offline(store),
     "validation": store,
     "validation_batches": 6,
