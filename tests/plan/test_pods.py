@@ -1,5 +1,6 @@
-"""The settings for pod slices."""
+"""The settings for pod slices, and the committed plans that chose them."""
 
+import json
 import pathlib
 import re
 
@@ -50,3 +51,34 @@ def test_the_slices_that_a_header_names_take_every_run(size):
       partitioning.check_batch(
         described.batch_size, described.num_microbatches, mesh
       )
+
+
+@pytest.fixture(scope="module")
+def rows():
+  found = json.loads((ROOT / "gin_configs" / "runs" / "plans.json").read_text())
+  return {row["name"]: row["plan"] for row in found}
+
+
+def test_every_planned_experiment_fits_its_slice(rows):
+  assert [name for name, row in rows.items() if not row["fits"]] == []
+
+
+def test_no_experiment_moves_parameters_for_a_sampled_token(rows):
+  sampling = [row["per_token"] for row in rows.values() if row["per_token"]]
+  assert sampling
+  assert all(found["parameters"] == [] for found in sampling)
+  assert all(found["exchanges"] > 0 for found in sampling)
+
+
+def test_large_online_is_ten_times_as_fast_as_reported(rows):
+  """Calandriello et al. 2024: about 0.25 steps/s on v5e 4x4, batch 32."""
+  row = rows["large_online"]
+  assert (row["topology"], row["fits"]) == ("v5e:4x4", True)
+  assert 1 / row["step_seconds"] >= 2.5
+  assert {bound["term"] for bound in row["bounds"]} == {
+    "sampling: prompts",
+    "sampling: tokens",
+    "judging",
+    "reference",
+    "step",
+  }
