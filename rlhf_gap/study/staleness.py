@@ -8,6 +8,7 @@ samples).
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 from matplotlib import axes
 
@@ -107,34 +108,6 @@ def cost_of_staleness(evidence: Evidence) -> Figure:
     if (estimate := _level(evidence, name)) is not None
   }
 
-  def draw(ax: axes.Axes) -> None:
-    ax.axhline(0, color=BLUE, lw=1.6, label="online")
-    for passes in sorted({point.passes for point in found}):
-      own = [point for point in found if point.passes == passes]
-      label = "one pass" if passes == 1 else f"{passes} passes"
-      color, marker = (BLUE, "o") if passes == 1 else (PURPLE, "D")
-      gaps = [point.gap for point in own]
-      ax.errorbar(
-        [1 + point.age_steps for point in own],
-        [gap.value for gap in gaps],
-        (
-          [gap.value - gap.ci95_low for gap in gaps],
-          [gap.ci95_high - gap.value for gap in gaps],
-        ),
-        color=color,
-        marker=marker,
-        linestyle="-" if passes == 1 else "",
-        capsize=3,
-        label=label,
-      )
-    for name, level in levels.items():
-      color, line = (GREEN, "-.") if name == "tandem" else (VERMILLION, "--")
-      label = paper_arms.title(name)
-      ax.axhline(level.value, color=color, lw=1.4, ls=line, label=label)
-    ax.set_xscale("log", base=2)
-    ax.set_xlabel("1 + mean age of the pairs, in steps")
-    ax.set_ylabel("win rate less online's, same KL")
-
   return Figure(
     name="staleness",
     title="What it costs that pairs are old",
@@ -154,9 +127,40 @@ def cost_of_staleness(evidence: Evidence) -> Figure:
       )
       for point in found
     ],
-    draw=draw,
+    draw=lambda ax: _draw(ax, found, levels),
     missing=tuple(missing),
   )
+
+
+def _draw(
+  ax: axes.Axes, found: Sequence[Point], levels: Mapping[str, Estimate]
+) -> None:
+  ax.axhline(0, color=BLUE, lw=1.6, label="online")
+  for passes in sorted({point.passes for point in found}):
+    own = [point for point in found if point.passes == passes]
+    label = "one pass" if passes == 1 else f"{passes} passes"
+    color, marker = (BLUE, "o") if passes == 1 else (PURPLE, "D")
+    gaps = [point.gap for point in own]
+    ax.errorbar(
+      [1 + point.age_steps for point in own],
+      [gap.value for gap in gaps],
+      (
+        [gap.value - gap.ci95_low for gap in gaps],
+        [gap.ci95_high - gap.value for gap in gaps],
+      ),
+      color=color,
+      marker=marker,
+      linestyle="-" if passes == 1 else "",
+      capsize=3,
+      label=label,
+    )
+  for name, level in levels.items():
+    color, line = (GREEN, "-.") if name == "tandem" else (VERMILLION, "--")
+    label = paper_arms.title(name)
+    ax.axhline(level.value, color=color, lw=1.4, ls=line, label=label)
+  ax.set_xscale("log", base=2)
+  ax.set_xlabel("1 + mean age of the pairs, in steps")
+  ax.set_ylabel("win rate less online's, same KL")
 
 
 def _level(evidence: Evidence, name: str) -> Estimate | None:
