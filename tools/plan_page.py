@@ -54,7 +54,7 @@ def text(rows: Iterable[dict[str, Any]]) -> str:
     " output.\n",
     *_table(
       "experiment | slice | parameters | optimizer | reference | judge | step |"
-      " draw",
+      " draw or score",
       map(_memory, rows),
     ),
     "## How it was compiled\n\nThe compiler's own optimal time counts a loop"
@@ -129,9 +129,12 @@ def _memory(row: dict[str, Any]) -> list[str]:
   resident = plan["resident_bytes"]
   names = ("parameters", "optimizer", "reference", "judge")
   cells = [gib(resident[n]) if n in resident else "-" for n in names]
-  for name in ("step", "draw"):
-    memory = plan["program_memory"].get(name)
-    kinds = ("argument_bytes", "temporary_bytes", "output_bytes")
+  programs = plan["program_memory"]
+  kinds = ("argument_bytes", "temporary_bytes", "output_bytes")
+  for memory in (
+    programs["step"],
+    programs.get("draw") or programs.get("score"),
+  ):
     cells.append(
       " + ".join(gib(memory[kind]) for kind in kinds) if memory else "-"
     )

@@ -144,9 +144,13 @@ class Embed(nn.Module):
     self, tokens: Int[Array, "*batch length"]
   ) -> Float[Array, "*batch length embed"]:
     """Looks tokens up."""
+    # Whole rows on every device of the axis fsdp: of parts of rows, looked up
+    # for tokens that the same axis deals out, XLA makes the whole batch's
+    # activations on every device.
+    table = nn.with_logical_constraint(self.embedding, ("vocab", None))
     # Every id is a row: the stores hold no other. Clipping spares the compiler
     # the masking of a gather that may run out of bounds.
-    rows = self.embedding.at[tokens].get(mode="clip")
+    rows = table.at[tokens].get(mode="clip")
     return rows.astype(self.dtype)
 
   def logits(

@@ -287,7 +287,7 @@ def draw_pairs(
     responses, bad = _two_samples(static, policies, reference, prompt, key)
   first, second = responses[:, 0], responses[:, 1]
   sampling = static.sampling
-  with jax.named_scope("judging"):
+  with jax.named_scope("judging"), partitioning.computing(static.judge):
     verdict = judge.compare(
       static.judge,
       judge_params,

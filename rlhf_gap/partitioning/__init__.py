@@ -11,6 +11,8 @@ from rlhf_gap.partitioning.placing import (
   active,
   check_batch,
   check_model,
+  checked_parameters_on,
+  computing,
   constrain_rows,
   optimizer_state,
   parameters,
@@ -19,7 +21,9 @@ from rlhf_gap.partitioning.placing import (
   replicated,
   rows,
   rows_held,
+  rules_of,
   standard_rules,
+  undivided,
   without_fsdp,
 )
 
@@ -29,6 +33,8 @@ __all__ = [
   "active",
   "check_batch",
   "check_model",
+  "checked_parameters_on",
+  "computing",
   "constrain_rows",
   "optimizer_state",
   "parameters",
@@ -37,6 +43,8 @@ __all__ = [
   "replicated",
   "rows",
   "rows_held",
+  "rules_of",
   "standard_rules",
+  "undivided",
   "without_fsdp",
 ]

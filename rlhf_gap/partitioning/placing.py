@@ -50,6 +50,39 @@ def standard_rules(*, fsdp: bool = True) -> Rules:
   )
 
 
+def rules_of(config: t5.T5Config, mesh: AnyMesh, *, fsdp: bool = True) -> Rules:
+  """Returns the rules of one architecture on a mesh.
+
+  `standard_rules`, but for layers that the axis model does not divide: their
+  heads or feed-forward units are held, and computed, whole on every device of
+  that axis. A judge smaller than the policy may need it; see `check_model`.
+
+  Args:
+    config: the architecture.
+    mesh: the mesh.
+    fsdp: see `standard_rules`.
+  """
+  undivided = {axis for axis, _, size in _layers(config) if size % _ways(mesh)}
+  if "heads" in undivided:
+    undivided.add("joined_kv")
+  return tuple(
+    (axis, None if axis in undivided else places)
+    for axis, places in standard_rules(fsdp=fsdp)
+  )
+
+
+def _layers(config: t5.T5Config) -> tuple[tuple[str, str, int], ...]:
+  """Logical axis, name and size of what the axis model divides."""
+  return (
+    ("heads", "attention heads", config.num_heads),
+    ("mlp", "feed-forward units", config.mlp_dim),
+  )
+
+
+def _ways(mesh: AnyMesh) -> int:
+  return mesh.shape["model"]
+
+
 @contextlib.contextmanager
 def active(mesh: jax.sharding.Mesh | None) -> Iterator[None]:
   """Computes on a mesh: the model's logical constraints then mean something.
@@ -64,6 +97,26 @@ def active(mesh: jax.sharding.Mesh | None) -> Iterator[None]:
     yield
     return
   with jax.set_mesh(mesh), nn.logical_axis_rules(standard_rules()):
+    yield
+
+
+@contextlib.contextmanager
+def computing(config: t5.T5Config) -> Iterator[None]:
+  """Follows the rules of another model than the one that is trained.
+
+  While tracing on a mesh; nothing changes where there is none.
+
+  Args:
+    config: the other's architecture.
+
+  Yields:
+    Nothing.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    yield
+    return
+  with nn.logical_axis_rules(rules_of(config, mesh)):
     yield
 
 
@@ -82,12 +135,8 @@ def parameters(
 
   Returns:
     A `NamedSharding` for each parameter, under its name.
-
-  Raises:
-    UserError: see `check_model`.
   """
-  check_model(config, mesh)
-  rules = standard_rules(fsdp=fsdp)
+  rules = rules_of(config, mesh, fsdp=fsdp)
 
   def place(axes: PartitionSpec, shape: Any) -> NamedSharding:
     wanted = nn.logical_to_mesh_axes(tuple(axes), rules) or ()
@@ -108,6 +157,20 @@ def parameters_on(
   return None if mesh is None else functools.partial(parameters, mesh=mesh)
 
 
+def checked_parameters_on(
+  mesh: jax.sharding.Mesh | None,
+) -> Callable[[t5.T5Config], t5.Params] | None:
+  """Returns `parameters_on`, for a model that the mesh must divide."""
+  if mesh is None:
+    return None
+
+  def places(config: t5.T5Config) -> t5.Params:
+    check_model(config, mesh)
+    return parameters(config, mesh)
+
+  return places
+
+
 def _dividing(
   spec: Any, shape: tuple[int, ...], mesh: AnyMesh
 ) -> PartitionSpec:
@@ -123,20 +186,33 @@ def _dividing(
 def check_model(config: t5.T5Config, mesh: AnyMesh) -> None:
   """Raises `UserError` where the model axis does not divide the layers.
 
+  For what is trained: most of its devices would do the same work.
+
   Args:
     config: the architecture.
     mesh: the mesh.
   """
-  ways = mesh.shape["model"]
-  for what, size in (
-    ("attention heads", config.num_heads),
-    ("feed-forward units", config.mlp_dim),
-  ):
+  ways = _ways(mesh)
+  for _, what, size in _layers(config):
     if size % ways:
       raise errors.UserError(
         f"Mesh: model={ways} does not divide the model's {size:,} {what};"
         " choose a divisor of both its heads and its feed-forward units"
       )
+
+
+def undivided(config: t5.T5Config, mesh: AnyMesh) -> list[str]:
+  """Says which layers every device of the axis model computes whole.
+
+  Args:
+    config: the architecture.
+    mesh: the mesh.
+
+  Returns:
+    Such as "16 attention heads"; nothing where all are divided.
+  """
+  ways = _ways(mesh)
+  return [f"{n:,} {what}" for _, what, n in _layers(config) if n % ways]
 
 
 def check_batch(batch_size: int, num_microbatches: int, mesh: AnyMesh) -> None:

@@ -1,7 +1,7 @@
 """The programs of a run, compiled for devices that are not here.
 
-They are the run's own: `training.step.compiled` and `pairs.online.draw_pairs`,
-given shapes in place of arrays.
+They are the run's own: `training.step.compiled`, `pairs.online.draw_pairs` and
+`pairs.reference.sequence_log_probs`, given shapes in place of arrays.
 """
 
 import contextlib
@@ -22,14 +22,15 @@ from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.inference import judge
 from rlhf_gap.models import precision, t5
 from rlhf_gap.pairs import online
+from rlhf_gap.pairs import reference as references
 from rlhf_gap.plan import flops, hlo
 from rlhf_gap.training import objectives, step
 from rlhf_gap.training.description import Run
 
-# `jax.named_scope`s of `draw_pairs`; the train step is a term of its own.
+# `jax.named_scope`s of `draw_pairs`; the other programs are terms of their own.
 DRAW_TERMS = ("sampling", "judging", "reference")
-STEP_TERM = "step"
-DRAW = "draw"
+STEP_TERM, SCORE_TERM = "step", "reference"
+DRAW, SCORE = "draw", "score"
 # Room for the markers and EOS of the judge's input, whatever the vocabulary.
 _MARKER_TOKENS = 16
 # Ids are no part of a program's shape.
@@ -59,6 +60,15 @@ class Subject:
     """Whether pairs are sampled while training."""
     return isinstance(self.run.source, pairs.Online | pairs.Generated)
 
+  @property
+  def scores(self) -> bool:
+    """Whether stored pairs are scored by the reference as they are read.
+
+    Taken to be so for all but recorded runs, which hold its scores.
+    """
+    stored = isinstance(self.run.source, pairs.Offline)
+    return stored and self.run.objective.needs_reference
+
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
@@ -81,7 +91,7 @@ class Compiled:
   """A program for one chip of the mesh.
 
   Attributes:
-    name: "step" or "draw".
+    name: "step", "draw" or "score".
     memory: that it needs.
     turns: of its loops whose number of turns depends on the data.
     optimal_seconds: the compiler's own estimate; loops count once in it.
@@ -155,7 +165,8 @@ def compile_all(
       added to.
 
   Yields:
-    The train step, then, where pairs are sampled, what draws them.
+    The train step, then what draws pairs where they are sampled, or has the
+    reference score them where they are stored.
 
   Raises:
     jax.errors.JaxRuntimeError: the compiler finds that it cannot fit.
@@ -212,7 +223,7 @@ class _Program(NamedTuple):
   """A program to compile.
 
   Attributes:
-    name: "step" or "draw".
+    name: "step", "draw" or "score".
     terms: names of `jax.named_scope` to tell apart in it.
     turns: of its loops whose number of turns depends on the data.
     function: what `jax.jit` returns.
@@ -235,6 +246,10 @@ def _programs(
     function, arguments = _draw(subject, mesh)
     turns = subject.response_tokens
     yield _Program(DRAW, DRAW_TERMS, turns, function, arguments)
+  if subject.scores:
+    scored = _scored(subject, mesh)
+    score = references.sequence_log_probs
+    yield _Program(SCORE, (SCORE_TERM,), 1, score, scored)
 
 
 def _compile(program: _Program, known: dict[str, Compiled]) -> Compiled:
@@ -307,6 +322,16 @@ def _draw(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, Any]:
     key,
   )
   return online.draw_pairs, arguments
+
+
+def _scored(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, ...]:
+  rows = subject.run.batch_size
+  return (
+    subject.policy,
+    _frozen(subject.policy, mesh),
+    _rows(mesh, jnp.int32, rows, subject.prompt_tokens),
+    _rows(mesh, jnp.int32, rows, 2, subject.response_tokens),
+  )
 
 
 def _state(subject: Subject, mesh: partitioning.AnyMesh) -> step.TrainState:

@@ -40,6 +40,10 @@ def lines(plan: Plan, num_runs: int = 1) -> list[str]:
   head = f"{plan.topology}: {plan.num_chips} chips, mesh {mesh}"
   return [
     head,
+    *(
+      f"  judge: every chip of the axis model computes its {layers} whole"
+      for layers in plan.undivided
+    ),
     *_memory(plan),
     *_parts(plan),
     *_per_token(plan),

@@ -75,6 +75,8 @@ class Plan:
     compile_seconds: of this machine's processors, all together.
     peak_host_bytes: of memory that this process has had here, at most.
     train_steps: of the run.
+    undivided: layers of the judge that every chip of the axis model computes
+      whole, such as "16 attention heads".
   """
 
   topology: str
@@ -91,6 +93,7 @@ class Plan:
   compile_seconds: float
   peak_host_bytes: int
   train_steps: int
+  undivided: tuple[str, ...] = ()
 
   @property
   def needed_bytes(self) -> int:
@@ -152,8 +155,6 @@ def mesh_of(subject: Subject, topology: Topology) -> jax.sharding.Mesh:
   run = subject.run
   mesh = (run.mesh or partitioning.Mesh()).make(topology.devices())
   partitioning.check_model(subject.policy, mesh)
-  if subject.samples:
-    partitioning.check_model(subject.judge, mesh)
   partitioning.check_batch(run.batch_size, run.num_microbatches, mesh)
   return mesh
 
@@ -179,7 +180,7 @@ def of(
   mesh = mesh_of(subject, topology)
   compiled: list[Compiled] = []
   too_large = ""
-  total = 2 if subject.samples else 1
+  total = 1 + (subject.samples or subject.scores)
   with progress.bar(f"compiling for {topology.name}", total, "programs") as bar:
     try:
       for program in programs.compile_all(subject, mesh, known):
@@ -207,6 +208,9 @@ def of(
     compile_seconds=sum(p.compile_seconds for p in compiled),
     peak_host_bytes=_peak_host_bytes(),
     train_steps=subject.run.train_steps,
+    undivided=tuple(
+      partitioning.undivided(subject.judge, mesh) if subject.samples else ()
+    ),
   )
 
 
@@ -253,7 +257,9 @@ def _bounds(compiled: list[Compiled], topology: Topology) -> list[Bound]:
     for place in dict.fromkeys(places):
       flops = program.flops.get(place, 0) / topology.num_chips
       moved = traffic.hbm_bytes.get(place, 0)
-      sent = sum(c.sent_bytes for c in traffic.collectives if c.place == place)
+      sent = math.fsum(
+        c.sent_bytes for c in traffic.collectives if c.place == place
+      )
       if flops or moved or sent:
         term = _term(program, place)
         found.append(_bound(term, flops, moved, sent, topology.chip))
@@ -263,6 +269,8 @@ def _bounds(compiled: list[Compiled], topology: Topology) -> list[Bound]:
 def _term(program: Compiled, place: hlo.Place) -> str:
   if program.name == programs.STEP_TERM:
     return programs.STEP_TERM
+  if program.name == programs.SCORE:
+    return programs.SCORE_TERM
   if place.term != "sampling":
     # What draws pairs besides: putting the winners first.
     return place.term or "judging"
@@ -276,9 +284,9 @@ def _merged(found: list[Bound], chip: chips.Chip | None) -> list[Bound]:
     merged.append(
       _bound(
         term,
-        sum(b.flops for b in same),
+        math.fsum(b.flops for b in same),
         sum(b.hbm_bytes for b in same),
-        sum(b.sent_bytes for b in same),
+        math.fsum(b.sent_bytes for b in same),
         chip,
       )
     )

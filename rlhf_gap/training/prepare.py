@@ -79,7 +79,7 @@ class Prepared:
     if run.initial is not None:
       initial = checkpoints.load(
         run.initial,
-        shardings=partitioning.parameters_on(mesh),
+        shardings=partitioning.checked_parameters_on(mesh),
         optimizer_state=False,
       )
     config = initial.config if initial else run.model

@@ -90,6 +90,7 @@ def shardings_of(
   Raises:
     UserError: the mesh does not divide the model's layers.
   """
+  partitioning.check_model(config, mesh)
   params = partitioning.parameters(config, mesh)
   shapes = jax.eval_shape(optimizer.init, t5.param_shapes(config))
   moments = partitioning.optimizer_state(shapes, params)

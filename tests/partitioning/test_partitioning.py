@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as Spec
 
 from rlhf_gap import errors, partitioning
 from rlhf_gap.models import t5
-from rlhf_gap.training import configured
+from rlhf_gap.training import configured, step
 
 CONFIG = t5.T5Config(
   vocab_size=256,
@@ -99,8 +99,27 @@ def test_what_does_not_divide_is_held_whole(mesh):
   ],
 )
 def test_layers_that_the_model_axis_does_not_divide(mesh, field, size, message):
+  config = dataclasses.replace(CONFIG, **{field: size})
   with pytest.raises(errors.UserError, match=message):
-    partitioning.parameters(dataclasses.replace(CONFIG, **{field: size}), mesh)
+    partitioning.checked_parameters_on(mesh)(config)
+  optimizer = configured.AdamW(configured.LearningRate(1.0)).make()
+  with pytest.raises(errors.UserError, match=message):
+    step.shardings_of(config, optimizer, mesh)
+
+
+def test_a_judges_layers_that_are_not_divided_are_held_whole(mesh):
+  """Its query kernel, 3 heads of 8, could be cut: through a head."""
+  config = dataclasses.replace(CONFIG, num_heads=3)
+  assert partitioning.undivided(CONFIG, mesh) == []
+  assert partitioning.undivided(config, mesh) == ["3 attention heads"]
+  decoder = _specs(partitioning.parameters(config, mesh))["decoder"][LAYER]
+  assert decoder["self_attention"]["query"]["kernel"] == Spec("fsdp", None)
+  assert decoder["self_attention"]["out"]["kernel"] == Spec(None, "fsdp")
+  assert decoder["mlp"]["wi_0"]["kernel"] == Spec("fsdp", "model")
+  narrow = dataclasses.replace(CONFIG, mlp_dim=255)
+  decoder = _specs(partitioning.parameters(narrow, mesh))["decoder"][LAYER]
+  assert decoder["self_attention"]["query"]["kernel"] == Spec("fsdp", "model")
+  assert decoder["mlp"]["wi_0"]["kernel"] == Spec("fsdp", None)
 
 
 def test_rows_that_cannot_be_dealt_out(mesh):

@@ -84,9 +84,30 @@ def test_a_program_is_compiled_once_for_a_slice(subject, planned):
   again = plan.of(cheaper, topology, known)
   peak = first.peak_host_bytes
   assert dataclasses.replace(again, peak_host_bytes=peak) == first
-  assert len(known) == 1
   assert first.per_token is None
-  assert [b for b in planned.bounds if b.term == "step"] == list(first.bounds)
+  step, scoring = first.bounds
+  assert len(known) == 2
+  assert [step] == [b for b in planned.bounds if b.term == "step"]
+  # The same pairs are scored where they are sampled.
+  (drawn,) = (b for b in planned.bounds if b.term == "reference")
+  assert (scoring.term, scoring.flops) == ("reference", drawn.flops)
+
+
+def test_a_judge_that_the_mesh_does_not_divide_is_told(subject, planned):
+  assert planned.undivided == ()
+  said = "judge: every chip of the axis model computes its 3 attention heads"
+  assert said not in "\n".join(report.lines(planned))
+  mesh = plan.mesh_of(subject, plan.Topology.parse("cpu:8"))
+  judge = dataclasses.replace(CONFIG, num_heads=3)
+  layers = tuple(partitioning.undivided(judge, mesh))
+  told = dataclasses.replace(planned, undivided=layers)
+  assert said in "\n".join(report.lines(told))
+
+
+def test_recorded_pairs_hold_the_references_scores(subject):
+  replay = dataclasses.replace(subject.run, source=pairs.Replay("nowhere"))
+  recorded = dataclasses.replace(subject, run=replay)
+  assert set(programs.made_of(recorded, 8)["flops"]) == {"step"}
 
 
 def test_what_lies_in_memory_is_what_the_shapes_say(planned):
@@ -232,15 +253,6 @@ def _mistake(words, capsys):
     (
       [*ON_A_MESH, "--topology=cpu:8", "--gin.BATCH_SIZE=12"],
       "a batch of 12 rows .* does not divide over data=8",
-    ),
-    (
-      [
-        *ON_A_MESH,
-        "--judge_model=gin_configs/models/t5_1_1_base.gin",
-        "--topology=cpu:8",
-        "--gin.NUM_PARTITIONS=8",
-      ],
-      "model=8 does not divide the model's 12 attention heads",
     ),
   ],
 )

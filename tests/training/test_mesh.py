@@ -1,5 +1,7 @@
 """A run on eight devices computes what a run on one does."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -65,6 +67,23 @@ def test_online_losses_samples_and_stores_are_those_of_one_device(
     np.testing.assert_allclose(found[1][name], expected, rtol=1e-5, atol=1e-6)
     if expected.dtype != np.float32:
       np.testing.assert_array_equal(found[1][name], expected)
+
+
+def test_a_judge_that_the_mesh_does_not_divide_judges_as_on_one_device(folder):
+  """Three heads over two devices: each computes them all."""
+  config = dataclasses.replace(tiny.CONFIG, num_heads=3)
+  judge = tiny.save(folder / "odd", tiny.params(2, config), config=config)
+  source = dataclasses.replace(_online(folder), judge=judge)
+  settings = {"record": True, "train_steps": 2}
+  _train(folder, "odd alone", source, **settings)
+  _train(folder, "odd spread", source, mesh=MESHES["all axes"], **settings)
+  one, many = (
+    stores.open(str(folder / name / "pairs")).read(range(8))
+    for name in ("odd alone", "odd spread")
+  )
+  for name in ("judge_r12", "judge_r21", "chosen_reference_log_prob"):
+    np.testing.assert_allclose(many[name], one[name], rtol=1e-5, atol=1e-6)
+  np.testing.assert_array_equal(many["chosen_tokens"], one["chosen_tokens"])
 
 
 def test_nothing_is_moved_between_the_steps(folder):
