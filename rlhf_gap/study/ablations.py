@@ -42,6 +42,7 @@ class Size:
     kl_prompts: on how many prompts its KL is taken; None as of all others.
     sft_steps: of its SFT; None as of the study's own size.
     sft_batch_size: likewise.
+    sft_microbatches: parts in which its SFT works through a batch.
     train_flags: further words of its `rlhf-gap train`; None as of all others.
   """
 
@@ -52,6 +53,7 @@ class Size:
   kl_prompts: int | None = None
   sft_steps: int | None = None
   sft_batch_size: int | None = None
+  sft_microbatches: int = 1
   train_flags: tuple[str, ...] | None = None
 
   def __post_init__(self) -> None:

@@ -115,6 +115,7 @@ class Commands:
       training,
       steps=size.sft_steps or training.steps,
       batch_size=size.sft_batch_size or training.batch_size,
+      num_microbatches=size.sft_microbatches,
     )
 
   def sft_checkpoint(self, reference: str) -> str:

@@ -23,6 +23,8 @@ class Training:
       a policy's way from its reference is gone early.
     dropout_rate: of the model.
     clip_global_norm: of the gradient; None for none.
+    num_microbatches: parts of a batch that are worked through one after
+      another, where it is too large for the memory at once.
   """
 
   steps: int
@@ -34,6 +36,7 @@ class Training:
   early_steps: tuple[int, ...] = ()
   dropout_rate: float = 0.0
   clip_global_norm: float | None = None
+  num_microbatches: int = 1
 
   def __post_init__(self) -> None:
     if self.optimizer not in _OPTIMIZERS:
@@ -70,6 +73,7 @@ class Training:
       f"--gin.DROPOUT_RATE={self.dropout_rate}",
       f"--gin.description.Run.checkpoint_every_steps={self.steps}",
       f"--gin.description.Run.keep_steps={self.early_steps}",
+      f"--gin.description.Run.num_microbatches={self.num_microbatches}",
       "--gin.description.Run.tensorboard=False",
     )
 

@@ -3,11 +3,12 @@
 import dataclasses
 import functools
 import pathlib
+import re
 
 import jax
 import pytest
 
-from rlhf_gap import errors
+from rlhf_gap import errors, partitioning, plan
 from rlhf_gap.cli import gin_files
 from rlhf_gap.models import t5
 from rlhf_gap.study import (
@@ -303,7 +304,8 @@ def test_every_run_of_an_experiment_is_described(file, tmp_path):
   seen = {}
   for stage in planned:
     if stage.command[0] == "train":
-      kind = tuple(w for w in stage.command if w.startswith("--gin_file="))
+      told = ("--gin_file=", "--gin.BATCH_SIZE=")
+      kind = tuple(w for w in stage.command if w.startswith(told))
       seen.setdefault(kind, stage)
   for stage in seen.values():
     files, bindings = [], []
@@ -315,5 +317,16 @@ def test_every_run_of_an_experiment_is_described(file, tmp_path):
         bindings.append(f"{flag.removeprefix('--gin.')} = {value}")
     gin_files.parse(files, bindings)
     run = gin_files.construct(description.Run, files, bindings)
-    assert run.mesh is not None
     assert run.dtype == "bfloat16"
+    for topology in _slices(files):
+      mesh = run.mesh.abstract(topology.num_chips)
+      partitioning.check_batch(run.batch_size, run.num_microbatches, mesh)
+
+
+def _slices(files):
+  """Those that the header of a run's pod settings names."""
+  (settings,) = (file for file in files if file.endswith("_pod.gin"))
+  header = (_ROOT / settings).read_text().partition("from __gin__")[0]
+  names = re.findall(r"\bv\w+:\d+(?:x\d+)+", header)
+  assert names
+  return map(plan.Topology.parse, names)
