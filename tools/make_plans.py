@@ -47,9 +47,14 @@ def subject_of(experiment: plan_experiments.Experiment) -> plan.Subject:
 
 def made_of(experiment: plan_experiments.Experiment) -> dict[str, Any]:
   """Returns what tells whether a row is up to date, without compiling."""
-  subject = subject_of(experiment)
   topology = plan.Topology.parse(experiment.topology)
-  return programs.made_of(subject, topology.num_chips)
+  return programs.made_of(subject_of(experiment), topology.num_chips)
+
+
+def described(experiment: plan_experiments.Experiment) -> dict[str, Any]:
+  """Returns what a row says of an experiment besides its plan."""
+  rows = subject_of(experiment).run.batch_size
+  return {**experiment.described(), "batch_size": rows}
 
 
 def differences(row: dict[str, Any], made: dict[str, Any]) -> list[str]:
@@ -94,13 +99,13 @@ def make(chosen: Iterable[plan_experiments.Experiment], remake: bool) -> None:
     row = rows.get(experiment.name)
     if row and not remake and not differences(row, made):
       print(f"{experiment.name}: up to date", flush=True)
-      rows[experiment.name] = {**row, **experiment.described()}
+      rows[experiment.name] = {**row, **described(experiment)}
       continue
     topology = plan.Topology.parse(experiment.topology)
     found = plan.of(subject_of(experiment), topology, known[topology.name])
     print(f"{experiment.name}:", *report.lines(found), sep="\n", flush=True)
     rows[experiment.name] = {
-      **experiment.described(),
+      **described(experiment),
       "versions": _versions(),
       "made_of": made,
       "plan": report.figures(found),
@@ -118,7 +123,7 @@ def check(chosen: Iterable[plan_experiments.Experiment]) -> int:
       faults.append(f"{experiment.name} is missing")
       continue
     found = differences(row, made_of(experiment))
-    if {**row, **experiment.described()} != row:
+    if {**row, **described(experiment)} != row:
       found.append("description")
     if found:
       faults.append(f"{experiment.name}: another {', '.join(found)}")

@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _train_with_others(
   arguments: argparse.Namespace, address: launching.Address, parent: int
 ) -> int:
+  launching.leave_waiting_to_the_watch(arguments.hung_after_seconds, os.environ)
   from rlhf_gap import processes
 
   limits = processes.Limits(

@@ -7,12 +7,18 @@ import argparse
 import dataclasses
 import glob
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 
 from rlhf_gap import errors
 
 # Cloud TPU: up to v4, and from v5e on.
 _TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
+# XLA's own limits on waiting for another CPU process. By default it gives up
+# after 30 s, which one process may be behind another with a compilation.
+_CPU_LIMITS = (
+  "xla_cpu_collective_timeout_seconds",
+  "xla_cpu_collective_call_terminate_timeout_seconds",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +103,24 @@ def find(
   if environment.get("JAX_PLATFORMS", "tpu").startswith("tpu") and _has_tpu():
     return Address("TPU")
   return None
+
+
+def leave_waiting_to_the_watch(
+  hang_seconds: float, environment: MutableMapping[str, str]
+) -> None:
+  """Makes XLA wait for another CPU process for longer than we do.
+
+  Before JAX looks for devices. What the user has set stays.
+
+  Args:
+    hang_seconds: after which our watch ends the process, naming the other.
+    environment: the process's variables; changed.
+  """
+  given = environment.get("XLA_FLAGS", "")
+  for name in _CPU_LIMITS:
+    if name not in given:
+      given = f"{given} --{name}={2 * int(hang_seconds) + 60}"
+  environment["XLA_FLAGS"] = given.strip()
 
 
 def _given(flags: Mapping[str, str | int | None]) -> Address | None:

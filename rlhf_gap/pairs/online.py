@@ -157,6 +157,7 @@ class _Drawer:
     self.judge = precision.as_computed(judging, loaded.params)
     self.static = Static(context.config, judging, words, sampling)
     self._key = jax.random.key(context.seed)
+    self._is_compiled = False
     self._next_step = -1
     self._tokens: Iterator[dict[str, np.ndarray]] = iter(())
     self._names: Iterator[dict[str, np.ndarray]] = iter(())
@@ -212,7 +213,7 @@ class _Drawer:
     """Samples, judges and scores the pairs of a step."""
     values = self._prompts_of(step)
     prompt = self.context.place(values["prompt_tokens"])
-    batch, chosen_sample, bad = draw_pairs(
+    arguments = (
       self.static,
       policies,
       self.reference.params,
@@ -220,6 +221,10 @@ class _Drawer:
       prompt,
       jax.random.fold_in(self._key, step),
     )
+    if not self._is_compiled:
+      processes.compile_together(draw_pairs, *arguments)
+      self._is_compiled = True
+    batch, chosen_sample, bad = draw_pairs(*arguments)
     provenance = Provenance(
       values["prompt_id"],
       values["truncated"],

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from rlhf_gap import stores
+from rlhf_gap import processes, stores
 from rlhf_gap.inference import score
 from rlhf_gap.models import precision, t5
 
@@ -37,6 +37,7 @@ class Reference:
     self.params = precision.as_computed(config, params)
     self.identity = identity
     self.every_steps = every_steps
+    self._is_compiled = False
 
   def refresh(self, step: int, params: t5.Params) -> None:
     """Makes the policy the reference where an iteration ends at `step`."""
@@ -59,7 +60,11 @@ class Reference:
     responses: Int[Array, "batch responses target"],
   ) -> Float[Array, "batch responses"]:
     """Returns log pi_ref(y|x), nats, summed over tokens with EOS."""
-    return sequence_log_probs(self.config, self.params, prompt, responses)
+    arguments = (self.config, self.params, prompt, responses)
+    if not self._is_compiled:
+      processes.compile_together(sequence_log_probs, *arguments)
+      self._is_compiled = True
+    return sequence_log_probs(*arguments)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -13,6 +13,7 @@ anything then.
 
 from rlhf_gap.processes.gathering import gathered as gathered
 from rlhf_gap.processes.joining import check_same as check_same
+from rlhf_gap.processes.joining import compile_together as compile_together
 from rlhf_gap.processes.joining import count as count
 from rlhf_gap.processes.joining import from_first as from_first
 from rlhf_gap.processes.joining import index as index

@@ -7,7 +7,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 from jax.experimental import multihost_utils
@@ -68,6 +68,22 @@ def meet() -> None:
     _joined.used += 1
     name = f"meetings/{_joined.used}"
     boards.meet(_joined.board, name, jax.process_index(), jax.process_count())
+
+
+def compile_together(function: Any, *arguments: Any) -> None:
+  """Returns once every process has compiled what all are about to run.
+
+  A collective operation waits for other processes only so long, on CPUs 30 s
+  for the first of its kind; compilations may lie further apart. Nothing is
+  compiled twice, and nothing is done here for a single process.
+
+  Args:
+    function: what `jax.jit` returns.
+    *arguments: that it will be called with.
+  """
+  if _joined:
+    function.lower(*arguments).compile()
+    meet()
 
 
 def from_first(make: Callable[[], Told]) -> Told:

@@ -158,6 +158,8 @@ def run(
       draw = parts.source.draw(step, state.params)
       processes.mark(f"step {step}")
       rate = parts.learning_rate.at(step)
+      if step == first:
+        processes.compile_together(parts.step, state, draw.batch, rate)
       state, metrics = parts.step(state, draw.batch, rate)
       if parts.recorder is not None:
         parts.recorder.append(step, draw)

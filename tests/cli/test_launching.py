@@ -59,6 +59,20 @@ def test_flags_that_do_not_fit_are_one_line(flags, message):
   assert "\n" not in str(raised.value)
 
 
+def test_xla_waits_longer_than_our_watch_unless_told_otherwise():
+  environment = {}
+  launching.leave_waiting_to_the_watch(1800.0, environment)
+  first, second = environment["XLA_FLAGS"].split()
+  assert first == "--xla_cpu_collective_timeout_seconds=3660"
+  assert second.endswith("_call_terminate_timeout_seconds=3660")
+  launching.leave_waiting_to_the_watch(5.0, environment)
+  assert environment["XLA_FLAGS"] == f"{first} {second}"
+  program = "import jax; assert jax.device_count() == 2"  # XLA knows the flags
+  environment["XLA_FLAGS"] += " --xla_force_host_platform_device_count=2"
+  variables = {**environment, "JAX_PLATFORMS": "cpu"}
+  subprocess.run([sys.executable, "-c", program], env=variables, check=True)
+
+
 def _supervised(body):
   """Runs `body` under supervision, in a process without JAX."""
   program = (
