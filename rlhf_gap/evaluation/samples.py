@@ -199,7 +199,15 @@ def draw(
     UserError: logits stopped being finite, the folder holds another store, or
       it cannot be written.
   """
-  writer = stores.create(path, plan.manifest(model.checkpoint))
+  wanted = plan.manifest(model.checkpoint)
+  if is_drawn(path):
+    # To open it for writing would tell others who do so that they are not
+    # alone: evaluations side by side share what opponents answered.
+    store = stores.open(path)
+    if not stores.differences(store.manifest, wanted):
+      using.report(store.num_rows)
+      return store
+  writer = stores.create(path, wanted)
   size = plan.batch_size
   using.report(writer.num_rows)
   for chunk in range(writer.num_chunks, -(-plan.num_rows // size)):

@@ -33,6 +33,7 @@ from rlhf_gap.stores.columns import prompt_id as prompt_id
 from rlhf_gap.stores.manifest import Checkpoint as Checkpoint
 from rlhf_gap.stores.manifest import Label as Label
 from rlhf_gap.stores.manifest import Manifest as Manifest
+from rlhf_gap.stores.manifest import differences as differences
 from rlhf_gap.stores.orders import Blocks as Blocks
 from rlhf_gap.stores.orders import Epochs as Epochs
 from rlhf_gap.stores.orders import Exact as Exact

@@ -150,6 +150,19 @@ def test_sampling_goes_on_where_it_stopped(tmp_path, store, policy):
     np.testing.assert_array_equal(_all(again)[name], value)
 
 
+def test_evaluations_side_by_side_read_what_is_drawn(tmp_path, store, policy):
+  """None of them becomes its writer, who would tell the others to stop."""
+  plan = _plan(store)
+  path = tmp_path / "shared"
+  _draw(path, policy, plan)
+  before = {p: p.stat().st_mtime_ns for p in path.rglob("*")}
+  again, seen = _draw(path, policy, plan)
+  assert (again.num_rows, seen) == (30, [30])
+  assert {p: p.stat().st_mtime_ns for p in path.rglob("*")} == before
+  with pytest.raises(errors.UserError, match="holds another store"):
+    _draw(path, policy, _plan(store, seed=1))
+
+
 def test_a_policy_that_has_diverged(tmp_path, store, policy):
   params = tiny.params(0)
   mlp = params["decoder"]["layers_0"]["mlp"]["wo"]
