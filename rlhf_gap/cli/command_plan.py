@@ -96,9 +96,12 @@ def _compare(plans: "list[plan.Plan]", as_json: bool) -> None:
 
 
 def _make_virtual_devices(topologies: "list[plan.Topology]") -> None:
-  # Before JAX looks for devices: it compiles, and needs no accelerator.
+  # Before JAX looks for devices: it compiles, and needs no accelerator; one
+  # that is here may be another program's. JAX has read the variable already.
   if all(t.kind != "gpu" for t in topologies):
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
   sizes = [t.num_chips for t in topologies if t.kind == "cpu"]
   flag = "--xla_force_host_platform_device_count"
   given = os.environ.get("XLA_FLAGS", "")

@@ -3,9 +3,6 @@
 import dataclasses
 
 _GIB = 2**30
-# What the TPU compiler keeps of a chip's memory for itself: of v5e's 16 GiB it
-# gives 15.75 to programs.
-_RESERVED_BYTES = _GIB // 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,32 +12,38 @@ class Chip:
   Attributes:
     flops_per_second: of matrix products of bfloat16. float32 products run at
       this rate too by JAX's default precision.
-    hbm_bytes: memory.
+    available_gib: memory that the compiler gives to programs; it keeps the rest
+      for itself, and says so of a program that is too large.
     hbm_bytes_per_second: of its memory.
-    link_bytes_per_second: to all its neighbours together, one way.
+    link_bytes_per_second: of one link to a neighbour, one way.
+    ring_multiple: chips in a row close to a ring where the row is as long as
+      the slice, and that a multiple of this.
     source: where the numbers are published.
   """
 
   flops_per_second: float
-  hbm_bytes: int
+  available_gib: float
   hbm_bytes_per_second: float
   link_bytes_per_second: float
+  ring_multiple: int
   source: str
 
   @property
   def available_bytes(self) -> int:
     """Memory that programs can have."""
-    return self.hbm_bytes - _RESERVED_BYTES
+    return int(self.available_gib * _GIB)
 
 
 _DOCS = "https://cloud.google.com/tpu/docs"
 
-# By the name that topologies begin with. Google gives links both ways for v5e
-# (400 GB/s) and v6e (800 GB/s), one way for v5p (4,800 Gbit/s); v4's are six of
-# 50 GB/s one way (Jouppi et al. 2023, arXiv 2304.01433, table 4).
+# By the name that topologies begin with. Google gives all links of a chip
+# together, both ways for v5e (400 GB/s, 4 links) and v6e (800 GB/s, 4), one way
+# for v5p (4,800 Gbit/s, 6); v4 has six of 50 GB/s one way (Jouppi et al. 2023,
+# arXiv 2304.01433, table 4). Cubes of 4 x 4 x 4 close to rings; in two
+# dimensions only 16 in a row do.
 CHIPS = {
-  "v4": Chip(275e12, 32 * _GIB, 1200e9, 300e9, f"{_DOCS}/v4"),
-  "v5e": Chip(197e12, 16 * _GIB, 819e9, 200e9, f"{_DOCS}/v5e"),
-  "v5p": Chip(459e12, 95 * _GIB, 2765e9, 600e9, f"{_DOCS}/v5p"),
-  "v6e": Chip(918e12, 32 * _GIB, 1638e9, 400e9, f"{_DOCS}/v6e"),
+  "v4": Chip(275e12, 30.75, 1200e9, 50e9, 4, f"{_DOCS}/v4"),
+  "v5e": Chip(197e12, 15.75, 819e9, 50e9, 16, f"{_DOCS}/v5e"),
+  "v5p": Chip(459e12, 95.74, 2765e9, 100e9, 4, f"{_DOCS}/v5p"),
+  "v6e": Chip(918e12, 31.25, 1638e9, 100e9, 16, f"{_DOCS}/v6e"),
 }

@@ -9,6 +9,8 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
 from rlhf_gap.plan import hlo_text
 from rlhf_gap.plan.hlo_text import Computation, Instruction
 
@@ -42,8 +44,14 @@ _CALLED = re.compile(
 )
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _CHANNEL = re.compile(r"channel_id=(\d+)")
-_GROUPS = re.compile(r"replica_groups=\[(\d+),(\d+)\]")
+# Such as [4,2]<=[2,4]T(1,0): 0 to 7 as 2 x 4, transposed, in 4 rows of 2.
+_GROUPS = re.compile(
+  r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?"
+)
 _LISTED_GROUP = re.compile(r"replica_groups=\{\{([\d,]*)\}")
+_PAIR = re.compile(r"source_target_pairs=\{\{(\d+),(\d+)\}")
+# What they return holds what they were given, beside the result.
+_WITH_OPERANDS = ("all-gather-start", "collective-permute-start", "async-start")
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
 
 
@@ -70,6 +78,7 @@ class Collective:
     place: where it happens.
     turns: how often.
     group: how many chips take part.
+    members: numbers of the first group's chips; none where all take part.
     payload_bytes: of its larger side on one chip.
     operand_bytes: of what one chip brings.
     array_sizes: elements of every array that goes in or comes out, on one chip.
@@ -84,6 +93,7 @@ class Collective:
   operand_bytes: int
   array_sizes: frozenset[int]
   source: str
+  members: tuple[int, ...] = ()
 
   @property
   def sent_bytes(self) -> float:
@@ -211,6 +221,8 @@ class _Walker:
       # memory; it comes from where the operand is.
       part = instruction.shapes[1]
       return part.num_bytes * (bool(sizes[0]) + part.in_hbm)
+    if opcode in _WITH_OPERANDS:
+      return instruction.hbm_bytes
     if opcode == "copy-start":
       return sizes[0] + hlo_text.hbm_bytes(instruction.shapes[:1])
     called = list(self._called(instruction)) if opcode == "fusion" else []
@@ -251,24 +263,38 @@ class _Walker:
     channel = _CHANNEL.search(instruction.attributes)
     key = (kind, channel[1] if channel else instruction.name)
     source = _OP_NAME.search(instruction.attributes)
+    members = _members(instruction.attributes)
     self.collectives[key] = Collective(
       kind,
       place,
       turns,
-      _group(instruction.attributes),
+      len(members) or 2,
       max(brought, result),
       brought,
       frozenset(s.num_elements for s in (*taken, *instruction.shapes)),
       source[1] if source else "",
+      members,
     )
 
 
-def _group(attributes: str) -> int:
+def _members(attributes: str) -> tuple[int, ...]:
+  """The chips of an exchange's first group; none where it does not tell."""
   counted = _GROUPS.search(attributes)
   if counted:
-    return int(counted[2])
+    groups, size = int(counted[1]), int(counted[2])
+    grid = np.arange(groups * size).reshape(_numbers(counted[3]))
+    if counted[4]:
+      grid = grid.transpose(_numbers(counted[4]))
+    return tuple(grid.reshape(groups, size)[0].tolist())
   listed = _LISTED_GROUP.search(attributes)
-  return len(listed[1].split(",")) if listed else 2
+  if listed:
+    return _numbers(listed[1])
+  pair = _PAIR.search(attributes)
+  return (int(pair[1]), int(pair[2])) if pair else ()
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+  return tuple(int(number) for number in text.split(",") if number)
 
 
 def _fused(

@@ -11,6 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -96,6 +97,8 @@ class Compiled:
     turns: of its loops whose number of turns depends on the data.
     optimal_seconds: the compiler's own estimate; loops count once in it.
     flops: of all chips together, by place.
+    useful_flops: of all chips together, without what several of them repeat or
+      the backward pass recomputes.
     traffic: of one chip.
     compile_seconds: of this machine's processors, all together.
   """
@@ -105,6 +108,7 @@ class Compiled:
   turns: int
   optimal_seconds: float
   flops: dict[hlo.Place, int]
+  useful_flops: int
   traffic: hlo.Traffic
   compile_seconds: float
 
@@ -127,7 +131,20 @@ def resident_bytes(
     found["reference"] = _chip_bytes(_frozen(subject.policy, mesh))
   if subject.samples:
     found["judge"] = _chip_bytes(_frozen(_judging(subject), mesh))
+  if count := _copies(subject.run.source):
+    found["sampled from"] = count * _chip_bytes(
+      _parameters(subject.policy, mesh)
+    )
   return found
+
+
+def _copies(source: pairs.Spec) -> int:
+  """How many policies a source holds besides the one that is trained."""
+  if isinstance(source, pairs.Online):
+    return int(source.sync_every_steps != 1)
+  if isinstance(source, pairs.Generated):
+    return 1 if source.first == source.second else 2
+  return 0
 
 
 def kernel_sizes(
@@ -197,7 +214,7 @@ def made_of(subject: Subject, num_chips: int) -> dict[str, Any]:
   with _on(mesh):
     for program in _programs(subject, mesh):
       traced = program.function.trace(*program.arguments)
-      counted = flops.of_products(traced.jaxpr, turns=program.turns)
+      counted = _counted(program, traced, program.repeats)
       products[program.name] = sum(counted.values())
       text = traced.lower(lowering_platforms=("tpu",)).as_text()
       texts.update(text.encode())
@@ -228,6 +245,8 @@ class _Program(NamedTuple):
     turns: of its loops whose number of turns depends on the data.
     function: what `jax.jit` returns.
     arguments: shapes in place of arrays.
+    repeats: what several chips do alike, see `flops.of_products`.
+    plain: the function that recomputes nothing; None: it is the same.
   """
 
   name: str
@@ -235,28 +254,51 @@ class _Program(NamedTuple):
   turns: int
   function: Any
   arguments: tuple[Any, ...]
+  repeats: flops.Repeats = MappingProxyType({})
+  plain: Any = None
 
 
 def _programs(
   subject: Subject, mesh: partitioning.AnyMesh
 ) -> Iterator[_Program]:
   function, arguments = _step(subject, mesh)
-  yield _Program(STEP_TERM, (STEP_TERM,), 1, function, arguments)
+  plain = None
+  if subject.policy.remat_policy != "none":
+    whole = dataclasses.replace(subject.policy, remat_policy="none")
+    plain, _ = _step(dataclasses.replace(subject, policy=whole), mesh)
+  yield _Program(STEP_TERM, (STEP_TERM,), 1, function, arguments, plain=plain)
   if subject.samples:
     function, arguments = _draw(subject, mesh)
+    repeats = _repeats(_judging(subject), mesh)
     turns = subject.response_tokens
-    yield _Program(DRAW, DRAW_TERMS, turns, function, arguments)
+    yield _Program(DRAW, DRAW_TERMS, turns, function, arguments, repeats)
   if subject.scores:
     scored = _scored(subject, mesh)
     score = references.sequence_log_probs
     yield _Program(SCORE, (SCORE_TERM,), 1, score, scored)
 
 
+def _repeats(
+  judging: t5.T5Config, mesh: partitioning.AnyMesh
+) -> dict[tuple[str, str], int]:
+  """What every chip of the axis model does for itself when it judges."""
+  of_axis = {
+    "heads": ("attention", "self_attention", "encoder_decoder_attention"),
+    "mlp": ("mlp",),
+  }
+  rules = dict(partitioning.rules_of(judging, mesh))
+  return {
+    ("judging", module): mesh.shape["model"]
+    for axis, modules in of_axis.items()
+    if rules[axis] is None
+    for module in modules
+  }
+
+
 def _compile(program: _Program, known: dict[str, Compiled]) -> Compiled:
   begun = time.process_time()
-  name, terms, turns, function, arguments = program
-  traced = function.trace(*arguments)
-  counted = flops.of_products(traced.jaxpr, turns=turns, terms=terms)
+  traced = program.function.trace(*program.arguments)
+  counted = _counted(program, traced, program.repeats)
   lowered = traced.lower()
   text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
   if text in known:
@@ -264,20 +306,33 @@ def _compile(program: _Program, known: dict[str, Compiled]) -> Compiled:
   compiled = lowered.compile()
   memory = compiled.memory_analysis()
   cost = compiled.cost_analysis() or {}
+  if program.plain is not None:
+    traced = program.plain.trace(*program.arguments)
   known[text] = Compiled(
-    name,
-    Memory(
+    name=program.name,
+    memory=Memory(
       memory.argument_size_in_bytes,
       memory.temp_size_in_bytes,
       memory.output_size_in_bytes - memory.alias_size_in_bytes,
     ),
-    turns,
-    float(cost.get("optimal_seconds", math.nan)),
-    counted,
-    hlo.traffic(compiled.as_text(), turns=turns, terms=terms),
-    time.process_time() - begun,
+    turns=program.turns,
+    optimal_seconds=float(cost.get("optimal_seconds", math.nan)),
+    flops=counted,
+    useful_flops=sum(_counted(program, traced).values()),
+    traffic=hlo.traffic(
+      compiled.as_text(), turns=program.turns, terms=program.terms
+    ),
+    compile_seconds=time.process_time() - begun,
   )
   return known[text]
+
+
+def _counted(
+  program: _Program, traced: Any, repeats: flops.Repeats | None = None
+) -> dict[hlo.Place, int]:
+  return flops.of_products(
+    traced.jaxpr, turns=program.turns, terms=program.terms, repeats=repeats
+  )
 
 
 def _step(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, Any]:

@@ -8,13 +8,17 @@ import sys
 
 import jax
 
-from rlhf_gap import partitioning, progress
-from rlhf_gap.plan import chips, hlo, programs
+from rlhf_gap import errors, partitioning, progress
+from rlhf_gap.plan import chips, hlo, links, programs
 from rlhf_gap.plan.programs import Compiled, Memory, Subject
 from rlhf_gap.plan.topologies import Topology
 
-# "Used 20.50G of 15.75G hbm", as the TPU compiler says it.
-_TOO_LARGE = re.compile(r"Used ([\d.]+[KMGT]?) of ([\d.]+[KMGT]?) hbm")
+# As the TPU compiler says it: "Used 20.50G of 15.75G hbm", or of temporaries
+# alone, "(298.12G) exceeds available HBM (30.75G)".
+_TOO_LARGE = re.compile(
+  r"(?:Used |\()([\d.]+[KMGT]?)"
+  r"(?: of |\) exceeds available HBM \()([\d.]+[KMGT]?)"
+)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -29,6 +33,7 @@ class Bound:
     hbm_bytes: moved to and from one chip's memory.
     sent_bytes: that one chip sends to others.
     seconds: the longest of the three at the chip's peaks; None without peaks.
+      Of the links, those along the busiest dimension of the slice's grid.
     limit: which that is: "arithmetic", "memory" or "links".
   """
 
@@ -75,6 +80,8 @@ class Plan:
     compile_seconds: of this machine's processors, all together.
     peak_host_bytes: of memory that this process has had here, at most.
     train_steps: of the run.
+    useful_flops: of a step, all chips together: without what the backward pass
+      recomputes or several chips repeat.
     undivided: layers of the judge that every chip of the axis model computes
       whole, such as "16 attention heads".
   """
@@ -93,6 +100,7 @@ class Plan:
   compile_seconds: float
   peak_host_bytes: int
   train_steps: int
+  useful_flops: int
   undivided: tuple[str, ...] = ()
 
   @property
@@ -125,13 +133,16 @@ class Plan:
 
   @property
   def utilisation_at_bound(self) -> float | None:
-    """Matrix products at the bound over those at the chips' peak (MFU)."""
+    """Useful products at the bound over those at the chips' peak (MFU).
+
+    Chowdhery et al. (2022), "PaLM", Appendix B: what is recomputed is no use.
+    """
     seconds = self.step_seconds
     chip = Topology.parse(self.topology).chip
     if seconds is None or chip is None:
       return None
-    flops = sum(bound.flops for bound in self.bounds)
-    return flops / (seconds * chip.flops_per_second)
+    peak = self.num_chips * chip.flops_per_second
+    return self.useful_flops / (seconds * peak)
 
   @property
   def chip_hours(self) -> float | None:
@@ -153,6 +164,12 @@ def mesh_of(subject: Subject, topology: Topology) -> jax.sharding.Mesh:
     UserError: the slice, or the run's mesh on it, cannot be.
   """
   run = subject.run
+  if run.mesh is None and topology.num_chips > 1:
+    raise errors.UserError(
+      f"--topology={topology.name}: without a mesh a run computes on one of"
+      f" {topology.num_chips} devices; add"
+      " --gin_file=gin_configs/runs/parts/mesh.gin, or a size's pod settings"
+    )
   mesh = (run.mesh or partitioning.Mesh()).make(topology.devices())
   partitioning.check_model(subject.policy, mesh)
   partitioning.check_batch(run.batch_size, run.num_microbatches, mesh)
@@ -199,15 +216,16 @@ def of(
     program_memory={p.name: p.memory for p in compiled},
     available_bytes=None if chip is None else chip.available_bytes,
     too_large=too_large,
-    bounds=tuple(_bounds(compiled, topology)),
+    bounds=tuple(_bounds(compiled, topology, places_on(mesh))),
     collective_bytes=_by_kind(compiled),
     per_token=_per_token(compiled, programs.kernel_sizes(subject, mesh)),
     compiler_seconds={
       p.name: s for p in compiled if math.isfinite(s := p.optimal_seconds)
     },
-    compile_seconds=sum(p.compile_seconds for p in compiled),
+    compile_seconds=math.fsum(p.compile_seconds for p in compiled),
     peak_host_bytes=_peak_host_bytes(),
     train_steps=subject.run.train_steps,
+    useful_flops=sum(p.useful_flops for p in compiled),
     undivided=tuple(
       partitioning.undivided(subject.judge, mesh) if subject.samples else ()
     ),
@@ -248,22 +266,48 @@ def _number(text: str) -> float:
   return float(text.removesuffix(unit)) * _UNITS[unit]
 
 
-def _bounds(compiled: list[Compiled], topology: Topology) -> list[Bound]:
-  found = []
+def places_on(mesh: jax.sharding.Mesh) -> tuple[links.Place, ...]:
+  """Returns where in the slice's grid each device of a mesh is.
+
+  Args:
+    mesh: of the slice; devices without coordinates lie in a row.
+  """
+  return tuple(
+    tuple(getattr(device, "coords", (number,)))
+    for number, device in enumerate(mesh.devices.flat)
+  )
+
+
+def _bounds(
+  compiled: list[Compiled],
+  topology: Topology,
+  places: tuple[links.Place, ...],
+) -> list[Bound]:
+  found: dict[str, list[tuple[Compiled, hlo.Place]]] = {}
   for program in compiled:
     traffic = program.traffic
-    places = [*program.flops, *traffic.hbm_bytes]
-    places += [c.place for c in traffic.collectives]
-    for place in dict.fromkeys(places):
-      flops = program.flops.get(place, 0) / topology.num_chips
-      moved = traffic.hbm_bytes.get(place, 0)
-      sent = math.fsum(
-        c.sent_bytes for c in traffic.collectives if c.place == place
-      )
-      if flops or moved or sent:
-        term = _term(program, place)
-        found.append(_bound(term, flops, moved, sent, topology.chip))
-  return _merged(found, topology.chip)
+    exchanged = [c.place for c in traffic.collectives]
+    for place in dict.fromkeys(
+      [*program.flops, *traffic.hbm_bytes, *exchanged]
+    ):
+      found.setdefault(_term(program, place), []).append((program, place))
+  bounds = [
+    _bound(
+      term,
+      sum(p.flops.get(place, 0) for p, place in parts) / topology.num_chips,
+      sum(p.traffic.hbm_bytes.get(place, 0) for p, place in parts),
+      [
+        exchange
+        for p, place in parts
+        for exchange in p.traffic.collectives
+        if exchange.place == place
+      ],
+      topology.chip,
+      places,
+    )
+    for term, parts in found.items()
+  ]
+  return [b for b in bounds if b.flops or b.hbm_bytes or b.sent_bytes]
 
 
 def _term(program: Compiled, place: hlo.Place) -> str:
@@ -277,31 +321,25 @@ def _term(program: Compiled, place: hlo.Place) -> str:
   return "sampling: tokens" if place.in_loop else "sampling: prompts"
 
 
-def _merged(found: list[Bound], chip: chips.Chip | None) -> list[Bound]:
-  merged = []
-  for term in dict.fromkeys(bound.term for bound in found):
-    same = [bound for bound in found if bound.term == term]
-    merged.append(
-      _bound(
-        term,
-        math.fsum(b.flops for b in same),
-        sum(b.hbm_bytes for b in same),
-        math.fsum(b.sent_bytes for b in same),
-        chip,
-      )
-    )
-  return merged
-
-
 def _bound(
-  term: str, flops: float, moved: int, sent: float, chip: chips.Chip | None
+  term: str,
+  flops: float,
+  moved: int,
+  exchanges: list[hlo.Collective],
+  chip: chips.Chip | None,
+  places: tuple[links.Place, ...],
 ) -> Bound:
+  sent = math.fsum(exchange.sent_bytes for exchange in exchanges)
   if chip is None:
     return Bound(term, flops, moved, sent, None, "no published peak")
+  busy: dict[int, float] = {}
+  for exchange in exchanges:
+    for dimension, time in links.seconds(exchange, chip, places).items():
+      busy[dimension] = busy.get(dimension, 0.0) + time
   seconds = {
     "arithmetic": flops / chip.flops_per_second,
     "memory": moved / chip.hbm_bytes_per_second,
-    "links": sent / chip.link_bytes_per_second,
+    "links": max(busy.values(), default=0.0),
   }
   limit = max(seconds, key=lambda name: seconds[name])
   return Bound(term, flops, moved, sent, seconds[limit], limit)

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import importlib.util
+import math
 import os
 import re
 from typing import Any
@@ -55,10 +56,11 @@ class Topology:
         f"--topology={name}: unknown kind {kind}, expected one of"
         f" {', '.join(kinds)}{hint}"
       )
-    count = 1
-    for size in sizes:
-      count *= size
-    return cls(name, kind, count)
+    if 0 in sizes:
+      raise errors.UserError(
+        f"--topology={name}: expected sizes of 1 or more, such as {kind}:4x4"
+      )
+    return cls(name, kind, math.prod(sizes))
 
   @property
   def chip(self) -> chips.Chip | None:
@@ -116,8 +118,9 @@ class Topology:
     except jax.errors.JaxRuntimeError as error:
       reason = str(error).splitlines()[0]
       raise errors.UserError(
-        f"--topology={self.name}: the TPU compiler knows no such slice"
-        f" ({reason})"
+        f"--topology={self.name}: the TPU compiler describes no such slice"
+        f" ({reason}); expected one that can be had, such as v5e:4x4 or"
+        " v5p:4x4x4"
       ) from error
     return list(described.devices)
 

@@ -114,3 +114,31 @@ def test_an_exchange_counts_once_however_it_is_split_up(found):
   assert gather.array_sizes == {16 * 8, 32 * 8}
   assert total.array_sizes == {1}
   assert total.source == "jit(f)/first/while/body/sum"
+
+
+@pytest.mark.parametrize(
+  ("attributes", "members"),
+  [
+    ("channel_id=1, replica_groups=[2,4]<=[8], dimensions={0}", (0, 1, 2, 3)),
+    ("replica_groups=[4,2]<=[2,4]T(1,0)", (0, 4)),
+    ("replica_groups=[2,4]<=[2,2,2]T(1,0,2), x=[3,9]", (0, 1, 4, 5)),
+    ("replica_groups={{0,5},{1,6}}", (0, 5)),
+    ("source_target_pairs={{3,7},{7,3}}", (3, 7)),
+    ("replica_groups={}", ()),
+  ],
+)
+def test_who_takes_part_in_an_exchange(attributes, members):
+  assert hlo._members(attributes) == members
+
+
+def test_an_exchange_that_has_begun_moves_its_operands_once():
+  text = """\
+ENTRY %main (x: f32[4,8]) -> f32[8,8] {
+  %x = f32[4,8]{1,0} parameter(0)
+  %begun = (f32[4,8]{1,0}, f32[8,8]{1,0}) all-gather-start(%x), channel_id=1, \
+replica_groups=[1,2]<=[2], dimensions={0}
+  ROOT %done = f32[8,8]{1,0} all-gather-done(%begun)
+}
+"""
+  found = hlo.traffic(text)
+  assert found.hbm_bytes == {Place("", False): (4 + 8) * ROW}

@@ -11,7 +11,15 @@ import pytest
 from rlhf_gap import pairs, partitioning, plan
 from rlhf_gap.cli import main
 from rlhf_gap.models import t5
-from rlhf_gap.plan import chips, hlo, programs, report, summary, topologies
+from rlhf_gap.plan import (
+  chips,
+  hlo,
+  links,
+  programs,
+  report,
+  summary,
+  topologies,
+)
 from rlhf_gap.plan.summary import Bound
 from rlhf_gap.training import configured
 from tests.training import ingredients
@@ -30,7 +38,7 @@ CONFIG = t5.T5Config(
 SMALLEST_KERNEL_BYTES = 64 * 64 * 4 // 2
 MESH = partitioning.Mesh(fsdp=2, model=2)
 # A chip that is slow enough for the numbers to be seen.
-CHIP = chips.Chip(1e9, 2**20, 1e6, 1e5, "made up")
+CHIP = chips.Chip(1e9, 1.0, 1e6, 1e5, 4, "made up")
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +112,54 @@ def test_a_judge_that_the_mesh_does_not_divide_is_told(subject, planned):
   assert said in "\n".join(report.lines(told))
 
 
+def test_what_several_chips_repeat_is_work_but_no_use(subject, planned):
+  judge = dataclasses.replace(CONFIG, num_heads=3)
+  mesh = subject.run.mesh.abstract(8)
+  flops = programs.made_of(subject, 8)["flops"]["draw"]
+  eight = dataclasses.replace(subject.run, batch_size=8)
+  odd = dataclasses.replace(subject, judge=judge)
+  assert programs._repeats(CONFIG, mesh) == {}
+  scopes = {scope for _, scope in programs._repeats(judge, mesh)}
+  assert scopes == {"attention", "self_attention", "encoder_decoder_attention"}
+  repeated = programs.made_of(odd, 8)["flops"]["draw"]
+  whole = dataclasses.replace(eight, mesh=partitioning.Mesh())
+  once = programs.made_of(dataclasses.replace(odd, run=whole), 8)
+  once = once["flops"]["draw"] / 2  # of twice the rows
+  # Attention of a judge of 3 heads instead of 2, and then all of it again.
+  assert flops < once < repeated < 2 * once
+  assert planned.useful_flops == pytest.approx(
+    8 * sum(bound.flops for bound in planned.bounds)
+  )
+
+
+def test_what_is_recomputed_is_no_use(subject):
+  offline = dataclasses.replace(subject.run, source=pairs.Replay("nowhere"))
+  subject = dataclasses.replace(subject, run=offline)
+  policy = dataclasses.replace(subject.policy, remat_policy="full")
+  topology = plan.Topology.parse("cpu:8")
+  plain, again = (
+    plan.of(dataclasses.replace(subject, policy=config), topology)
+    for config in (subject.policy, policy)
+  )
+  assert again.useful_flops == plain.useful_flops
+  assert again.bounds[0].flops > 1.2 * plain.bounds[0].flops
+
+
+def test_policies_that_are_only_sampled_from_lie_in_memory_too(subject):
+  mesh = subject.run.mesh.abstract(8)
+
+  def held(**changes):
+    source = dataclasses.replace(subject.run.source, **changes)
+    run = dataclasses.replace(subject.run, source=source)
+    found = dataclasses.replace(subject, run=run)
+    return programs.resident_bytes(found, mesh)
+
+  assert "sampled from" not in held()
+  stale = held(sync_every_steps=4)
+  assert stale["sampled from"] == stale["parameters"]
+  assert held(sync_every_steps=None) == stale
+
+
 def test_recorded_pairs_hold_the_references_scores(subject):
   replay = dataclasses.replace(subject.run, source=pairs.Replay("nowhere"))
   recorded = dataclasses.replace(subject, run=replay)
@@ -151,15 +207,58 @@ def test_every_part_of_an_online_step_has_its_line(planned):
   assert json.loads(json.dumps(report.figures(planned)))["fits"]
 
 
+def _gather(payload, members):
+  place = hlo.Place("step", False)
+  arguments = ("all-gather", place, 1, len(members), payload, 0)
+  return hlo.Collective(*arguments, frozenset(), "", members)
+
+
 def test_the_bound_is_the_slowest_of_three():
+  # A ring of four: three quarters are sent, both ways.
+  gather = _gather(800_000, (0, 1, 2, 3))
+  places = tuple((x,) for x in range(4))
   expected = {
-    "arithmetic": (2e9, 1_000, 0.0, 2.0),
-    "memory": (1e6, 3_000_000, 0.0, 3.0),
-    "links": (1e6, 1_000, 4e5, 4.0),
+    "arithmetic": (2e9, 1_000, [], 2.0),
+    "memory": (1e6, 3_000_000, [], 3.0),
+    "links": (1e6, 1_000, [gather], 3.0),
   }
   for limit, (flops, moved, sent, seconds) in expected.items():
-    bound = summary._bound("step", flops, moved, sent, CHIP)
+    bound = summary._bound("step", flops, moved, sent, CHIP, places)
     assert (bound.limit, bound.seconds) == (limit, seconds)
+  # Exchanges along different dimensions go on side by side.
+  grid = tuple((x, y) for x in range(4) for y in range(4))
+  row, column = (0, 1, 2, 3), (0, 4, 8, 12)
+  both = [_gather(800_000, row), _gather(400_000, column)]
+  assert summary._bound("step", 0.0, 0, both, CHIP, grid).seconds == 3.0
+  same = [_gather(800_000, row), _gather(400_000, row)]
+  assert summary._bound("step", 0.0, 0, same, CHIP, grid).seconds == 4.5
+
+
+@pytest.mark.parametrize(
+  ("members", "multiple", "seconds"),
+  [
+    # Of 8 bytes, 6 are sent; a ring's two links carry 2 a second, an open
+    # row's middle one 1 each way: half of the 8.
+    ((0, 1, 2, 3), 4, {0: 3.0}),
+    ((0, 1, 2, 3), 16, {0: 4.0}),
+    # Two neighbours have one link.
+    ((0, 1), 4, {0: 4.0}),
+    # Both dimensions at once: 15 / 16 of 8 bytes over 4 links.
+    (tuple(range(16)), 4, {0: 1.875, 1: 1.875}),
+    ((), 4, {0: 1.5, 1: 1.5}),
+    ((5,), 4, {}),
+  ],
+)
+def test_links_are_those_that_an_exchanges_chips_span(
+  members, multiple, seconds
+):
+  places = [(x, y, 0) for y in range(4) for x in range(4)]
+  chip = chips.Chip(1.0, 1.0, 1.0, 1.0, multiple, "made up")
+  # Without members all take part, by however many the group says: here 4.
+  group = members or (0, 1, 2, 3)
+  exchange = dataclasses.replace(_gather(8, group), members=members)
+  assert links.sizes_of(places) == (4, 4, 1)
+  assert links.seconds(exchange, chip, places) == pytest.approx(seconds)
 
 
 def test_steps_and_chip_hours_follow_from_the_bounds(planned):
@@ -173,6 +272,7 @@ def test_steps_and_chip_hours_follow_from_the_bounds(planned):
     num_chips=16,
     bounds=bounds,
     train_steps=900,
+    useful_flops=16 * 197 * 10**12,
     available_bytes=planned.needed_bytes - 1,
   )
   assert made.step_seconds == 4.0
@@ -212,15 +312,17 @@ def test_what_the_compiler_says_of_a_program_too_large():
   assert summary._too_large(message) == (
     "the compiler needs 20.5 GiB a chip, 4.8 GiB more than there is"
   )
+  message = (
+    "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required"
+    " for HLO temporaries (298.12G) exceeds available HBM (30.75G)."
+  )
+  assert "needs 298.1 GiB a chip, 267.4 GiB more" in summary._too_large(message)
   assert summary._too_large("INTERNAL: something else") == ""
 
 
 ONLINE = "--gin_file=gin_configs/runs/online.gin"
-ON_A_MESH = [
-  ONLINE,
-  "--gin_file=gin_configs/runs/parts/mesh.gin",
-  "--gin_file=gin_configs/models/t5_1_1_large.gin",
-]
+MODEL = "--gin_file=gin_configs/models/t5_1_1_large.gin"
+ON_A_MESH = [ONLINE, "--gin_file=gin_configs/runs/parts/mesh.gin", MODEL]
 
 
 def _mistake(words, capsys):
@@ -237,6 +339,11 @@ def _mistake(words, capsys):
     ([ONLINE, "--topology=v5q:4x4"], "unknown kind v5q, .*did you mean v5"),
     ([*ON_A_MESH, "--topology=gpu:8"], "0 GPU devices; .* the extra .gpu."),
     ([*ON_A_MESH, "--topology=cpu:99"], "8 CPU devices; set XLA_FLAGS="),
+    (
+      [ONLINE, MODEL, "--topology=cpu:8"],
+      "without a mesh a run computes on one of 8 devices; add --gin_file=",
+    ),
+    ([ONLINE, "--topology=v5e:0x4"], "sizes of 1 or more, such as v5e:4x4"),
     ([ONLINE, "--topology=cpu:8"], "size is not known: add --gin_file="),
     (
       [*ON_A_MESH, "--topology=cpu:8", "--runs=0"],
@@ -281,7 +388,7 @@ def test_without_libtpu_the_extra_is_named(monkeypatch, capsys):
 def test_a_slice_that_the_tpu_compiler_does_not_know(capsys):
   pytest.importorskip("libtpu", reason="the extra [tpu] is not installed")
   error = _mistake([*ON_A_MESH, "--topology=v5e:3x9"], capsys)
-  assert "--topology=v5e:3x9: the TPU compiler knows no such slice" in error
+  assert "--topology=v5e:3x9: the TPU compiler describes no such slice" in error
 
 
 def test_sampling_on_a_tpu_moves_no_parameter(subject):
@@ -314,6 +421,7 @@ def test_parameters_that_sampling_moves_are_seen(planned):
       4,
       0.0,
       {},
+      0,
       hlo.Traffic({}, exchanges),
       0.0,
     )
