@@ -14,3 +14,23 @@ PEER_FAILED = 3
 
 All of them started again, the run goes on.
 """
+
+
+def out_of_memory(error: BaseException) -> str | None:
+  """Says in one line that a device's memory was not enough.
+
+  Args:
+    error: that a program raised.
+
+  Returns:
+    The line; None for any other error.
+  """
+  # By its text: JAX has no type for it, and need not be imported here.
+  text = str(error)
+  if "RESOURCE_EXHAUSTED" not in text or not isinstance(error, RuntimeError):
+    return None
+  return (
+    f"a device's memory is full ({text.splitlines()[0][:200]}); `rlhf-gap plan`"
+    " says beforehand what a run needs; a smaller BATCH_SIZE, more"
+    " NUM_MICROBATCHES or REMAT_POLICY='full' need less"
+  )

@@ -2,8 +2,9 @@
 # Trains on every host of a Cloud TPU slice that exists. From the checkout:
 #
 #   tools/launch_gcloud_tpu.sh SLICE ZONE --gin_file=gin_configs/runs/online.gin \
-#     --gin_file=gin_configs/runs/parts/mesh.gin [flags of `rlhf-gap train`]
+#     --gin_file=gin_configs/runs/parts/large_pod.gin [flags of `rlhf-gap train`]
 #
+# Needs the key of gcloud in ssh-agent (ssh-add ~/.ssh/google_compute_engine).
 # Copies HEAD to ~/rlhf_gap of every host, installs it there with libtpu, starts
 # the command on all hosts and follows their logs (~/rlhf_gap/train.log). The
 # run outlives this script: Ctrl-C ends the following alone. The same command
@@ -21,6 +22,13 @@ on_all_hosts() {
   gcloud compute tpus tpu-vm ssh "$slice" --zone="$zone" --worker=all \
     --command="$1"
 }
+
+# New sources under a run that goes on would be half old, half new.
+on_all_hosts 'if [ -f rlhf_gap/train.pid ] &&
+  kill -0 "$(cat rlhf_gap/train.pid)" 2>/dev/null; then
+  echo "a run goes on here (rlhf_gap/train.pid); stop it first" >&2
+  exit 2
+fi'
 
 archive=$(mktemp --suffix=.tar.gz)
 trap 'rm -f "$archive"' EXIT
@@ -40,6 +48,6 @@ fi
 .venv/bin/pip install --quiet --editable ".[tpu]"'
 
 # shellcheck disable=SC2016  # $! and $(cat) are the hosts'
-on_all_hosts "cd rlhf_gap
+on_all_hosts "cd rlhf_gap && touch train.log
 nohup .venv/bin/rlhf-gap train $(printf '%q ' "$@") >>train.log 2>&1 </dev/null &
 "'echo $! >train.pid; tail --pid=$! --lines=20 --follow train.log'

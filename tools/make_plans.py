@@ -22,6 +22,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import plan_experiments
 import plan_page
 
@@ -154,6 +155,8 @@ def main() -> int:
   parser.add_argument("--all", action="store_true", help="compile all anew")
   parser.add_argument("--check", metavar="PREFIX", help="compile nothing")
   arguments = parser.parse_args()
+  # It compiles for TPUs, and must not look for one.
+  jax.config.update("jax_platforms", "cpu")
   try:
     if arguments.check is not None:
       return check(_chosen(arguments.check))

@@ -29,7 +29,7 @@ from rlhf_gap.checkpoints import (
 from rlhf_gap.checkpoints import vocabulary as vocabularies
 from rlhf_gap.checkpoints.architecture import check_vocabulary
 from rlhf_gap.checkpoints.stored import StoredArray, StoredCheckpoint
-from rlhf_gap.models import t5
+from rlhf_gap.models import precision, t5
 
 _FORMATS = {module.NAME: module for module in (t5x, t5x_orbax, hf)}
 FORMATS = tuple(_FORMATS)
@@ -127,6 +127,7 @@ def load(
   *,
   shardings: Any = None,
   dtype: str | None = None,
+  activations: str | None = None,
   optimizer_state: bool = True,
 ) -> Checkpoint:
   """Loads a checkpoint of any known format.
@@ -139,6 +140,9 @@ def load(
       the default device. Hosts read only the slices that their devices hold.
     dtype: type to cast parameters to as they are read, "float32" or
       "bfloat16"; None keeps them bit for bit.
+    activations: for a model that is only computed with: the type of its
+      activations. Each parameter is cast as it is read to the type that it is
+      computed with (`precision.as_computed`): no wider one is ever in memory.
     optimizer_state: whether to load the optimizer's state too, if there is any;
       what has its parameter's shape goes where that goes, the rest to all its
       devices.
@@ -153,6 +157,12 @@ def load(
   arrays = dict(source.arrays)
   if dtype is not None:
     arrays = {n: a.astype(dtype) for n, a in arrays.items()}
+  if activations is not None:
+    config = dataclasses.replace(source.config, dtype=activations)
+    arrays = {
+      n: a.astype(str(precision.type_of(config, n.split("/"), a.dtype)))
+      for n, a in arrays.items()
+    }
   if callable(shardings):
     shardings = shardings(source.config)
   places = _places(shardings, arrays)

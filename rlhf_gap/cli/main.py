@@ -156,6 +156,11 @@ def main(argv: list[str] | None = None) -> int:
     if described is None:
       raise
     message = described
+  except RuntimeError as error:
+    described = errors.out_of_memory(error)
+    if described is None:
+      raise
+    message = described
   print(f"rlhf-gap {command}: {message}", file=sys.stderr)
   return 2
 

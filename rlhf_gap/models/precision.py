@@ -1,9 +1,11 @@
 """The type that each parameter is computed with."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rlhf_gap.models import t5
 
@@ -26,14 +28,26 @@ def as_computed(config: t5.T5Config, params: t5.Params) -> t5.Params:
   Returns:
     The parameters; those whose type is right already are the same arrays.
   """
-  narrow = jnp.dtype(config.dtype)
 
   def cast(path: tuple[Any, ...], param: jax.Array) -> jax.Array:
-    names = {key.key for key in path}
-    if names & _ALWAYS_WIDE or param.dtype.itemsize <= narrow.itemsize:
-      return param
-    if config.logits_via_embedding and "token_embedder" in names:
-      return param
-    return param.astype(narrow)
+    names = [key.key for key in path]
+    return param.astype(type_of(config, names, param.dtype))
 
   return jax.tree_util.tree_map_with_path(cast, params)
+
+
+def type_of(
+  config: t5.T5Config, names: Sequence[str], given: np.dtype
+) -> np.dtype:
+  """Returns the type that a parameter is computed with; see `as_computed`.
+
+  Args:
+    config: the architecture, with the activations' type.
+    names: the parameter's, from the outermost module to itself.
+    given: its type.
+  """
+  narrow = jnp.dtype(config.dtype)
+  tied = config.logits_via_embedding and "token_embedder" in names
+  if tied or not _ALWAYS_WIDE.isdisjoint(names):
+    return given
+  return narrow if narrow.itemsize < given.itemsize else given

@@ -143,8 +143,10 @@ class _Drawer:
     self.prompts = stores.open(spec.prompts)
     manifest = self.prompts.manifest
     places = partitioning.parameters_on(context.mesh)
+    # The judge's activations are of the run's type, as the reference's are.
+    dtype = context.config.dtype
     loaded = checkpoints.load(
-      spec.judge, shardings=places, optimizer_state=False
+      spec.judge, shardings=places, activations=dtype, optimizer_state=False
     )
     identity = processes.from_first(lambda: checkpoints.fingerprint(spec.judge))
     self.judge_identity = stores.Checkpoint(spec.judge, identity, loaded.step)
@@ -152,9 +154,8 @@ class _Drawer:
     sampling = with_judge_length(
       spec.sampling, words, manifest.feature_lengths["prompt"]
     )
-    # The judge's activations are of the run's type, as the reference's are.
-    judging = dataclasses.replace(loaded.config, dtype=context.config.dtype)
-    self.judge = precision.as_computed(judging, loaded.params)
+    judging = dataclasses.replace(loaded.config, dtype=dtype)
+    self.judge = loaded.params
     self.static = Static(context.config, judging, words, sampling)
     self._key = jax.random.key(context.seed)
     self._is_compiled = False

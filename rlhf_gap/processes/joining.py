@@ -219,12 +219,14 @@ def _give_up(
     line, code = f"{error.filename or 'a file'}: {error.strerror}", 2
   elif isinstance(error, KeyboardInterrupt):
     line, code = "interrupted", _INTERRUPTED
+  elif full := errors.out_of_memory(error):
+    line, code = full, 2
   else:
+    traceback.print_exception(error)
     if isinstance(error, jax.errors.JaxRuntimeError):
       # Likely a collective that another process broke off by dying: the watch
       # finds out who, and ends this process.
       time.sleep(limits.dead_seconds + _JAX_SLOWER_SECONDS)
-    traceback.print_exception(error)
     line, code = f"{type(error).__name__}: {error}".split("\n")[0], 1
   with contextlib.suppress(jax.errors.JaxRuntimeError):  # process 0 is gone
     watching.give_up(line, code)

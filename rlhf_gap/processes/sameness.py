@@ -13,7 +13,15 @@ from rlhf_gap import errors
 from rlhf_gap.processes import board as boards
 
 # Whose versions change what is computed, or how processes talk.
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+_PACKAGES = (
+  "jax",
+  "jaxlib",
+  "libtpu",
+  "flax",
+  "optax",
+  "orbax-checkpoint",
+  "numpy",
+)
 _SHOWN = 3
 
 
@@ -31,7 +39,7 @@ def facts(settings: Mapping[str, str]) -> dict[str, str]:
     f"rlhf_gap/{path.relative_to(root).as_posix()}": _hash(path.read_bytes())
     for path in sorted(root.rglob("*.py"))
   }
-  versions = {name: metadata.version(name) for name in _PACKAGES}
+  versions = {name: _version(name) for name in _PACKAGES}
   python = {"Python": platform.python_version()}
   return {**settings, **files, **versions, **python}
 
@@ -96,6 +104,13 @@ def difference(mine: Mapping[str, str], theirs: Mapping[str, str]) -> str:
   )
   more = len(differing) - _SHOWN
   return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _version(package: str) -> str:
+  try:
+    return metadata.version(package)
+  except metadata.PackageNotFoundError:  # libtpu, where there is no TPU
+    return "not installed"
 
 
 def _hash(content: bytes) -> str:

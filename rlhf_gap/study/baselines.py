@@ -4,7 +4,6 @@ Several of the paper's figures show single runs of the default configuration
 (Tang et al. 2024, Figs. 6 to 8), not the pooled sweep.
 """
 
-import dataclasses
 from collections.abc import Iterable
 
 from rlhf_gap.records import RunRecord
@@ -28,25 +27,35 @@ def arm(evidence: Evidence, name: str, like: str = "online") -> arms.Arm:
   """
   wanted, found = evidence.arm(like), evidence.arm(name)
   settings = {_settings(r) for r in _of(evidence.records, wanted)}
-  lengths = {int(run.steps[-1]) for run in wanted.runs}
+  length = steps_of(evidence, like)
   alike = {r.run.name for r in _of(evidence.records, found)} & {
     r.run.name for r in evidence.records if _settings(r) in settings
   }
-  configurations = []
-  for one in found.configurations:
-    runs = tuple(
-      run for run in one.runs if run.name in alike and _ends_like(run, lengths)
-    )
-    if runs:
-      configurations.append(dataclasses.replace(one, runs=runs))
-  if not configurations:
+  # Of a seed's runs the one that got farthest: one that stopped short may have
+  # made a configuration of its own beside a longer run's.
+  by_seed: dict[int, arms.Trajectory] = {}
+  for run in sorted(found.runs, key=lambda run: int(run.steps[-1])):
+    if run.name in alike and _ends_like(run, length):
+      by_seed[run.seed] = run
+  if not by_seed:
     raise UndefinedError(f"no run of {name} has the hyper-parameters of {like}")
-  return arms.Arm(name, tuple(configurations[:1]))
+  runs = tuple(by_seed[seed] for seed in sorted(by_seed))
+  return arms.Arm(name, (arms.Configuration("", runs),))
 
 
-def _ends_like(run: arms.Trajectory, lengths: set[int]) -> bool:
+def steps_of(evidence: Evidence, name: str = "online") -> int:
+  """Returns after how many steps an arm's longest run ends.
+
+  Args:
+    evidence: of one task.
+    name: of the arm.
+  """
+  return max(int(run.steps[-1]) for run in evidence.arm(name).runs)
+
+
+def _ends_like(run: arms.Trajectory, length: int) -> bool:
   """Not a longer run; one that stopped short is still of the configuration."""
-  return int(run.steps[-1]) <= max(lengths) and int(run.steps[0]) < max(lengths)
+  return int(run.steps[-1]) <= length and int(run.steps[0]) < length
 
 
 def _of(found: Iterable[RunRecord], arm: arms.Arm) -> list[RunRecord]:
@@ -66,21 +75,26 @@ def _settings(record: RunRecord) -> tuple[tuple[str, str], ...]:
 def last_metric(
   evidence: Evidence, of: arms.Arm, metric: str
 ) -> dict[int, tuple[float, int]]:
-  """Returns a metric of each run's last checkpoint.
+  """Returns a metric at the end of training.
 
   Args:
     evidence: of one task, with its records.
-    of: the runs, of one configuration.
+    of: the runs, of one configuration: see `arm`.
     metric: such as "pair_accuracy_sum".
 
   Returns:
     By seed, the value and what it rests on.
 
   Raises:
-    UndefinedError: the last checkpoint of a run was not so measured.
+    UndefinedError: a run was not evaluated at its end, or not so measured.
   """
   found = {}
+  length = steps_of(evidence)
   for run in of.runs:
+    if int(run.steps[-1]) < length:
+      raise UndefinedError(
+        f"{run.name} was evaluated up to step {run.steps[-1]} of {length}"
+      )
     last = [
       record.metrics.get(metric)
       for record in evidence.records

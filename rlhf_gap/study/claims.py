@@ -8,6 +8,7 @@ from rlhf_gap.study import (
   claims_gap,
   claims_policies,
   claims_setting,
+  claims_sizes,
 )
 from rlhf_gap.study.verdicts import Answer, Claim, Evidence
 
@@ -18,6 +19,7 @@ ALL: tuple[Claim, ...] = (
   *claims_gap.CLAIMS,
   *claims_data.CLAIMS,
   *claims_policies.CLAIMS,
+  *claims_sizes.CLAIMS,
   *claims_setting.CLAIMS,
 )
 """In the order of the report."""

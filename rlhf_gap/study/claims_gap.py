@@ -1,6 +1,6 @@
 """The paper's main statements: the gap, what closes it, what goes too far."""
 
-from rlhf_gap.study import arms, falls, statistics
+from rlhf_gap.study import arms, comparing, falls
 from rlhf_gap.study.resampling import UndefinedError
 from rlhf_gap.study.verdicts import (
   MIN_SEEDS,
@@ -11,6 +11,7 @@ from rlhf_gap.study.verdicts import (
   Verdict,
   basis,
   exceeds,
+  few_seeds,
   signed,
 )
 
@@ -20,18 +21,9 @@ _FAR_BEYOND = 4.0
 
 
 def _beats(first: str, second: str, evidence: Evidence) -> Answer:
-  found = statistics.matched_gap(
-    evidence.arm(first), evidence.arm(second), evidence.settings
-  )
-  verdict, reason = exceeds(found.mean)
-  return Answer(
-    verdict,
-    f"win rate of {first} less that of {second}: {signed(found.mean)} over KL"
-    f" {found.low_kl_nats:.2g} to {found.high_kl_nats:.2g} nats,"
-    f" {signed(found.at_peak)} at the peak"
-    f" ({basis(found.mean)})",
-    reason,
-  )
+  found = comparing.compare(evidence, evidence.arm(first), evidence.arm(second))
+  verdict, reason = exceeds(found.gap.mean)
+  return Answer(verdict, f"win rate of {found.numbers}", reason)
 
 
 def _online_beats_offline(evidence: Evidence) -> Answer:
@@ -89,11 +81,14 @@ def _some_arm_falls(evidence: Evidence) -> Answer:
     found, key=lambda name: found[name].win_rate.interval(confidence)[0]
   )
   fallen = found[name]
-  low, _ = fallen.win_rate.interval(confidence)
-  numbers = f"{name}: {_numbers(fallen)}, {len(found)} arms looked at"
+  low, high = fallen.win_rate.interval(confidence)
+  numbers = (
+    f"{name}: {_numbers(fallen)}; {len(found)} arms looked at, so decided by"
+    f" the {confidence:.1%} interval [{-high:+.3f}, {-low:+.3f}]"
+  )
   if fallen.win_rate.num_seeds < MIN_SEEDS:
     return Answer(
-      Verdict.UNDERPOWERED, numbers, f"{MIN_SEEDS} seeds are needed"
+      Verdict.UNDERPOWERED, numbers, few_seeds(fallen.win_rate.num_seeds)
     )
   if low > 0:
     return Answer(Verdict.SUPPORTED, numbers)

@@ -1,15 +1,7 @@
-"""What the paper says of policies: as classifiers, and of their size."""
+"""What the paper says of policies as classifiers."""
 
-from rlhf_gap.study import (
-  baselines,
-  by_seed,
-  discrimination,
-  pooled,
-  sizes,
-  statistics,
-  tradeoffs,
-)
-from rlhf_gap.study.resampling import Estimate, UndefinedError
+from rlhf_gap.study import baselines, by_seed, discrimination
+from rlhf_gap.study.resampling import UndefinedError
 from rlhf_gap.study.verdicts import (
   MIN_SEEDS,
   Answer,
@@ -17,8 +9,9 @@ from rlhf_gap.study.verdicts import (
   Evidence,
   Verdict,
   all_of,
-  basis,
   exceeds,
+  few_seeds,
+  pairs_basis,
   plain,
   signed,
   within,
@@ -29,14 +22,6 @@ _STRONG_CORRELATION = 0.5
 
 _CHANCE = (0.45, 0.55)
 """Accuracies that are as good as chance."""
-
-_SIMILAR = 2.0
-"""Factor within which two KLs are similar."""
-
-
-def _pairs(found: Estimate) -> str:
-  seeds = f"{found.num_seeds} seed{'' if found.num_seeds == 1 else 's'}"
-  return f"{found.num_prompts:,} pairs a seed, {seeds}"
 
 
 def _on_online_data(evidence: Evidence, name: str) -> dict[int, float]:
@@ -65,15 +50,19 @@ def _better_classifier(
 ) -> Answer:
   best = _on_online_data(evidence, first)
   n = _num_online_pairs(evidence, first)
+  found = {
+    other: by_seed.difference(best, _on_online_data(evidence, other), n)
+    for other in others
+  }
   levels = [f"{first} {plain(by_seed.mean(best, n))}"]
-  decided = []
-  for other in others:
-    values = _on_online_data(evidence, other)
-    found = by_seed.difference(best, values, n)
-    decided.append(exceeds(found))
-    levels.append(f"less {other} {signed(found)}")
-  verdict, reason = all_of(decided)
-  numbers = f"accuracy on online data: {', '.join(levels)} ({_pairs(found)})"
+  levels += [f"less {other} {signed(one)}" for other, one in found.items()]
+  verdict, reason = all_of(
+    [exceeds(one, parts=len(found)) for one in found.values()]
+  )
+  numbers = (
+    f"accuracy on online data: {', '.join(levels)}"
+    f" ({pairs_basis(*found.values())})"
+  )
   return Answer(verdict, numbers, reason)
 
 
@@ -110,22 +99,26 @@ def _offline_is_the_better_classifier(evidence: Evidence) -> Answer:
   return Answer(
     verdict,
     f"accuracy on golden pairs at the end: {levels}, difference"
-    f" {signed(found)} ({_pairs(found)})",
+    f" {signed(found)} ({pairs_basis(found)})",
     reason,
   )
 
 
 def _accuracy_does_not_tell(evidence: Evidence) -> Answer:
+  runs = [
+    run
+    for name in discrimination.METHODS
+    for run in baselines.arm(evidence, name).runs
+  ]
   r = discrimination.correlation(evidence)
-  seeds = {run.seed for run in baselines.arm(evidence, "online").runs}
+  seeds = {run.seed for run in runs}
   numbers = (
     f"Pearson's r {r.value:+.2f} [{r.ci95_low:+.2f}, {r.ci95_high:+.2f}]"
-    f" ({r.num_points} checkpoints of {r.num_groups} runs,"
-    f" {len(seeds)} seeds; on golden pairs)"
+    f" ({r.num_points} checkpoints of {r.num_groups} runs, taken as"
+    f" independent, {len(seeds)} seeds; on golden pairs)"
   )
   if len(seeds) < MIN_SEEDS:
-    reason = f"{MIN_SEEDS} seeds are needed to tell luck from a relation"
-    return Answer(Verdict.UNDERPOWERED, numbers, reason)
+    return Answer(Verdict.UNDERPOWERED, numbers, few_seeds(len(seeds)))
   if r.ci95_high < _STRONG_CORRELATION:
     return Answer(Verdict.SUPPORTED, numbers)
   if r.ci95_low > _STRONG_CORRELATION:
@@ -136,27 +129,43 @@ def _accuracy_does_not_tell(evidence: Evidence) -> Answer:
 
 def _offline_lowers_winners_most(evidence: Evidence) -> Answer:
   names = discrimination.METHODS
-  found, n = _at_the_end(evidence, discrimination.CHOSEN, names)
+  values, n = _at_the_end(evidence, discrimination.CHOSEN, names)
   levels = [
-    f"{name} {by_seed.mean(values, n).value:+.2f}"
-    for name, values in found.items()
+    f"{name} {signed(by_seed.mean(of, n), 2)}" for name, of in values.items()
   ]
-  decided, differences = [], []
-  for other in ("online", "tandem"):
-    less = by_seed.difference(found[other], found["offline"], n)
-    decided.append(exceeds(less, at_least=0.0))
-    differences.append(f"{other} less offline {signed(less, 2)}")
-  verdict, reason = all_of(decided)
+  found = {
+    other: by_seed.difference(values[other], values["offline"], n)
+    for other in ("online", "tandem")
+  }
+  verdict, reason = all_of(
+    [exceeds(one, at_least=0.0, parts=len(found)) for one in found.values()]
+  )
+  differences = [
+    f"{other} less offline {signed(one, 2)}" for other, one in found.items()
+  ]
   return Answer(
     verdict,
     f"log pi / pi_sft of golden pairs' winners at the end, nats:"
-    f" {', '.join(levels)}; {', '.join(differences)} ({_pairs(less)})",
+    f" {', '.join(levels)}; {', '.join(differences)}"
+    f" ({pairs_basis(*found.values())})",
+    reason,
+  )
+
+
+def _offline_lowers_even_winners(evidence: Evidence) -> Answer:
+  values, n = _at_the_end(evidence, discrimination.CHOSEN, ("offline",))
+  lost = by_seed.mean({s: -v for s, v in values["offline"].items()}, n)
+  verdict, reason = exceeds(lost, at_least=0.0)
+  return Answer(
+    verdict,
+    "log pi_sft / pi of golden pairs' winners at the end, offline:"
+    f" {signed(lost, 2)} nats ({pairs_basis(lost)})",
     reason,
   )
 
 
 def _self_classification_is_chance(evidence: Evidence) -> Answer:
-  found, decided = [], []
+  found = {}
   for name in ("online", "offline"):
     arm = baselines.arm(evidence, name)
     by_step = discrimination.by_step(evidence, arm, discrimination.OWN)
@@ -167,85 +176,21 @@ def _self_classification_is_chance(evidence: Evidence) -> Answer:
       for seed, of in by_step.items()
     }
     n = min(sum(v[3] for v in of.values()) for of in by_step.values())
-    estimate = by_seed.mean(means, n)
-    found.append(f"{name} {plain(estimate)} ({_pairs(estimate)})")
-    if estimate.num_seeds < MIN_SEEDS:
-      decided.append((Verdict.UNDERPOWERED, f"{MIN_SEEDS} seeds are needed"))
-    else:
-      decided.append(within(estimate, *_CHANCE))
-  verdict, reason = all_of(decided)
+    found[name] = by_seed.mean(means, n)
+  verdict, reason = all_of(
+    [within(one, *_CHANCE, parts=len(found)) for one in found.values()]
+  )
+  levels = (
+    f"{name} {plain(one)} ({pairs_basis(one)})" for name, one in found.items()
+  )
   return Answer(
     verdict,
-    f"accuracy on own samples, all checkpoints: {', '.join(found)}",
+    f"accuracy on own samples, all checkpoints: {', '.join(levels)}",
     reason,
   )
-
-
-def _gap_at_every_size(evidence: Evidence) -> Answer:
-  found, decided = [], []
-  all_sizes = tradeoffs.sizes_of(evidence)
-  if len(all_sizes) < 2:
-    raise UndefinedError("policies of one size alone were trained")
-  for size in all_sizes:
-    online, offline = (
-      evidence.arm(tradeoffs.at_size(name, size))
-      for name in ("online", "offline")
-    )
-    gap = pooled.quantile_difference(
-      online, offline, sizes.QUANTILE, evidence.settings
-    )
-    decided.append(exceeds(gap))
-    found.append(f"{tradeoffs.size_title(evidence, size)} {signed(gap)}")
-  verdict, reason = all_of(decided)
-  return Answer(
-    verdict,
-    f"online less offline, 90% quantile of win rate: {'; '.join(found)}"
-    f" ({basis(gap)})",
-    reason,
-  )
-
-
-def _peaks_are_alike(evidence: Evidence) -> Answer:
-  others = [size for size in tradeoffs.sizes_of(evidence) if size]
-  if not others:
-    raise UndefinedError("policies of one size alone were trained")
-  own = evidence.arm("online")
-  found, verdicts, at_the_end = [], set(), []
-  for size in others:
-    other = evidence.arm(tradeoffs.at_size("online", size))
-    ratio = statistics.peak_ratio(other, own, evidence.settings)
-    found.append(
-      f"{size} {ratio.value:.2g} [{ratio.low:.2g}, {ratio.high:.2g}]"
-    )
-    if ratio.low >= 1 / _SIMILAR and ratio.high <= _SIMILAR:
-      verdicts.add(Verdict.SUPPORTED)
-    elif ratio.high < 1 / _SIMILAR or ratio.low > _SIMILAR:
-      verdicts.add(Verdict.CONTRADICTED)
-    else:
-      verdicts.add(Verdict.UNDERPOWERED)
-    if statistics.peak(other, evidence.settings).at_the_end:
-      at_the_end.append(size)
-  seeds = min(len(own.seeds), len(other.seeds))
-  numbers = (
-    f"KL at online's peak, relative to this study's own size:"
-    f" {'; '.join(found)} ({own.num_prompts:,} prompts, {seeds} seeds)"
-  )
-  if at_the_end or statistics.peak(own, evidence.settings).at_the_end:
-    return Answer(
-      Verdict.UNDERPOWERED,
-      numbers,
-      "an arm is highest at its last point: its peak was not reached",
-    )
-  if Verdict.CONTRADICTED in verdicts:
-    return Answer(Verdict.CONTRADICTED, numbers)
-  if verdicts == {Verdict.SUPPORTED} and seeds >= MIN_SEEDS:
-    return Answer(Verdict.SUPPORTED, numbers)
-  reason = f"an interval reaches over a factor of {_SIMILAR:g}"
-  return Answer(Verdict.UNDERPOWERED, numbers, reason)
 
 
 _ONLINE_DATA = ("online_data",)
-_SIZES = ("sizes",)
 
 CLAIMS = (
   Claim(
@@ -265,9 +210,10 @@ CLAIMS = (
     about=_ONLINE_DATA,
   ),
   Claim(
-    "accuracy does not tell the win rate",
-    "Over checkpoints, accuracy on golden pairs and win rate correlate by less"
-    " than 0.5 (hypothesis 3: the offline policies classify too badly).",
+    "better classifiers do not win more often",
+    "Over checkpoints, win rate does not rise with accuracy on golden pairs:"
+    " their correlation is below 0.5 (hypothesis 3: the offline policies"
+    " classify too badly).",
     "Tang et al. (2024), Fig. 7",
     _accuracy_does_not_tell,
     about=("online", "offline"),
@@ -289,6 +235,14 @@ CLAIMS = (
     about=("tandem", "offline"),
   ),
   Claim(
+    "offline lowers even the winners' likelihood",
+    "At the end of training, winners of golden pairs are less likely under"
+    " offline policies than under SFT.",
+    "Tang et al. (2024), Fig. 8, bottom",
+    _offline_lowers_even_winners,
+    about=("tandem", "offline"),
+  ),
+  Claim(
     "self-classification is chance",
     "Policies tell the better of two of their own samples no better than"
     " chance, between 45 and 55%.",
@@ -296,21 +250,5 @@ CLAIMS = (
     _self_classification_is_chance,
     about=("online", "offline"),
   ),
-  Claim(
-    "the gap stays at every size",
-    "At every size of the policy online's best win rate exceeds offline's"
-    " (hypothesis 5: scaling the policy is all that it takes).",
-    "Tang et al. (2024), Figs. 10, 11 and 14",
-    _gap_at_every_size,
-    about=_SIZES,
-  ),
-  Claim(
-    "peaks lie at a similar KL for all sizes",
-    "Online's win rate is highest at KLs that differ by less than a factor of"
-    " 2 between sizes of the policy.",
-    "Tang et al. (2024), section 5.6 and Fig. 10",
-    _peaks_are_alike,
-    about=_SIZES,
-  ),
 )
-"""Figures 6, 7, 8, 10, 11 and 14, and Appendix E.1."""
+"""Figures 6, 7 and 8, and Appendix E.1."""

@@ -12,6 +12,7 @@ from rlhf_gap.study.verdicts import (
   Claim,
   Evidence,
   Verdict,
+  all_of,
   basis,
   exceeds,
   plain,
@@ -79,7 +80,8 @@ def _the_ranges_overlap(evidence: Evidence) -> Answer:
   found = statistics.overlap(*both, evidence.settings)
   ranges = ", ".join(f"{arm.name} {_range(arm)}" for arm in both)
   numbers = (
-    f"KL {ranges} nats; shared log KL {plain(found, 2)} ({basis(found)})"
+    f"KL {ranges} nats; shared log KL of these runs {plain(found, 2)}"
+    f" ({basis(found)})"
   )
   if found.ci95_low > 0:
     return Answer(Verdict.SUPPORTED, numbers)
@@ -102,15 +104,11 @@ def _win_rates_rise(evidence: Evidence) -> Answer:
     for name in ("online", "offline")
   }
   numbers = ", ".join(f"{name} {signed(one)}" for name, one in found.items())
-  verdicts = {name: exceeds(one) for name, one in found.items()}
-  of_all = {verdict for verdict, _ in verdicts.values()}
-  text = f"highest win rate less SFT's: {numbers} ({basis(found['online'])})"
-  if Verdict.CONTRADICTED in of_all:
-    return Answer(Verdict.CONTRADICTED, text)
-  if of_all == {Verdict.SUPPORTED}:
-    return Answer(Verdict.SUPPORTED, text)
-  reasons = {reason for _, reason in verdicts.values() if reason}
-  return Answer(Verdict.UNDERPOWERED, text, "; ".join(sorted(reasons)))
+  verdict, reason = all_of(
+    [exceeds(one, parts=len(found)) for one in found.values()]
+  )
+  text = f"highest win rate less SFT's: {numbers} ({basis(*found.values())})"
+  return Answer(verdict, text, reason)
 
 
 CLAIMS = (

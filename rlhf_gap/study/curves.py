@@ -7,10 +7,11 @@ each other by a factor in KL rather than by a difference, are nearly straight
 there. `coordinate="sqrt"` takes Gao's d = sqrt(KL) instead, as a check.
 
 An arm with several hyper-parameters is represented by its frontier: at each KL
-the configuration with the highest win rate, averaged over seeds. A maximum over
-noisy numbers is too high on average, the more the larger the sweep; so the
-configuration is chosen on every other prompt and valued on the rest, and the
-other way round (cross-fitting).
+the configuration with the highest win rate. A maximum over noisy numbers is too
+high on average, the more the larger the sweep, and prompts as well as runs are
+noisy. So what is chosen on every other prompt and all seeds but one is valued
+on the other prompts and that seed, and so on in turn (cross-fitting). Where
+there is one seed alone, prompts take turns, and the luck of its runs remains.
 """
 
 import dataclasses
@@ -158,12 +159,23 @@ def grid_of(ends: tuple[float, float]) -> Float[np.ndarray, "grid"]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class CrossFitted:
-  """Curves of all configurations, on all prompts and on either half."""
+class Curves:
+  """Curves of all configurations, by seed: on all prompts and on either half.
 
-  whole: Float[np.ndarray, "rows configurations grid"]
-  even: Float[np.ndarray, "rows configurations grid"]
-  odd: Float[np.ndarray, "rows configurations grid"]
+  NaN where a seed has no run of a configuration, or one of the configuration's
+  runs does not reach.
+
+  Attributes:
+    whole: on all prompts.
+    even: on one half of them.
+    odd: on the other.
+    weights: how often each seed was drawn.
+  """
+
+  whole: Float[np.ndarray, "seeds rows configurations grid"]
+  even: Float[np.ndarray, "seeds rows configurations grid"]
+  odd: Float[np.ndarray, "seeds rows configurations grid"]
+  weights: Float[np.ndarray, "rows seeds"]
 
 
 def by_configuration(
@@ -173,8 +185,8 @@ def by_configuration(
   *,
   metric: str = arms.WIN,
   coordinate: Coordinate = "log",
-) -> CrossFitted:
-  """Returns each configuration's curve, the mean over the seeds drawn.
+) -> Curves:
+  """Returns each configuration's curves.
 
   Args:
     arm: the arm.
@@ -182,24 +194,21 @@ def by_configuration(
     grid: in the coordinate.
     metric: of the outcomes by prompt.
     coordinate: log KL or sqrt(KL).
-
-  Returns:
-    Values at the grid; NaN where one of the configuration's runs does not
-    reach.
   """
-  weights = draws.of_seeds(arm.seeds)
-  curves = []
-  for configuration in arm.configurations:
-    of_runs = [
-      _of_run(run, draws, grid, metric, coordinate)
-      for run in configuration.runs
-    ]
-    columns = [arm.seeds.index(run.seed) for run in configuration.runs]
-    curves.append(_mean_over_runs(np.stack(of_runs), weights[:, columns].T))
-  stacked = np.stack(curves, axis=2)
-  # Also in replicates that leave out the run that falls short.
-  reached = ~np.isnan(stacked[0, 0])
-  return CrossFitted(*np.where(reached, stacked, np.nan))
+  shape = (
+    *(len(resampling.PARTS), len(arm.seeds), draws.num_rows),
+    *(len(arm.configurations), len(grid)),
+  )
+  values = np.full(shape, np.nan)
+  for number, configuration in enumerate(arm.configurations):
+    reached = np.ones(len(grid), bool)
+    for run in configuration.runs:
+      of_run = _of_run(run, draws, grid, metric, coordinate)
+      values[:, arm.seeds.index(run.seed), :, number] = of_run
+      reached &= ~np.isnan(of_run[0, 0])
+    values[:, :, :, number, ~reached] = np.nan
+  whole, even, odd = values  # in the order of `resampling.PARTS`
+  return Curves(whole, even, odd, draws.of_seeds(arm.seeds))
 
 
 def _of_run(
@@ -221,17 +230,61 @@ def _of_run(
   )
 
 
-def _mean_over_runs(curves: np.ndarray, weights: np.ndarray) -> np.ndarray:
-  """Means of [runs, parts, rows, grid] by weights [runs, rows]."""
-  wide = weights[:, None, :, None]
-  total = np.where(wide > 0, wide * curves, 0.0).sum(axis=0)
-  count = weights.sum(axis=0)[None, :, None]
+def mean_over_seeds(
+  values: Float[np.ndarray, "seeds rows *shape"],
+  weights: Float[np.ndarray, "rows seeds"],
+) -> Float[np.ndarray, "rows *shape"]:
+  """Returns means over the seeds drawn; NaN where none of them has a value.
+
+  Args:
+    values: NaN where there is none.
+    weights: how often each seed was drawn.
+  """
+  wide = weights.T.reshape(*weights.T.shape, *(1,) * (values.ndim - 2))
+  known = ~np.isnan(values)
+  total = np.where(known, wide * np.where(known, values, 0.0), 0.0).sum(axis=0)
+  return _ratio(total, (wide * known).sum(axis=0))
+
+
+def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
   return np.divide(
     total, count, out=np.full_like(total, np.nan), where=count > 0
   )
 
 
-def frontier(curves: CrossFitted) -> Float[np.ndarray, "rows grid"]:
+def cross_fitted(
+  by: Float[np.ndarray, "seeds rows options grid"],
+  value: Float[np.ndarray, "seeds rows options grid"],
+  weights: Float[np.ndarray, "rows seeds"],
+) -> Float[np.ndarray, "rows grid"]:
+  """Returns what the best option is worth to a seed that had no say in it.
+
+  Each seed takes the option that is best for the others that were drawn, or for
+  itself where it was drawn alone.
+
+  Args:
+    by: what is highest, on some prompts.
+    value: what is returned, on others.
+    weights: how often each seed was drawn.
+
+  Returns:
+    The mean over the seeds drawn; NaN where they have no option.
+  """
+  wide = weights.T[:, :, None, None]
+  known = wide * ~np.isnan(by)
+  parts = np.where(known > 0, known * np.nan_to_num(by), 0.0)
+  total, count = parts.sum(axis=0), known.sum(axis=0)
+  picked = []
+  for seed, own in enumerate(by):
+    of_others = _ratio(total - parts[seed], count - known[seed])
+    rated = np.where(np.isnan(of_others), own, of_others)
+    rated = np.where(np.isnan(rated + value[seed]), -np.inf, rated)
+    best = np.argmax(rated, axis=1)[:, None]
+    picked.append(np.take_along_axis(value[seed], best, axis=1)[:, 0])
+  return mean_over_seeds(np.stack(picked), weights)
+
+
+def frontier(curves: Curves) -> Float[np.ndarray, "rows grid"]:
   """Returns the best configuration's win rate at each KL, cross-fitted.
 
   Args:
@@ -240,32 +293,35 @@ def frontier(curves: CrossFitted) -> Float[np.ndarray, "rows grid"]:
   Returns:
     Values; NaN where no configuration reaches.
   """
-  if curves.whole.shape[1] == 1:
-    return curves.whole[:, 0]
-  return 0.5 * (_pick(curves.even, curves.odd) + _pick(curves.odd, curves.even))
+  if curves.whole.shape[2] == 1:
+    return mean_over_seeds(curves.whole[:, :, 0], curves.weights)
+  return _both_ways(curves.even, curves.odd, curves.weights)
 
 
-def _pick(by: np.ndarray, value: np.ndarray) -> np.ndarray:
-  best = np.argmax(np.where(np.isnan(by), -np.inf, by), axis=1)
-  return np.take_along_axis(value, best[:, None], axis=1)[:, 0]
+def _both_ways(
+  even: np.ndarray, odd: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+  return 0.5 * (
+    cross_fitted(even, odd, weights) + cross_fitted(odd, even, weights)
+  )
 
 
-def highest(curves: CrossFitted) -> Float[np.ndarray, "rows"]:
+def highest(curves: Curves) -> Float[np.ndarray, "rows"]:
   """Returns the highest win rate at any KL, cross-fitted.
 
-  Configuration and KL are chosen on one half of the prompts and valued on the
-  other.
+  Configuration and KL are chosen on other prompts and seeds than those that
+  they are valued on.
 
   Args:
     curves: of all configurations.
   """
   even, odd = (
-    part.reshape(len(part), -1, 1) for part in (curves.even, curves.odd)
+    part.reshape(*part.shape[:2], -1, 1) for part in (curves.even, curves.odd)
   )
-  return 0.5 * (_pick(even, odd) + _pick(odd, even))[:, 0]
+  return _both_ways(even, odd, curves.weights)[:, 0]
 
 
-def place_of_highest(curves: CrossFitted) -> np.ndarray:
+def place_of_highest(curves: Curves) -> np.ndarray:
   """Returns the grid's index of the frontier's top, int [rows]."""
   values = frontier(curves)
   return np.argmax(np.where(np.isnan(values), -np.inf, values), axis=1)

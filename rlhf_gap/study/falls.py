@@ -33,9 +33,9 @@ class Fall:
 def fall(arm: arms.Arm, settings: Settings) -> Fall:
   """Measures how far an arm falls from its peak to the end of training.
 
-  Configuration and step of the peak are chosen on one half of the prompts,
-  where the fall is greatest, and valued on the other half, and the other way
-  round: a peak picked out of noise falls by itself.
+  Configuration and step of the peak are chosen where the fall is greatest, on
+  other prompts and seeds than those that value it (see `curves`): a peak picked
+  out of noise falls by itself.
 
   Args:
     arm: the arm. Its runs of one configuration have common steps.
@@ -105,44 +105,44 @@ class _Paths:
     )
 
   def place(self, draws: resampling.Draws) -> int:
-    """Returns where the fall is greatest on all prompts."""
-    lost = self._lost(draws, arms.WIN, "all")[:1]
-    return int(np.argmax(np.nan_to_num(lost, nan=-np.inf)[0]))
+    """Returns where the fall is greatest on all prompts and seeds."""
+    lost = self._lost(draws, arms.WIN, "all")
+    weights = draws.of_seeds(self._arm.seeds)
+    mean = curves.mean_over_seeds(lost, weights)[0]
+    return int(np.argmax(np.nan_to_num(mean, nan=-np.inf)))
 
   def cross_fitted(self, draws: resampling.Draws, metric: str) -> np.ndarray:
     """Returns what `metric` loses after the peak of the golden win rate."""
     parts: tuple[tuple[resampling.Part, resampling.Part], ...]
     parts = (("even", "odd"), ("odd", "even"))
-    picked = []
-    for choose, judge in parts:
-      by = self._lost(draws, arms.WIN, choose)
-      value = self._lost(draws, metric, judge)
-      best = np.argmax(np.where(np.isnan(by), -np.inf, by), axis=1)
-      picked.append(np.take_along_axis(value, best[:, None], axis=1)[:, 0])
-    return np.mean(picked, axis=0)
+    weights = draws.of_seeds(self._arm.seeds)
+    return np.mean(
+      [
+        curves.cross_fitted(
+          self._lost(draws, arms.WIN, choose)[..., None],
+          self._lost(draws, metric, judge)[..., None],
+          weights,
+        )[:, 0]
+        for choose, judge in parts
+      ],
+      axis=0,
+    )
 
   def _lost(
     self, draws: resampling.Draws, metric: str, part: resampling.Part
   ) -> np.ndarray:
-    """Returns value at a step less that at the end, [rows, places]."""
-    weights = draws.of_seeds(self._arm.seeds)
-    shape = (len(weights), len(self._steps), self.most_steps)
-    lost = np.full(shape, np.nan)
+    """Returns value at a step less that at the end, [seeds, rows, places]."""
+    seeds = self._arm.seeds
+    places = (len(self._steps), self.most_steps)
+    lost = np.full((len(seeds), draws.num_rows, *places), np.nan)
     for number, steps in enumerate(self._steps):
       if len(steps) < 2:
         continue
-      runs = self._arm.configurations[number].runs
-      columns = weights[:, [self._arm.seeds.index(r.seed) for r in runs]]
-      total = sum(
-        columns[:, [i]] * _at_steps(run, steps, metric, draws, part)
-        for i, run in enumerate(runs)
-      )
-      count = columns.sum(axis=1, keepdims=True)
-      path = np.divide(
-        total, count, out=np.full_like(total, np.nan), where=count > 0
-      )
-      lost[:, number, : len(steps)] = path - path[:, -1:]
-    return lost.reshape(len(lost), -1)
+      for run in self._arm.configurations[number].runs:
+        path = _at_steps(run, steps, metric, draws, part)
+        here = lost[seeds.index(run.seed), :, number]
+        here[:, : len(steps)] = path - path[:, -1:]
+    return lost.reshape(*lost.shape[:2], -1)
 
 
 def _at_steps(

@@ -26,7 +26,9 @@ class Task:
   def main(self) -> Evidence:
     """The evidence without the arms that single figures own."""
     of = self.evidence
-    return dataclasses.replace(of, arms=paper_arms.main(of.arms))
+    planned = tuple(n for n in of.planned if not paper_arms.is_ablation(n))
+    main = paper_arms.main(of.arms)
+    return dataclasses.replace(of, arms=main, planned=planned)
 
   @property
   def asked(self) -> frozenset[str]:
@@ -88,5 +90,6 @@ def load(
       settings,
       online_data,
       task.sizes,
+      task.arms,
     )
     yield Task(task, evidence)

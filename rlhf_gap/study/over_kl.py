@@ -118,7 +118,7 @@ def peak_row(label: str, peak: statistics.Peak) -> tuple[Cell, ...]:
   win = peak.win_rate
   return (
     *("peak", label, "", "", "", ""),
-    *(peak.kl_nats.value, win.value, win.ci95_low, win.ci95_high),
+    *(peak.kl_nats, win.value, win.ci95_low, win.ci95_high),
   )
 
 

@@ -21,7 +21,7 @@ from rlhf_gap.study import (
 )
 from rlhf_gap.study.claims import Answered
 from rlhf_gap.study.page import Markup, tag
-from rlhf_gap.study.resampling import Percentiles, UndefinedError
+from rlhf_gap.study.resampling import Estimate, Percentiles, UndefinedError
 from rlhf_gap.study.verdicts import Evidence, Verdict
 
 _SHORT_ANSWER = {
@@ -194,7 +194,7 @@ def _reached(arm: arms.Arm, evidence: Evidence) -> tuple[str, ...]:
   return (
     f"{low:.2g} to {high:.2g}",
     verdicts.plain(peak.win_rate),
-    _kl(peak.kl_nats) + end,
+    _factors(peak.log_kl) + end,
     verdicts.plain(top),
     _gao_peak(arm, evidence),
   )
@@ -206,6 +206,14 @@ def _gao_peak(arm: arms.Arm, evidence: Evidence) -> str:
   except UndefinedError:
     return "-"
   return f"KL {_kl(fit.peak_kl_nats)}"
+
+
+def _factors(log_kl: Estimate) -> str:
+  value, low, high = (
+    math.exp(min(x, 99.0))
+    for x in (log_kl.value, log_kl.ci95_low, log_kl.ci95_high)
+  )
+  return _kl(Percentiles(value, low, high))
 
 
 def _kl(found: Percentiles) -> str:
@@ -358,14 +366,19 @@ def method(settings: statistics.Settings, found: Sequence[RunRecord]) -> Markup:
     "Gap at matched KL: each arm's frontier, the best of its configurations at"
     " each KL averaged over seeds, is joined linearly in log KL; the gap is the"
     " mean difference over the range of log KL that both arms reach. Which"
-    " configuration is best is decided on one half of the prompts and valued on"
-    " the other, so that a larger sweep is not favoured by luck.",
+    " configuration is best for a seed is decided on the other seeds and one"
+    " half of the prompts, and valued on this seed and the other half, so that"
+    " a larger sweep is not favoured by luck.",
     f"Intervals are 95%, from {settings.replicates:,} bootstrap draws (seed"
     f" {settings.seed}) of prompts and seeds, crossed, n - 1 of n seeds at a"
-    " time, with Student's t. A claim is supported where its interval lies"
-    " above 0, contradicted where it lies below"
-    f" {verdicts.SMALLEST_EFFECT:g}, and underpowered else or with fewer than"
-    f" {verdicts.MIN_SEEDS} seeds.",
+    " time, with Student's t; of one number a run, Student's over seeds. The"
+    " peak of Gao's form may be infinite: it has the middle 95% of the draws.",
+    "A difference is supported where its interval lies above 0, contradicted"
+    f" where it lies below {verdicts.SMALLEST_EFFECT:g}, and underpowered else"
+    f" or with fewer than {verdicts.MIN_SEEDS} seeds; other claims say what"
+    " they are decided by. A statement of several parts is supported where each"
+    " is, and contradicted by one at 95% divided among them. Each claim stands"
+    " for itself: among many, chance decides one in forty.",
   ]
   parts = [tag("p", paragraph) for paragraph in paragraphs]
   if found:

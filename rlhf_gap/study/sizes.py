@@ -42,22 +42,28 @@ def _found(
   return found, missing
 
 
-def _place(evidence: Evidence, size: str) -> float:
-  """log2 of parameters relative to the smallest; by rank where unknown."""
+def _places(evidence: Evidence) -> dict[str, float]:
+  """log2 of parameters relative to the smallest, by size."""
   counts = evidence.sizes
-  sizes = tradeoffs.sizes_of(evidence)
-  if all(one in counts for one in sizes):
-    return math.log2(counts[size] / min(counts[one] for one in sizes))
-  return float(sizes.index(size))
+  unknown = [
+    size or "own" for size in tradeoffs.sizes_of(evidence) if size not in counts
+  ]
+  if unknown:
+    raise UndefinedError(
+      f"how many parameters the sizes have is not known ({', '.join(unknown)})"
+    )
+  least = min(counts.values())
+  return {size: math.log2(count / least) for size, count in counts.items()}
 
 
 def _figure(
   evidence: Evidence, *, relative: bool, name: str, title: str, y_label: str
 ) -> Figure:
   found, missing = _found(evidence, relative=relative)
+  places = _places(evidence)
   rows: list[tuple[Cell, ...]] = [
     (
-      *(method, size or "own", _place(evidence, size)),
+      *(method, size or "own", places[size]),
       *(one.value, one.ci95_low, one.ci95_high),
       *(one.num_prompts, one.num_seeds),
     )
@@ -68,7 +74,7 @@ def _figure(
   def draw(ax: axes.Axes) -> None:
     for method, by_size in found.items():
       style = paper_arms.of_method(method)
-      x = [_place(evidence, size) for size in by_size]
+      x = [places[size] for size in by_size]
       y = [one.value for one in by_size.values()]
       below = [max(o.value - o.ci95_low, 0.0) for o in by_size.values()]
       above = [max(o.ci95_high - o.value, 0.0) for o in by_size.values()]

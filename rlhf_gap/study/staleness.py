@@ -8,13 +8,20 @@ samples).
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib import axes
 
-from rlhf_gap.study import arms, paper_arms, statistics
-from rlhf_gap.study.drawing import BLUE, GREEN, PURPLE, VERMILLION, Figure
-from rlhf_gap.study.resampling import Estimate, UndefinedError
+from rlhf_gap.study import paper_arms, statistics
+from rlhf_gap.study.drawing import (
+  BLUE,
+  GREEN,
+  PURPLE,
+  VERMILLION,
+  Cell,
+  Figure,
+)
+from rlhf_gap.study.resampling import UndefinedError
 from rlhf_gap.study.verdicts import Evidence
 
 
@@ -33,7 +40,7 @@ class Point:
   arm: str
   age_steps: float
   passes: int
-  gap: Estimate
+  gap: statistics.MatchedGap
 
 
 def is_stale(name: str) -> bool:
@@ -60,8 +67,8 @@ def age_steps(name: str, steps: int) -> tuple[float, int]:
   return (min(every, steps) - 1) / 2, passes
 
 
-def less_than_online(evidence: Evidence, name: str) -> Estimate:
-  """Returns an arm's win rate less online's, at matched KL.
+def less_than_online(evidence: Evidence, name: str) -> statistics.MatchedGap:
+  """Returns an arm's win rate less online's, at the KLs that both reach.
 
   Args:
     evidence: of one task.
@@ -70,10 +77,9 @@ def less_than_online(evidence: Evidence, name: str) -> Estimate:
   Raises:
     UndefinedError: an arm is missing, or they reach no common KL.
   """
-  found = statistics.matched_gap(
+  return statistics.matched_gap(
     evidence.arm(name), evidence.arm("online"), evidence.settings
   )
-  return found.mean
 
 
 def points(evidence: Evidence) -> tuple[list[Point], list[str]]:
@@ -83,15 +89,14 @@ def points(evidence: Evidence) -> tuple[list[Point], list[str]]:
     evidence: of one task.
   """
   found, missing = [], []
-  for name in sorted(filter(is_stale, evidence.arms)):
-    arm = evidence.arms[name]
-    steps = max(int(run.steps[-1]) for run in arm.runs)
-    age, passes = age_steps(name, steps)
+  for name in filter(is_stale, evidence.names):
     try:
       gap = less_than_online(evidence, name)
     except UndefinedError as error:
       missing.append(f"{paper_arms.title(name)}: {error}")
     else:
+      steps = max(int(run.steps[-1]) for run in evidence.arm(name).runs)
+      age, passes = age_steps(name, steps)
       found.append(Point(name, age, passes, gap))
   return sorted(found, key=lambda p: (p.age_steps, p.passes)), missing
 
@@ -102,45 +107,55 @@ def cost_of_staleness(evidence: Evidence) -> Figure:
   if not found:
     reason = "; ".join(missing) or "there are no records of old pairs"
     raise UndefinedError(reason)
-  levels = {
-    name: estimate
-    for name in ("tandem", "offline")
-    if (estimate := _level(evidence, name)) is not None
-  }
-
+  levels: dict[str, statistics.MatchedGap] = {}
+  for name in ("tandem", "offline"):
+    try:
+      levels[name] = less_than_online(evidence, name)
+    except UndefinedError as error:
+      missing.append(f"{paper_arms.title(name)}: {error}")
   return Figure(
     name="staleness",
     title="What it costs that pairs are old",
     caption=(
       "Semi-online runs refresh the sampler every s steps; the age is of the"
-      " parameters that drew a batch. 95% intervals."
+      " parameters that drew a batch. Each arm over the KLs that it shares with"
+      " online (among the numbers); 95% intervals."
     ),
     header=(
       *("arm", "age_steps", "passes", "win_rate_less_online"),
       *("ci95_low", "ci95_high", "prompts", "seeds"),
+      *("low_kl_nats", "high_kl_nats"),
     ),
     rows=[
-      (
-        *(point.arm, point.age_steps, point.passes, point.gap.value),
-        *(point.gap.ci95_low, point.gap.ci95_high),
-        *(point.gap.num_prompts, point.gap.num_seeds),
-      )
-      for point in found
+      *(_row(p.arm, p.age_steps, p.passes, p.gap) for p in found),
+      *(_row(name, "", "", gap) for name, gap in levels.items()),
     ],
     draw=lambda ax: _draw(ax, found, levels),
     missing=tuple(missing),
   )
 
 
+def _row(
+  name: str, age: Cell, passes: Cell, gap: statistics.MatchedGap
+) -> tuple[Cell, ...]:
+  mean = gap.mean
+  return (
+    *(name, age, passes, mean.value, mean.ci95_low, mean.ci95_high),
+    *(mean.num_prompts, mean.num_seeds, gap.low_kl_nats, gap.high_kl_nats),
+  )
+
+
 def _draw(
-  ax: axes.Axes, found: Sequence[Point], levels: Mapping[str, Estimate]
+  ax: axes.Axes,
+  found: Sequence[Point],
+  levels: Mapping[str, statistics.MatchedGap],
 ) -> None:
   ax.axhline(0, color=BLUE, lw=1.6, label="online")
   for passes in sorted({point.passes for point in found}):
     own = [point for point in found if point.passes == passes]
     label = "one pass" if passes == 1 else f"{passes} passes"
     color, marker = (BLUE, "o") if passes == 1 else (PURPLE, "D")
-    gaps = [point.gap for point in own]
+    gaps = [point.gap.mean for point in own]
     ax.errorbar(
       [1 + point.age_steps for point in own],
       [gap.value for gap in gaps],
@@ -157,24 +172,19 @@ def _draw(
   for name, level in levels.items():
     color, line = (GREEN, "-.") if name == "tandem" else (VERMILLION, "--")
     label = paper_arms.title(name)
-    ax.axhline(level.value, color=color, lw=1.4, ls=line, label=label)
+    mean = level.mean
+    ax.axhline(mean.value, color=color, lw=1.4, ls=line, label=label)
+    ax.axhspan(mean.ci95_low, mean.ci95_high, color=color, alpha=0.1, lw=0)
   ax.set_xscale("log", base=2)
   ax.set_xlabel("1 + mean age of the pairs, in steps")
   ax.set_ylabel("win rate less online's, same KL")
 
 
-def _level(evidence: Evidence, name: str) -> Estimate | None:
-  try:
-    return less_than_online(evidence, name)
-  except UndefinedError:
-    return None
-
-
-def least_stale(found: dict[str, arms.Arm]) -> str:
+def least_stale(found: Iterable[str]) -> str:
   """Returns the arm of the least old pairs that are trained on once.
 
   Args:
-    found: arms by name.
+    found: names of arms.
 
   Raises:
     UndefinedError: there is none.

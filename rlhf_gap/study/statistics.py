@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from rlhf_gap.study import arms, curves, resampling
-from rlhf_gap.study.resampling import Estimate, Percentiles, UndefinedError
+from rlhf_gap.study.resampling import Estimate, UndefinedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,12 @@ class Settings:
     """Returns what to draw for a statistic of these arms."""
     return resampling.Design(
       num_prompts=compared[0].num_prompts,
-      num_seeds=min(len(arm.seeds) for arm in compared),
+      # Of each configuration: any may be the one that decides.
+      num_seeds=min(
+        len(configuration.runs)
+        for arm in compared
+        for configuration in arm.configurations
+      ),
       replicates=self.replicates,
       seed=self.seed,
     )
@@ -138,7 +143,7 @@ def _on_own_grid(
   draws: resampling.Draws,
   coordinate: curves.Coordinate = "log",
   metric: str = arms.WIN,
-) -> curves.CrossFitted:
+) -> curves.Curves:
   ends = curves.extent(arm, coordinate)
   if ends is None:
     raise UndefinedError(f"{arm.name} has no run with two checkpoints")
@@ -153,14 +158,19 @@ class Peak:
 
   Attributes:
     win_rate: cross-fitted (see `curves`).
-    kl_nats: where it is.
+    log_kl: log of the KL in nats where it is.
     at_the_end: whether that is the far end of the curve, so that the arm might
       rise on.
   """
 
   win_rate: Estimate
-  kl_nats: Percentiles
+  log_kl: Estimate
   at_the_end: bool
+
+  @property
+  def kl_nats(self) -> float:
+    """Where it is, in nats."""
+    return math.exp(self.log_kl.value)
 
 
 def peak(arm: arms.Arm, settings: Settings) -> Peak:
@@ -178,23 +188,22 @@ def peak(arm: arms.Arm, settings: Settings) -> Peak:
   """
   design = settings.design(arm)
   found = _on_own_grid(arm, resampling.draw(design))
-  ends = curves.extent(arm)
-  if ends is None:
-    raise UndefinedError(f"{arm.name} has no run with two checkpoints")
   places = curves.place_of_highest(found)
   return Peak(
     win_rate=resampling.estimate(
       lambda draws: curves.highest(_on_own_grid(arm, draws)), design
     ),
-    kl_nats=resampling.percentiles(np.exp(curves.grid_of(ends))[places]),
+    log_kl=resampling.estimate(
+      lambda draws: _log_kl_at_peak(arm, draws), design
+    ),
     at_the_end=bool(places[0] == curves.GRID_POINTS - 1),
   )
 
 
-def peak_ratio(
+def log_peak_ratio(
   first: arms.Arm, second: arms.Arm, settings: Settings
-) -> Percentiles:
-  """Returns by what factor two arms' peaks differ in KL.
+) -> Estimate:
+  """Returns the log of the factor by which two arms' peaks differ in KL.
 
   Args:
     first: whose KL at the peak is divided.
@@ -204,9 +213,11 @@ def peak_ratio(
   Raises:
     UndefinedError: an arm has no run with two checkpoints with a KL.
   """
-  draws = resampling.draw(settings.design(first, second))
-  one, other = (_log_kl_at_peak(arm, draws) for arm in (first, second))
-  return resampling.percentiles(np.exp(one - other))
+
+  def of(draws: resampling.Draws) -> np.ndarray:
+    return _log_kl_at_peak(first, draws) - _log_kl_at_peak(second, draws)
+
+  return resampling.estimate(of, settings.design(first, second))
 
 
 def _log_kl_at_peak(arm: arms.Arm, draws: resampling.Draws) -> np.ndarray:
@@ -240,7 +251,9 @@ def gain(arm: arms.Arm, reference: arms.Arm, settings: Settings) -> Estimate:
 
 
 def overlap(first: arms.Arm, second: arms.Arm, settings: Settings) -> Estimate:
-  """Returns the length of the shared range of KL, in log KL.
+  """Returns the length of the range of KL that these runs share, in log KL.
+
+  Of these very runs: prompts are drawn, seeds are not.
 
   Args:
     first: an arm.
@@ -260,7 +273,9 @@ def overlap(first: arms.Arm, second: arms.Arm, settings: Settings) -> Estimate:
     )
     return np.minimum(*high) - np.maximum(*low)
 
-  return resampling.estimate(of, settings.design(first, second))
+  found = resampling.estimate(of, settings.design(first, second))
+  prompts = min(run.kl_nats.shape[1] for run in (*first.runs, *second.runs))
+  return dataclasses.replace(found, num_prompts=prompts)
 
 
 def _extents(

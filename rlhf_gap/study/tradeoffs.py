@@ -7,7 +7,7 @@ the rest.
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from rlhf_gap.study import arms, baselines, curves, over_kl, paper_arms
+from rlhf_gap.study import arms, baselines, over_kl, paper_arms
 from rlhf_gap.study.drawing import Cell, Figure, Style
 from rlhf_gap.study.over_kl import Series
 from rlhf_gap.study.resampling import UndefinedError
@@ -52,6 +52,7 @@ def draw(
   title: str,
   caption: str,
   log_base: float = 10.0,
+  level: str = "sft",
 ) -> Figure:
   """KL against win rate of some arms.
 
@@ -62,6 +63,7 @@ def draw(
     title: what it shows.
     caption: how to read it.
     log_base: of the axis.
+    level: the arm whose win rate is a horizontal line; "" for none.
 
   Raises:
     UndefinedError: no arm has two checkpoints.
@@ -82,7 +84,7 @@ def draw(
     missing += lacking(arm, evidence)
   if not series:
     raise UndefinedError("; ".join(missing))
-  level = over_kl.level_of(evidence.arms.get("sft"))
+  start = over_kl.level_of(evidence.arms.get(level))
   return Figure(
     name=name,
     title=title,
@@ -90,7 +92,7 @@ def draw(
     header=over_kl.HEADER,
     rows=rows,
     draw=lambda ax: over_kl.draw(
-      ax, series, log_base, "win rate against the golden policy", level
+      ax, series, log_base, "win rate against the golden policy", start
     ),
     missing=tuple(missing),
   )
@@ -124,12 +126,6 @@ def lacking(arm: arms.Arm, evidence: Evidence) -> Iterator[str]:
     if others:
       label = f" ({configuration.label})" if configuration.label else ""
       yield f"{arm.name}{label}: no seed {', '.join(map(str, others))}"
-
-
-def has_curve(evidence: Evidence, name: str) -> bool:
-  """Returns whether an arm can be drawn over KL."""
-  arm = evidence.arms.get(name)
-  return arm is not None and curves.extent(arm) is not None
 
 
 def online_and_offline(evidence: Evidence, log_base: float) -> Figure:
@@ -250,8 +246,11 @@ def best_of_two(evidence: Evidence, log_base: float) -> Figure:
 
 
 def sizes_of(evidence: Evidence) -> list[str]:
-  """Returns the policy's sizes by parameters, "" being the study's own."""
-  found = {arms.size_of(name) for name in evidence.arms}
+  """Returns the policy's sizes by parameters, "" being the study's own.
+
+  Those without records too: what there should be.
+  """
+  found = {arms.size_of(name) for name in evidence.names}
   return sorted(found, key=lambda size: (evidence.sizes.get(size, 0), size))
 
 
@@ -286,6 +285,7 @@ def policy_sizes(
     title=f"Figure 10: {paper_arms.title(method_name)} by policy size",
     caption="The judges and the golden policy are the same for all sizes.",
     log_base=log_base,
+    level="",  # each size starts from an SFT policy of its own
   )
 
 
@@ -299,7 +299,7 @@ def size_title(evidence: Evidence, size: str) -> str:
 def shuffle_levels(evidence: Evidence, log_base: float) -> Figure:
   """Fig. 13: replays permuted within blocks of different lengths."""
   blocks = sorted(
-    (name for name in evidence.arms if name.startswith("shuffle_")),
+    (name for name in evidence.names if name.startswith("shuffle_")),
     key=lambda name: int(name.removeprefix("shuffle_")),
   )
   return draw(

@@ -61,6 +61,7 @@ class Evidence:
     online_data: records of who can tell the better response of an online run's
       own pairs (`rlhf_gap.evaluation.online_data`).
     sizes: parameters of the policy, by size; "" is the study's own.
+    planned: names of the arms that the study was to run, finished or not.
   """
 
   task: str
@@ -70,6 +71,12 @@ class Evidence:
   settings: statistics.Settings = statistics.Settings()
   online_data: tuple[RunRecord, ...] = ()
   sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  planned: tuple[str, ...] = ()
+
+  @property
+  def names(self) -> list[str]:
+    """Names of all arms, those without records too: what there should be."""
+    return sorted({*self.arms, *self.planned})
 
   def arm(self, name: str) -> Arm:
     """Returns an arm.
@@ -133,30 +140,47 @@ class Claim:
 
 
 def exceeds(
-  found: Estimate, *, at_least: float = SMALLEST_EFFECT
+  found: Estimate, *, at_least: float = SMALLEST_EFFECT, parts: int = 1
 ) -> tuple[Verdict, str]:
   """Decides whether a difference is positive.
 
   Args:
     found: the difference.
     at_least: the smallest that would matter.
+    parts: differences of which each must be positive for a statement to hold:
+      one of many comes out wrong more easily, so that each contradicts at
+      1 - 5% / parts only (Bonferroni).
 
   Returns:
     Supported where the interval lies above 0; contradicted where it lies below
     `at_least`; else, or with fewer than three seeds, underpowered, and why.
   """
   if found.num_seeds < MIN_SEEDS:
-    return Verdict.UNDERPOWERED, (
-      f"{_seeds(found)}; {MIN_SEEDS} are needed to tell luck from a difference"
-    )
+    return Verdict.UNDERPOWERED, few_seeds(found.num_seeds)
   if found.ci95_low > 0:
     return Verdict.SUPPORTED, ""
-  if found.ci95_high < at_least:
+  if _interval(found, parts)[1] < at_least:
     return Verdict.CONTRADICTED, ""
+  if not at_least:
+    return Verdict.UNDERPOWERED, "the interval holds 0"
   return Verdict.UNDERPOWERED, (
     f"the interval holds both 0 and {at_least:g}, the smallest difference that"
     " would matter"
   )
+
+
+def few_seeds(count: int) -> str:
+  """Says that so many seeds decide nothing."""
+  return (
+    f"{_number_of(count)}; {MIN_SEEDS} are needed to tell luck from a"
+    " difference"
+  )
+
+
+def _interval(found: Estimate | Measurement, parts: int) -> tuple[float, float]:
+  if parts == 1 or isinstance(found, Measurement):
+    return found.ci95_low, found.ci95_high
+  return found.interval(1 - 0.05 / parts)
 
 
 def harmless(
@@ -169,19 +193,17 @@ def harmless(
     at_most: the smallest that would matter.
 
   Returns:
-    Supported where the interval lies below `at_most`; contradicted where it
-    lies above 0 and reaches it; else, or with fewer than three seeds,
-    underpowered, and why.
+    Supported where the interval lies below `at_most`, contradicted where it
+    lies above; else, or with fewer than three seeds, underpowered, and why.
   """
   if found.num_seeds < MIN_SEEDS:
     return exceeds(found)
   if found.ci95_high < at_most:
     return Verdict.SUPPORTED, ""
-  if found.ci95_low > 0:
+  if found.ci95_low >= at_most:
     return Verdict.CONTRADICTED, ""
   return Verdict.UNDERPOWERED, (
-    f"the interval holds both 0 and {at_most:g}, the smallest difference that"
-    " would matter"
+    f"the interval holds {at_most:g}, the smallest loss that would matter"
   )
 
 
@@ -205,7 +227,7 @@ def all_of(answers: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
 
 
 def within(
-  found: Measurement | Estimate, low: float, high: float
+  found: Measurement | Estimate, low: float, high: float, *, parts: int = 1
 ) -> tuple[Verdict, str]:
   """Decides whether a figure lies in a range.
 
@@ -213,14 +235,18 @@ def within(
     found: the figure.
     low: the range's lower end.
     high: its upper end.
+    parts: figures of which each must lie in its range, see `exceeds`.
 
   Returns:
     Supported where the interval lies inside; contradicted where it lies
-    outside; else underpowered, and why.
+    outside; else, or with fewer than three seeds, underpowered, and why.
   """
+  if isinstance(found, Estimate) and found.num_seeds < MIN_SEEDS:
+    return Verdict.UNDERPOWERED, few_seeds(found.num_seeds)
   if low <= found.ci95_low and found.ci95_high <= high:
     return Verdict.SUPPORTED, ""
-  if found.ci95_high < low or high < found.ci95_low:
+  lower, upper = _interval(found, parts)
+  if upper < low or high < lower:
     return Verdict.CONTRADICTED, ""
   return Verdict.UNDERPOWERED, "the interval reaches over an end of the range"
 
@@ -244,10 +270,19 @@ def plain(found: Measurement | Estimate, digits: int = 3) -> str:
   return f"{value} [{low}, {high}]" if math.isfinite(found.sem) else value
 
 
-def basis(found: Estimate) -> str:
-  """Returns what an estimate rests on: 2,048 prompts, 3 seeds."""
-  return f"{found.num_prompts:,} prompts, {_seeds(found)}"
+def basis(*found: Estimate) -> str:
+  """Returns what estimates rest on, the least of them: 512 prompts, 3 seeds."""
+  prompts = min(one.num_prompts for one in found)
+  seeds = min(one.num_seeds for one in found)
+  return f"{prompts:,} prompts, {_number_of(seeds)}"
 
 
-def _seeds(found: Estimate) -> str:
-  return f"{found.num_seeds} seed{'' if found.num_seeds == 1 else 's'}"
+def pairs_basis(*found: Estimate) -> str:
+  """Returns what estimates of pairs rest on, the least of them."""
+  pairs = min(one.num_prompts for one in found)
+  seeds = min(one.num_seeds for one in found)
+  return f"{pairs:,} pairs a seed, {_number_of(seeds)}"
+
+
+def _number_of(seeds: int) -> str:
+  return f"{seeds} seed{'' if seeds == 1 else 's'}"

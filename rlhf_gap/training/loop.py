@@ -298,9 +298,12 @@ class _Watch:
     if not what:
       return
     path = os.path.join(self._folder, f"not_finite_step_{step}.npz")
-    batch = processes.gathered(draw.batch)
+    # Every process waits for the rows, and for process 0 to write them: the
+    # first to leave ends all.
+    batch = jax.device_get(processes.gathered(draw.batch))
     if processes.is_first():
-      np.savez(path, **jax.device_get(batch)._asdict())
+      np.savez(path, **batch._asdict())
+    processes.meet()
     raise errors.UserError(
       f"step {step}: {what} not finite; its rows are in {path} and the last"
       " checkpoint is intact; lower the learning rate, or look at these rows"

@@ -14,6 +14,7 @@ import jax
 from rlhf_gap import errors
 
 _IDENTITY = "run.json"
+_ENVIRONMENT = "environment.json"
 _LOCK = "lock"
 COMPLETE = "complete"
 
@@ -90,9 +91,31 @@ def identity_of(model_dir: str) -> dict[str, str]:
   return _read_json(os.path.join(model_dir, _IDENTITY))
 
 
+def has_same_devices(model_dir: str, mesh: str = "None") -> bool:
+  """Returns whether devices and mesh are those that the run last began with.
+
+  Args:
+    model_dir: the run's folder; a new one has begun with none, so with these.
+    mesh: how the devices share the work.
+  """
+  before = _read_json(os.path.join(model_dir, _ENVIRONMENT))
+  before = before and {"mesh": "None", **before}
+  now = _devices(mesh)
+  return not before or all(before[name] == now[name] for name in now)
+
+
+def _devices(mesh: str) -> dict[str, str | int]:
+  devices = jax.devices()
+  return {
+    "devices": f"{len(devices)} x {devices[0].device_kind}",
+    "processes": jax.process_count(),
+    "mesh": mesh,
+  }
+
+
 def note_environment(
   model_dir: str, config_text: str, seed: int, mesh: str = "None"
-) -> bool:
+) -> None:
   """Writes what the run is made with beside its results.
 
   Args:
@@ -100,27 +123,17 @@ def note_environment(
     config_text: the operative gin configuration.
     seed: the run's.
     mesh: how the devices share the work.
-
-  Returns:
-    Whether devices and mesh are those that it began with.
   """
-  path = os.path.join(model_dir, "environment.json")
-  before = _read_json(path)
-  devices = jax.devices()
   environment = {
-    "devices": f"{len(devices)} x {devices[0].device_kind}",
+    **_devices(mesh),
     "git_commit": _git_commit(),
     "jax": jax.__version__,
-    "mesh": mesh,
-    "processes": jax.process_count(),
     "seed": seed,
     "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
   }
-  _write(path, json.dumps(environment, indent=1))
+  text = json.dumps(environment, indent=1, sort_keys=True)
+  _write(os.path.join(model_dir, _ENVIRONMENT), text)
   _write(os.path.join(model_dir, "config.gin"), config_text)
-  names = ("devices", "processes", "mesh")
-  before = before and {"mesh": "None", **before}
-  return not before or all(before[n] == environment[n] for n in names)
 
 
 def mark_begun(model_dir: str) -> None:

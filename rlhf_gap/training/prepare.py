@@ -67,6 +67,8 @@ class Prepared:
         f"{processes.count()} processes and no mesh to share the work over; add"
         " --gin_file=gin_configs/runs/parts/mesh.gin"
       )
+    if run.mesh is None and jax.default_backend() != "cpu":
+      _check_alone()
     mesh = None if run.mesh is None else run.mesh.make()
     if mesh is not None:
       partitioning.check_batch(run.batch_size, run.num_microbatches, mesh)
@@ -131,6 +133,17 @@ class Prepared:
     )
 
 
+def _check_alone() -> None:
+  """Raises `UserError` where accelerators would be left idle unasked."""
+  count = jax.local_device_count()
+  if count > 1:
+    raise errors.UserError(
+      f"{count} {jax.devices()[0].device_kind} devices and no mesh: all but one"
+      " would be idle; add --gin_file=gin_configs/runs/parts/mesh.gin, or hide"
+      " the others from JAX"
+    )
+
+
 def _fingerprint(path: str) -> str:
   # Every byte is read: once is enough.
   return processes.from_first(lambda: checkpoints.fingerprint(path))
@@ -163,7 +176,9 @@ def _reference(
   if run.reference is not None and run.reference != run.initial:
     path = run.reference
     places = partitioning.parameters_on(mesh)
-    loaded = checkpoints.load(path, shardings=places, optimizer_state=False)
+    loaded = checkpoints.load(
+      path, shardings=places, activations=run.dtype, optimizer_state=False
+    )
     fingerprint = _fingerprint(path)
     if not same_architecture(loaded.config, config):
       raise errors.UserError(

@@ -56,15 +56,21 @@ def _prepared(run: Run, prepared: Prepared, config_text: str) -> loop.Outcome:
   if run.record:
     pairs.recordable(source)
   validator = _validator(run, prepared)
-  with _folder(run, prepared, config_text) as same_devices:
-    outcome = _train(run, prepared, source, validator, same_devices)
+  with _folder(run, prepared) as same_devices:
+    recorder = _recorder(run, source, same_devices)
+    if processes.is_first():
+      # Not before the recorded pairs are those of these devices.
+      model_dir.note_environment(
+        run.model_dir, config_text, run.seed, str(run.mesh)
+      )
+    outcome = _train(run, prepared, source, validator, recorder)
     if outcome.reason != "stopped" and processes.is_first():
       model_dir.mark_complete(run.model_dir, int(outcome.state.step))
     return outcome
 
 
 @contextlib.contextmanager
-def _folder(run: Run, prepared: Prepared, config_text: str) -> Iterator[bool]:
+def _folder(run: Run, prepared: Prepared) -> Iterator[bool]:
   """Holds the run's folder, through process 0.
 
   Yields:
@@ -78,9 +84,7 @@ def _folder(run: Run, prepared: Prepared, config_text: str) -> Iterator[bool]:
     return
   with model_dir.locked(run.model_dir):
     model_dir.claim(run.model_dir, prepared.identity)
-    same_devices = model_dir.note_environment(
-      run.model_dir, config_text, run.seed, str(run.mesh)
-    )
+    same_devices = model_dir.has_same_devices(run.model_dir, str(run.mesh))
     model_dir.mark_begun(run.model_dir)
     print(f"{run.model_dir}: {run.objective.describe()}", flush=True)
     processes.meet()
@@ -108,7 +112,7 @@ def _train(
   prepared: Prepared,
   source: pairs.Source,
   validator: Validator | None,
-  same_devices: bool,
+  recorder: pairs.Recorder | None,
 ) -> loop.Outcome:
   optimizer = run.optimizer.make()
   mesh, config = prepared.context.mesh, prepared.config
@@ -136,7 +140,7 @@ def _train(
     source=source,
     saver=saver,
     log=log,
-    recorder=_recorder(run, source, start, same_devices),
+    recorder=recorder,
     validator=validator,
     check_start=start_check(run),
     reference=prepared.context.reference,
@@ -203,7 +207,7 @@ def _step(run: Run, prepared: Prepared) -> step.Step:
 
 
 def _recorder(
-  run: Run, source: pairs.Source, start: int, same_devices: bool
+  run: Run, source: pairs.Source, same_devices: bool
 ) -> pairs.Recorder | None:
   if not run.record:
     return None
@@ -211,7 +215,8 @@ def _recorder(
   if not same_devices:
     # Other devices round differently: what lies beyond the checkpoint is drawn
     # again rather than compared.
-    recorder.truncate(start)
+    done = saving.steps_in(run.model_dir)
+    recorder.truncate(done[-1] if done else 0)
   return recorder
 
 

@@ -33,6 +33,7 @@ _CHECKPOINT = re.compile(r"checkpoint_(\d+)")
 # Names that a kill can leave behind; no reader takes them for a checkpoint.
 _LEFT_BEHIND = re.compile(r"\.orbax-checkpoint-tmp|^deleting-")
 _STATE, _SOURCE = "state", "source"
+_SAVE_SECONDS = 24 * 3600
 
 
 def steps_in(model_dir: str) -> list[int]:
@@ -148,8 +149,10 @@ class Saver:
     self._keep_steps = set(keep_steps)
     self._best_step: int | None = None
     handlers = {n: ocp.PyTreeCheckpointHandler() for n in (_STATE, _SOURCE)}
+    # Longer than any: who hangs in a save is our own watch's to tell.
     self._checkpointer = ocp.AsyncCheckpointer(
-      ocp.CompositeCheckpointHandler(**handlers)
+      ocp.CompositeCheckpointHandler(**handlers),
+      async_options=ocp.options.AsyncOptions(timeout_secs=_SAVE_SECONDS),
     )
     if processes.is_first():
       for name in os.listdir(self._model_dir):

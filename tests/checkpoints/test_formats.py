@@ -1,5 +1,6 @@
 """Every format against the files that T5X and transformers wrote."""
 
+import dataclasses
 import gzip
 import json
 import os
@@ -15,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rlhf_gap import checkpoints
 from rlhf_gap.checkpoints import hf, safetensors_file, stored, t5x
-from rlhf_gap.models import t5
+from rlhf_gap.models import precision, t5
 from tests import reference
 
 TINY = t5.T5Config(
@@ -215,6 +216,20 @@ def test_bfloat16_is_kept_and_cast(tmp_path, tiny, format):
   wide = checkpoints.load(tmp_path / "half", dtype="float32").params
   widened = {name: a.astype(np.float32) for name, a in expected.items()}
   _assert_same(stored.flatten(wide), widened)
+
+
+def test_what_is_only_computed_with_is_cast_as_it_is_read(tmp_path, tiny):
+  path = tmp_path / "wide"
+  checkpoints.save(path, tiny)
+  config = dataclasses.replace(TINY, dtype="bfloat16")
+  expected = stored.flatten(precision.as_computed(config, tiny.params))
+  held = checkpoints.load(path, activations="bfloat16")
+  assert held.config == TINY
+  _assert_same(stored.flatten(held.params), expected)
+  types = {array.dtype.name for array in expected.values()}
+  assert types == {"bfloat16", "float32"}
+  wide = checkpoints.load(path, activations="float32")
+  _assert_same(stored.flatten(wide.params), stored.flatten(tiny.params))
 
 
 def test_large_arrays_are_split_and_models_sharded(tmp_path, tiny, monkeypatch):

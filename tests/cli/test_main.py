@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import pytest
 
+from rlhf_gap import errors
 from rlhf_gap.cli import main
 from tests import reference
 
@@ -28,6 +30,7 @@ def _imports(statement):
 
 def test_help_imports_nothing_heavy():
   statement = """
+from rlhf_gap import errors
 from rlhf_gap.cli import main
 try:
   main.main(["--help"])
@@ -77,6 +80,23 @@ def test_a_mistyped_call_is_one_line_and_exit_code_2(capsys, argv, expected):
   lines = capsys.readouterr().err.strip().splitlines()
   assert len(lines) == 1
   assert expected in lines[0]
+
+
+def test_a_device_without_memory_is_one_line_and_exit_code_2(
+  capsys, monkeypatch
+):
+  """JAX's own error, from an array that no machine holds."""
+
+  def run(arguments):
+    jnp.zeros(2**46).block_until_ready()
+
+  monkeypatch.setattr("rlhf_gap.cli.command_inspect.run", run)
+  assert main.main(["inspect", "x"]) == 2
+  error = capsys.readouterr().err
+  assert error.count("\n") == 1
+  assert "a device's memory is full (RESOURCE_EXHAUSTED" in error
+  assert "`rlhf-gap plan` says beforehand" in error
+  assert errors.out_of_memory(RuntimeError("INTERNAL: x")) is None
 
 
 def test_inspect_tells_what_t5x_wrote(capsys):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -70,6 +71,35 @@ def test_how_an_interval_decides_a_difference(low, high, seeds, verdict):
 @pytest.mark.parametrize(
   ("low", "high", "verdict"),
   [
+    (-0.01, 0.019, YES),
+    (0.001, 0.021, OPEN),  # a loss, but most likely a small one
+    (-0.05, 0.05, OPEN),
+    (0.021, 0.05, NO),
+  ],
+)
+def test_how_an_interval_decides_a_loss(low, high, verdict):
+  found, reason = verdicts.harmless(_estimate(low, high))
+  assert found is verdict
+  assert bool(reason) == (verdict is OPEN)
+  assert verdicts.harmless(_estimate(low, high, seeds=2))[0] is OPEN
+
+
+def test_one_of_several_parts_contradicts_less_easily():
+  # 95% ends just below 0.02; 98.3%, of three looked at, reaches beyond.
+  found = _estimate(-0.06, 0.019)
+  assert verdicts.exceeds(found)[0] is NO
+  assert verdicts.exceeds(found, parts=3)[0] is OPEN
+  sure = _estimate(-0.2, -0.1)
+  assert verdicts.exceeds(sure, parts=3)[0] is NO
+  outside = _estimate(0.56, 0.62)
+  assert verdicts.within(outside, 0.45, 0.55)[0] is NO
+  assert verdicts.within(outside, 0.45, 0.55, parts=9)[0] is OPEN
+  assert verdicts.within(_estimate(0.6, 0.7, seeds=2), 0.4, 0.5)[0] is OPEN
+
+
+@pytest.mark.parametrize(
+  ("low", "high", "verdict"),
+  [
     (0.71, 0.94, YES),
     (0.60, 0.69, NO),
     (0.96, 0.99, NO),
@@ -121,7 +151,7 @@ def test_the_opposite_is_reported_as_plainly():
   for name in (MAIN, TANDEM):
     answer = _answer(name, evidence)
     assert answer.verdict is NO
-    assert ": -0." in answer.numbers
+    assert re.search(r"win rate of online less .* -0\.\d+ \[", answer.numbers)
 
 
 def test_few_prompts_or_seeds_are_underpowered():
@@ -169,7 +199,7 @@ def test_a_fall_is_denied_only_far_beyond_the_peak(wins, end_kl, verdict):
   evidence = _exact(online=([0.5, 1.0, end_kl], wins))
   answer = _answer(FALLS, evidence)
   assert answer.verdict is verdict
-  assert "1 arms looked at" in answer.numbers
+  assert "1 arms looked at, so decided by the 95.0% int" in answer.numbers
 
 
 def _with_proxy(evidence, proxy):

@@ -4,7 +4,13 @@ import dataclasses
 
 import pytest
 
-from rlhf_gap.study import claims, claims_data, claims_policies, paper
+from rlhf_gap.study import (
+  claims,
+  claims_data,
+  claims_policies,
+  claims_sizes,
+  paper,
+)
 from rlhf_gap.study.verdicts import Verdict
 from tests.study import exact
 
@@ -46,6 +52,11 @@ _ABOVE = [
     ("final_final", "early_final", "sft_early"),
   ),
   ("the gap needs no contrast", "online_bo2", ("offline_bo2",)),
+  (
+    "shuffled online data do not close Best-of-2's gap",
+    "online_bo2",
+    ("tandem_bo2",),
+  ),
   ("the sampler must be refreshed", "online", ("stale_never",)),
 ]
 
@@ -98,6 +109,15 @@ def test_a_loss_too_small_to_matter(name, other, win, verdict):
 
 
 @pytest.mark.parametrize(("name", "other"), _HARMLESS)
+def test_a_planned_arm_without_records_is_not_passed_over(name, other):
+  """The next one would be asked instead, which is not slightly old."""
+  wins = {"online": 0.5, "stale_64": 0.5, "shuffle_40": 0.5, "shuffle_1": 0.5}
+  evidence = exact.evidence(_arms(**wins))
+  _check(name, evidence, YES)
+  _check(name, dataclasses.replace(evidence, planned=(other,)), OPEN)
+
+
+@pytest.mark.parametrize(("name", "other"), _HARMLESS)
 def test_a_loss_that_is_not_certain(name, other):
   _check(name, _unlike({"online": 0.5, other: 0.49}, other), OPEN)
   _check(name, exact.evidence(_arms(online=0.5)), OPEN)
@@ -119,7 +139,9 @@ def test_an_exact_replay_is_told_by_its_parameters():
   )
   evidence = dataclasses.replace(evidence, records=same)
   _check(name, evidence, YES)
-  assert "9 of 9 checkpoints equal" in _answer(name, evidence).numbers
+  numbers = _answer(name, evidence).numbers
+  assert "9 of 9 checkpoints equal; runs equal throughout: 3 of 3" in numbers
+  assert "[0.292, 1.000]" in numbers  # 0.025^(1/3): three runs, not nine
   _check(name, exact.evidence(_arms(online=0.5)), OPEN)
 
 
@@ -181,6 +203,7 @@ def _trained(online, tandem, offline, metric, **kw):
 
 _BETTER = "offline makes the better classifier"
 _WINNERS = "offline lowers the winners' likelihood most"
+_EVEN = "offline lowers even the winners' likelihood"
 _CHANCE = "self-classification is chance"
 
 
@@ -192,6 +215,8 @@ _CHANCE = "self-classification is chance"
     (_WINNERS, "chosen_log_ratio_nats", (-2.0, -3.0, -9.0), YES),
     (_WINNERS, "chosen_log_ratio_nats", (-9.0, -3.0, -2.0), NO),
     (_WINNERS, "chosen_log_ratio_nats", (-2.0, -9.0, -5.0), NO),
+    (_EVEN, "chosen_log_ratio_nats", (2.0, 3.0, -1.0), YES),
+    (_EVEN, "chosen_log_ratio_nats", (-2.0, -3.0, 1.0), NO),
     (_CHANCE, "own_pair_accuracy_sum", (0.51, 0.5, 0.49), YES),
     (_CHANCE, "own_pair_accuracy_sum", (0.7, 0.5, 0.51), NO),
     (_CHANCE, "own_pair_accuracy_sum", (0.5, 0.5, 0.4), NO),
@@ -208,7 +233,23 @@ def test_unlike_seeds_leave_self_classification_open():
   _check(_CHANCE, _trained(0.5, 0.5, 0.5, metric, spread=0.03), OPEN)
 
 
-_TELLS = "accuracy does not tell the win rate"
+def test_runs_that_were_not_evaluated_at_their_end_are_named():
+  metric = "pair_accuracy_sum"
+  evidence = _trained(0.55, 0.6, 0.7, metric)
+  cut = [
+    record
+    for record in evidence.records
+    if (record.run.name, record.checkpoint.step) != ("offline/seed_1", 30)
+  ]
+  evidence = dataclasses.replace(
+    evidence, arms=exact.arms.group(cut), records=tuple(cut)
+  )
+  answer = _answer(_BETTER, evidence)
+  assert answer.verdict is OPEN
+  assert "offline/seed_1 was evaluated up to step 20 of 30" in answer.reason
+
+
+_TELLS = "better classifiers do not win more often"
 
 
 def _relation(slope, noise=0.0, seeds=(0, 1, 2)):
@@ -242,6 +283,14 @@ def test_whether_accuracy_tells_the_win_rate(evidence, verdict):
   _check(_TELLS, evidence, verdict)
 
 
+def test_a_correlation_without_the_offline_runs_is_no_answer():
+  whole = _relation(0.0, 0.1)
+  found = {name: arm for name, arm in whole.arms.items() if name != "offline"}
+  answer = _answer(_TELLS, dataclasses.replace(whole, arms=found))
+  assert answer.verdict is OPEN
+  assert answer.reason == "there are no records of the arm offline"
+
+
 _EVERY_SIZE = "the gap stays at every size"
 _SIZES = {"": 300, "small": 100, "large": 900}
 
@@ -269,15 +318,44 @@ def test_the_gap_at_every_size(gaps, verdict):
   _check(_EVERY_SIZE, _sizes(gaps, seeds=(0, 1)), OPEN)
 
 
+def test_a_size_that_failed_is_one_of_every_size():
+  evidence = _sizes({"": 0.1, "small": 0.1})
+  _check(_EVERY_SIZE, evidence, YES)
+  planned = ("online@large", "offline@large")
+  evidence = dataclasses.replace(evidence, planned=planned)
+  _check(_EVERY_SIZE, evidence, OPEN)
+  answer = _answer(_EVERY_SIZE, evidence)
+  assert answer.reason == "there are no records of the arm online@large"
+
+
+_LARGER = "larger policies win more often"
+
+
+@pytest.mark.parametrize(
+  ("rise", "tandem", "verdict"),
+  [(0.1, 0.1, YES), (-0.1, 0.1, NO), (0.1, -0.1, NO)],
+)
+def test_whether_larger_policies_win_more_often(rise, tandem, verdict):
+  paths = {
+    f"{name}{size}": exact.flat(0.3 + gain * bool(size))
+    for name, gain in (("online", rise), ("offline", rise), ("tandem", tandem))
+    for size in ("", "@large")
+  }
+  sizes = {"": 100, "large": 900}
+  _check(_LARGER, exact.evidence(paths, sizes=sizes), verdict)
+  _check(_LARGER, exact.evidence(paths, sizes=sizes, seeds=(0, 1)), OPEN)
+
+
 _PEAKS = "peaks lie at a similar KL for all sizes"
 
 
-def _peaks(own, other):
+def _peaks(own, other, **kw):
   def path(peak):
     wins = {0.25: 0.2, peak: 0.5, 64.0: 0.3}
     return [(kl, wins[kl], {}) for kl in sorted(wins)]
 
-  return exact.evidence({"online": path(own), "online@large": path(other)})
+  paths = {"online": path(own), "online@large": path(other)}
+  return exact.evidence(paths, **kw)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +364,8 @@ def _peaks(own, other):
 )
 def test_where_peaks_lie(own, other, verdict):
   _check(_PEAKS, _peaks(own, other), verdict)
+  # Even where it is plain to see, as from the paper's single runs.
+  _check(_PEAKS, _peaks(own, other, seeds=(0,)), OPEN)
 
 
 def test_peaks_of_one_size_are_no_answer():
@@ -307,12 +387,13 @@ def test_the_full_grid_holds_the_sweep_and_the_rest(sweep, rest, verdict):
 
 def test_every_claim_of_the_paper_is_tested_here_and_shown_in_a_section():
   tested = {name for name, *_ in _ABOVE + _HARMLESS} | {
-    *(_PROXY, _OFFLINE, _BETTER, _WINNERS, _CHANCE, _TELLS),
-    *(_EVERY_SIZE, _PEAKS, _GRID),
+    *(_PROXY, _OFFLINE, _BETTER, _WINNERS, _EVEN, _CHANCE, _TELLS),
+    *(_EVERY_SIZE, _LARGER, _PEAKS, _GRID),
     "an exact replay is the online run",
     "the optimum's theory does not explain the gap",
   }
-  own = {c.name for c in (*claims_data.CLAIMS, *claims_policies.CLAIMS)}
+  modules = (claims_data, claims_policies, claims_sizes)
+  own = {claim.name for module in modules for claim in module.CLAIMS}
   assert own == tested
   shown = {name for section in paper.SECTIONS for name in section.claims}
   assert own <= shown <= set(BY_NAME)
@@ -328,6 +409,7 @@ def test_a_study_is_not_asked_what_it_was_not_to_run():
     {
       *("online", "offline", "tandem", "final_final", "online_bo2"),
       *("offline_grid", "shuffle_1", "stale_never", "sizes", "online_data"),
+      "tandem_bo2",
     }
   )
   assert every == claims.ALL

@@ -209,7 +209,7 @@ def test_staleness_is_measured_against_online_at_matched_kl(evidence):
   assert [p.arm for p in points] == ["stale_4", "reuse_4x16", "stale_never"]
   for point in points:
     expected = 0.01 * _ARMS.index(point.arm)
-    assert point.gap.value == pytest.approx(expected)
+    assert point.gap.mean.value == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -269,17 +269,37 @@ def test_quantiles_of_two_arms_are_compared(evidence):
     pooled.quantile_ratio(one, lost, 0.9, settings)
 
 
+def test_sizes_of_unknown_parameters_have_no_place(evidence):
+  unknown = dataclasses.replace(evidence, sizes={})
+  expected = r"parameters the sizes have is not known \(own, small\)"
+  with pytest.raises(UndefinedError, match=expected):
+    sizes.absolute_performance(unknown)
+
+
+def test_a_planned_arm_without_records_is_missed_in_its_figure(evidence):
+  planned = ("stale_64", "shuffle_400", "online@huge")
+  evidence = dataclasses.replace(evidence, planned=planned)
+  _, missing = staleness.points(evidence)
+  lacks = "there are no records of the arm"
+  assert missing == [f"refreshed every 64 steps: {lacks} stale_64"]
+  found = tradeoffs.shuffle_levels(evidence, 10.0)
+  assert f"within 400 batches: {lacks} shuffle_400" in found.missing
+  found = tradeoffs.policy_sizes(evidence, "online", 10.0)
+  assert f"huge: {lacks} online@huge" in found.missing
+
+
 def test_peaks_are_compared_by_their_factor():
   paths = {
     name: [(0.25, 0.2, {}), (peak, 0.5, {}), (64.0, 0.3, {})]
     for name, peak in (("online", 4.0), ("online@xl", 8.0))
   }
   found = exact.evidence(paths).arms
-  ratio = statistics.peak_ratio(
+  ratio = statistics.log_peak_ratio(
     found["online@xl"], found["online"], exact.SETTINGS
   )
-  # Read from a grid of 33 points over ln 256: one apart is a factor of 1.19.
-  assert ratio.value == pytest.approx(2.0, rel=0.2)
+  # Read from a grid of 33 points over ln 256: one apart is 0.17.
+  assert ratio.value == pytest.approx(math.log(2), abs=0.18)
+  assert ratio.num_seeds == 3
 
 
 def test_departures_say_what_the_paper_does_what_we_do_and_why():

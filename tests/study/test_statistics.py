@@ -114,11 +114,11 @@ def test_a_peak_is_found_where_it_is():
   wins = 0.4 - 0.1 * np.abs(np.log(kls))
   found = statistics.peak(_arm("arm", (kls, wins)), SETTINGS)
   assert found.win_rate.value == pytest.approx(0.4, **TIGHT)
-  assert found.kl_nats.value == pytest.approx(1.0)
+  assert found.kl_nats == pytest.approx(1.0)
   assert not found.at_the_end
   rising = statistics.peak(_arm("arm", _line(0.1, 9.0, 0.1, 0.5)), SETTINGS)
   assert rising.at_the_end
-  assert rising.kl_nats.value == pytest.approx(9.0)
+  assert rising.kl_nats == pytest.approx(9.0)
 
 
 def test_a_fall_is_measured_from_the_peak_to_the_end():
