@@ -52,6 +52,19 @@ def test_ablations_come_after_and_change_nothing_of_the_rest(mini):
   assert {name: recipes[name] for name in before} == before
 
 
+@pytest.mark.parametrize(
+  "file", sorted((_STUDIES / "figures").glob("*.gin")), ids=lambda f: f.stem
+)
+def test_a_figure_alone_is_a_part_of_the_whole(file, mini):
+  """With the whole study's folder it is no work twice."""
+  part = _study(f"figures/{file.name}")
+  assert part.name == mini.name
+  whole = {stage.name: stage for stage in pipeline.stages(mini)}
+  own = pipeline.stages(part)
+  assert all(whole[stage.name] == stage for stage in own)
+  assert len(own) > len(pipeline.stages(_plain(part)))
+
+
 def test_without_ablations_there_are_none(mini):
   study = _plain(mini)
   assert list(ablation_stages.stages(study)) == []
