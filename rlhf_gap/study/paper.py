@@ -69,7 +69,12 @@ SECTIONS = (
     " offline's at the same KL; offline runs on the online runs' own pairs,"
     " shuffled, stay below online (hypothesis 1, coverage, is not enough).",
     (tradeoffs.online_and_offline, tradeoffs.shuffled_online_data),
-    ("online beats offline", "shuffled online data do not close the gap"),
+    (
+      "online beats offline",
+      "shuffled online data do not close the gap",
+      "win rate falls beyond a peak",
+      "the proxy is over-optimized",
+    ),
     # Alone, these are the report's first picture already.
     ("final_final", "online_bo2", "sizes", "stale_never", "shuffle_1"),
   ),

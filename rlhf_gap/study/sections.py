@@ -188,16 +188,22 @@ def _reached(arm: arms.Arm, evidence: Evidence) -> tuple[str, ...]:
     level = pooled.quantile(arm, 1.0, evidence.settings)
     return "-", verdicts.plain(level), "-", "-", "-"
   low, high = (math.exp(end) for end in ends)
-  peak = statistics.peak(arm, evidence.settings)
   top = pooled.quantile(arm, 0.9, evidence.settings)
-  end = ", the last point" if peak.at_the_end else ""
   return (
     f"{low:.2g} to {high:.2g}",
-    verdicts.plain(peak.win_rate),
-    _factors(peak.log_kl) + end,
+    *_peak(arm, evidence),
     verdicts.plain(top),
     _gao_peak(arm, evidence),
   )
+
+
+def _peak(arm: arms.Arm, evidence: Evidence) -> tuple[str, str]:
+  try:
+    peak = statistics.peak(arm, evidence.settings)
+  except UndefinedError:  # some seed has hardly been evaluated yet
+    return "-", "-"
+  end = ", the last point" if peak.at_the_end else ""
+  return verdicts.plain(peak.win_rate), _factors(peak.log_kl) + end
 
 
 def _gao_peak(arm: arms.Arm, evidence: Evidence) -> str:

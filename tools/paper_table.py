@@ -1,0 +1,216 @@
+"""The README's table of the paper's figures: command, verdict, minutes.
+
+Usage: python tools/paper_table.py WORKDIR
+       python tools/paper_table.py --check
+
+The first answers every claim from the records of paper_mini.gin's folder, writes
+them to gin_configs/studies/paper_mini.json and the table into README.md. The
+check needs no study: it fails where the table is not what the JSON says. Minutes
+are the seconds of a study file's stages from nothing, shared by two cores.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from typing import Any, NamedTuple
+
+from rlhf_gap import errors
+from rlhf_gap.cli import gin_files
+from rlhf_gap.study import (
+  experiment,
+  loaded,
+  paper,
+  pipeline,
+  statistics,
+  summary,
+)
+
+_ROOT = pathlib.Path(__file__).parents[1]
+_README = _ROOT / "README.md"
+_STUDIES = "gin_configs/studies"
+_JSON = _ROOT / _STUDIES / "paper_mini.json"
+_BEGIN, _END = (
+  "<!-- made by tools/paper_table.py -->\n",
+  "<!-- until here -->\n",
+)
+_CORES = 2
+_WHOLE = f"{_STUDIES}/paper_mini.gin"
+
+
+class _Row(NamedTuple):
+  """A line of the table, before its numbers.
+
+  Attributes:
+    figures: of the paper.
+    section: the beginning of its title in `paper.SECTIONS`.
+    file: the study file that makes it by itself.
+  """
+
+  figures: str
+  section: str
+  file: str
+
+
+_ROWS = (
+  _Row("1, 4", "Figures 1 and 4:", "four_minis.gin"),
+  _Row("1, full grid", "Figure 1:", "figures/fig_1_grid.gin"),
+  _Row("5", "Figure 5:", "figures/fig_5_12.gin"),
+  _Row("6", "Figure 6:", "figures/fig_6.gin"),
+  _Row("7", "Figure 7:", "laptop.gin"),
+  _Row("8", "Figure 8:", "laptop.gin"),
+  _Row("9", "Figure 9:", "figures/fig_9.gin"),
+  _Row("10, 11, 14", "Figures 10, 11", "figures/fig_10_11_14.gin"),
+  _Row("12", "Figure 12:", "figures/fig_5_12.gin"),
+  _Row("13", "Figure 13:", "figures/fig_13.gin"),
+  _Row("App. E.1", "Appendix E.1:", "laptop.gin"),
+  _Row("App. H", "Appendix H:", "laptop.gin"),
+  _Row("none: staleness", "Between online", "figures/staleness.gin"),
+)
+
+
+def _section(row: _Row) -> paper.Section:
+  (found,) = [s for s in paper.SECTIONS if s.title.startswith(row.section)]
+  return found
+
+
+def _minutes(seconds: dict[str, float], file: str) -> float:
+  """What the stages of a study file took, shared by the cores."""
+  path = [f"{_STUDIES}/{file}"]
+  gin_files.parse(path)
+  study = gin_files.construct(experiment.Study, path)
+  names = [stage.name for stage in pipeline.stages(study)]
+  return sum(seconds[name] for name in names) / 60 / _CORES
+
+
+def measured(workdir: str) -> dict[str, Any]:
+  """Returns what the table is made of, as JSON takes it.
+
+  Args:
+    workdir: of the study.
+
+  Raises:
+    UserError: there is none, or stages are missing.
+  """
+  told = summary.read(workdir)
+  if told is None:
+    raise errors.UserError(f"{workdir}: no study; expected one of {_WHOLE}")
+  missing = [s.name for s in told.stages if s.status != "done"]
+  if missing:
+    raise errors.UserError(
+      f"{workdir}: {len(missing)} stages are not done, such as {missing[0]};"
+      " run the study again"
+    )
+  seconds = {stage.name: stage.seconds or 0.0 for stage in told.stages}
+  tasks = list(loaded.load(workdir, told, statistics.Settings()))
+  answers = [answered for task in tasks for answered in task.answers()]
+  first = next(r for task in tasks for r in task.evidence.records)
+  rows = []
+  for row in _ROWS:
+    names = _section(row).claims
+    rows.append(
+      {
+        "figures": row.figures,
+        "file": row.file,
+        "minutes": round(_minutes(seconds, row.file)),
+        "answers": [
+          {
+            "claim": one.claim.name,
+            "task": one.task,
+            "verdict": str(one.answer.verdict),
+            "numbers": one.answer.numbers,
+            "reason": one.answer.reason,
+          }
+          for name in names
+          for one in answers
+          if one.claim.name == name
+          and (row.file == "four_minis.gin" or one.task == tasks[0].told.name)
+        ],
+      }
+    )
+  return {
+    "python": first.code.python,
+    "packages": dict(first.code.packages),
+    "minutes": round(sum(seconds.values()) / 60 / _CORES),
+    "rows": rows,
+  }
+
+
+def table(found: dict[str, Any]) -> str:
+  """Returns the README's part.
+
+  Args:
+    found: as `measured` returns it.
+  """
+  lines = [
+    "| figure | `rlhf-gap study --gin_file=gin_configs/studies/...` | claim |"
+    " verdict | minutes |",
+    "|---|---|---|---|---|",
+  ]
+  for row in found["rows"]:
+    head = f"| {row['figures']} | `{row['file']}` "
+    minutes = str(row["minutes"])
+    for answer in row["answers"]:
+      where = ""
+      if row["file"] == "four_minis.gin":
+        where = f"{answer['task'].removeprefix('mini_')}: "
+      numbers = "; ".join(filter(None, (answer["numbers"], answer["reason"])))
+      lines.append(
+        f"{head}| {where}{answer['claim']} | **{answer['verdict']}**:"
+        f" {numbers} | {minutes} |"
+      )
+      head, minutes = "| | ", ""
+  versions = found["packages"]
+  lines += [
+    "",
+    f"All of it, `paper_mini.gin`: {found['minutes']} minutes (Python"
+    f" {found['python']}, JAX {versions['jax']}).",
+  ]
+  return "\n".join(lines) + "\n"
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+  before, _, rest = text.partition(_BEGIN)
+  inside, _, after = rest.partition(_END)
+  return before, inside, after
+
+
+def _check() -> int:
+  found = json.loads(_JSON.read_text())
+  _, inside, _ = _parts(_README.read_text())
+  if inside != table(found):
+    print(
+      f"OUT OF DATE: {_README.name}'s table is not what {_JSON.name} says; run"
+      " tools/paper_table.py WORKDIR",
+      file=sys.stderr,
+    )
+    return 1
+  print("the table is what was measured")
+  return 0
+
+
+def main() -> int:
+  """Parses the flags; returns the exit code."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("workdir", nargs="?")
+  parser.add_argument("--check", action="store_true", help="read no study")
+  arguments = parser.parse_args()
+  if arguments.check:
+    return _check()
+  if arguments.workdir is None:
+    parser.error("expected a study's folder, or --check")
+  try:
+    found = measured(arguments.workdir)
+  except errors.UserError as error:
+    print(f"paper_table: {error}", file=sys.stderr)
+    return 2
+  _JSON.write_text(json.dumps(found, indent=1) + "\n")
+  before, _, after = _parts(_README.read_text())
+  _README.write_text(f"{before}{_BEGIN}{table(found)}{_END}{after}")
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())
