@@ -3,10 +3,10 @@
 Usage: python tools/paper_table.py WORKDIR
        python tools/paper_table.py --check
 
-The first answers every claim from the records of paper_mini.gin's folder, writes
-them to gin_configs/studies/paper_mini.json and the table into README.md. The
-check needs no study: it fails where the table is not what the JSON says. Minutes
-are the seconds of a study file's stages from nothing, shared by two cores.
+The first answers every claim from the records of paper_mini.gin's folder,
+writes them to gin_configs/studies/paper_mini.json and the table into README.md.
+The check needs no study: it fails where the table is not what the JSON says.
+Minutes are those of a study file's stages from nothing, shared by two cores.
 """
 
 import argparse

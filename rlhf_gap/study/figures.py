@@ -39,16 +39,31 @@ def gap(evidence: Evidence, log_base: float = 10.0) -> Figure:
   if not look:
     raise UndefinedError("no arm has two checkpoints with a KL")
   series, rows = [], []
+  missing = [
+    f"{name}: no records"
+    for name in evidence.names
+    if name not in evidence.arms
+  ]
+  missing += [
+    f"{name}: no configuration of which all runs have two checkpoints"
+    for name, arm in evidence.arms.items()
+    if name not in look and arm.num_checkpoints > 1
+  ]
   for name in look:
     arm = evidence.arms[name]
     kl, band = over_kl.frontier(arm, evidence.settings)
-    peak = statistics.peak(arm, evidence.settings)
+    rows += over_kl.point_rows(name, arm)
+    rows += over_kl.curve_rows("frontier", name, kl, band)
+    peak = None
+    try:
+      peak = statistics.peak(arm, evidence.settings)
+    except UndefinedError:  # some seed has hardly been evaluated yet
+      missing.append(f"{name}: too few checkpoints of a seed for its peak")
+    else:
+      rows.append(over_kl.peak_row(name, peak))
     series.append(
       over_kl.Series(name, look[name], over_kl.points(arm), kl, band, peak)
     )
-    rows += over_kl.point_rows(name, arm)
-    rows += over_kl.curve_rows("frontier", name, kl, band)
-    rows.append(over_kl.peak_row(name, peak))
   start = evidence.arms.get("sft")
   return Figure(
     name="gap",
@@ -66,6 +81,7 @@ def gap(evidence: Evidence, log_base: float = 10.0) -> Figure:
       "win rate against the golden policy",
       over_kl.level_of(start),
     ),
+    missing=tuple(missing),
   )
 
 

@@ -1,6 +1,7 @@
 """Figures: their numbers, their files, and what is said where there is none."""
 
 import csv
+import dataclasses
 import math
 import xml.etree.ElementTree as ElementTree
 
@@ -70,6 +71,39 @@ def test_curves_lie_within_their_bands_over_the_arm_s_range(evidence, tmp_path):
     (peak,) = [r for r in rows if (r["kind"], r["arm"]) == ("peak", name)]
     found = statistics.peak(evidence.arms[name], SETTINGS)
     assert float(peak["win_rate"]) == pytest.approx(found.win_rate.value)
+
+
+@pytest.mark.parametrize(
+  ("arm", "lacks"),
+  [
+    ("tandem", "no configuration of which all runs have two checkpoints"),
+    ("offline", "too few checkpoints of a seed for its peak"),
+  ],
+)
+def test_a_run_that_has_hardly_begun_leaves_the_rest_to_be_drawn(
+  evidence, arm, lacks
+):
+  """As a report sees it that is made while the study goes on."""
+  begun = [
+    record
+    for record in evidence.records
+    if record.run.arm != arm
+    or record.run.seed == 0
+    or (record.run.name, record.checkpoint.step)
+    == (f"{arm}/beta_0.1_seed_1", 50)
+  ]
+  found = figures.gap(
+    dataclasses.replace(
+      evidence,
+      arms=arms.group(begun),
+      records=tuple(begun),
+      planned=("online", "later"),
+    )
+  )
+  others = {"online", "offline", "tandem"} - {arm}
+  assert {row[1] for row in found.rows} >= others
+  assert found.missing == ("later: no records", f"{arm}: {lacks}")
+  assert figures.gap(evidence).missing == ()
 
 
 def test_goodhart_shows_every_judge_of_the_farthest_configuration(
