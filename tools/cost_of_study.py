@@ -1,11 +1,13 @@
 """Says what the training of a study costs, in chip-hours.
 
 Usage: python tools/cost_of_study.py GIN_FILE [--gin.NAME=VALUE]
+       python tools/cost_of_study.py --check
 
 Every `train` stage is a program that `tools/make_plans.py` has compiled for a
 pod slice, known by run file, size, judge and batch. It costs the slice's chips
 times its steps times the plan's bound on a step: nothing is cheaper. Starting,
-saving, labelling and evaluating come on top.
+saving, labelling and evaluating come on top. The check fails where the header
+of one of gin_configs/studies/paper/*.gin tells other costs.
 """
 
 import argparse
@@ -19,7 +21,8 @@ from rlhf_gap import errors
 from rlhf_gap.cli import gin_files
 from rlhf_gap.study import experiment, pipeline, stages
 
-_PLANS = pathlib.Path(__file__).parents[1] / "gin_configs/runs/plans.json"
+_ROOT = pathlib.Path(__file__).parents[1]
+_PLANS = _ROOT / "gin_configs/runs/plans.json"
 _RUNS, _MODELS = "--gin_file=gin_configs/runs/", "gin_configs/models/"
 # Run files whose steps are another's.
 _AS = {
@@ -145,25 +148,53 @@ def costs(study: experiment.Study) -> dict[tuple[str, str], float]:
   return found
 
 
+def told(found: dict[tuple[str, str], float]) -> str:
+  """Returns what a study file's header says: "28 v5e and 96 v5p chip-hours".
+
+  Args:
+    found: as `costs` returns it.
+  """
+  kinds: dict[str, float] = collections.defaultdict(float)
+  for (_, topology), hours in found.items():
+    kinds[topology.partition(":")[0]] += hours
+  parts = " and ".join(f"{hours:,.0f} {kind}" for kind, hours in kinds.items())
+  return f"{parts} chip-hours"
+
+
+def _check() -> int:
+  faults = 0
+  for path in sorted((_ROOT / "gin_configs/studies/paper").glob("*.gin")):
+    header = path.read_text().partition("from __gin__")[0]
+    expected = told(costs(_study(str(path), [])))
+    if expected not in " ".join(header.replace("\n#", " ").split()):
+      faults += 1
+      print(f"OUT OF DATE: {path.name}: its header does not say {expected}")
+  return int(faults > 0)
+
+
 def main() -> int:
   """Prints chip-hours by part of the study."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("gin_file")
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("gin_file", nargs="?")
+  parser.add_argument("--check", action="store_true")
   arguments, given = parser.parse_known_args()
   bindings = [
     word.removeprefix("--gin.").replace("=", " = ", 1) for word in given
   ]
+  if not arguments.check and arguments.gin_file is None:
+    parser.error("expected a study's gin file, or --check")
   try:
+    if arguments.check:
+      return _check()
     found = costs(_study(arguments.gin_file, bindings))
   except errors.UserError as error:
     print(f"cost_of_study: {error}", file=sys.stderr)
     return 2
-  slices = dict.fromkeys(topology for _, topology in found)
   for (part, topology), hours in found.items():
     print(f"{part:<16}{topology:<12}{hours:>10,.1f}")
-  for topology in slices:
-    total = sum(h for (_, of), h in found.items() if of == topology)
-    print(f"{'all':<16}{topology:<12}{total:>10,.1f} chip-hours")
+  print(told(found))
   return 0
 
 

@@ -9,8 +9,8 @@ import dataclasses
 from typing import Any
 
 _LARGE = "v5e:4x4"
-_XL = ("v5p:4x4x4", "v4:4x4x4")
-_XXL = ("v5p:4x4x4", "v5e:16x16")
+_XL = _XXL = "v5p:4x4x4"
+_XXL_TOO = "v5e:16x16"  # policies alone: all else is done on the other
 _STEPS = 4000
 # Rows of Large's supervised fine-tuning and preference model are worked through
 # in four parts: at once they would not fit (see large_pod.gin).
@@ -107,18 +107,13 @@ def _large() -> list[Experiment]:
   ]
 
 
-def _of_size(
-  size: str, topology: str, batch: int, sft_steps: int, judges: tuple[str, ...]
+def _policies(
+  size: str, topology: str, batch: int, judges: tuple[str, ...]
 ) -> list[Experiment]:
-  at = topology.replace(":", "_")
-  sizes = (("BATCH_SIZE", batch),)
-
-  def of(
-    name: str, title: str, run: str, steps: int, **more: Any
-  ) -> Experiment:
-    more = {"bindings": sizes, **more}
-    full = f"{size}_{name}_{at}"
-    return Experiment(full, title, run, size, topology, steps, **more)
+  def of(name: str, title: str, run: str, steps: int, judge: str) -> Experiment:
+    full = f"{size}_{name}_{topology.replace(':', '_')}"
+    sizes = (("BATCH_SIZE", batch),)
+    return Experiment(full, title, run, size, topology, steps, judge, sizes)
 
   online = [
     of(
@@ -126,33 +121,41 @@ def _of_size(
       f"online, {judge.upper() if judge != 'large' else 'Large'} judge",
       "online",
       _LARGER_ONLINE if judge == "large" else 0,
-      judge=judge,
+      judge,
     )
     for judge in judges
   ]
-  sft = (*sizes, ("TRAIN_STEPS", sft_steps))
-  return [
-    *online,
-    of("offline", "offline", "offline", _LARGER_OFFLINE),
-    of("sft", "supervised fine-tuning", "sft", sft_steps, bindings=sft),
-  ]
+  return [*online, of("offline", "offline", "offline", _LARGER_OFFLINE, "")]
 
 
-def _golden(topology: str) -> Experiment:
+def _sft(size: str, topology: str, batch: int, steps: int) -> Experiment:
   return Experiment(
-    f"xxl_golden_{topology.replace(':', '_')}",
-    "golden preference model",
-    "preference",
-    "xxl",
+    f"{size}_sft",
+    "supervised fine-tuning",
+    "sft",
+    size,
     topology,
-    4 * _STEPS,
-    bindings=(("BATCH_SIZE", 16),),
+    steps,
+    bindings=(("BATCH_SIZE", batch), ("TRAIN_STEPS", steps)),
   )
 
 
+_GOLDEN = Experiment(
+  "xxl_golden",
+  "golden preference model",
+  "preference",
+  "xxl",
+  _XXL,
+  4 * _STEPS,
+  bindings=(("BATCH_SIZE", 16),),
+)
+
 ALL = [
   *_large(),
-  *(e for t in _XL for e in _of_size("xl", t, 16, 8000, ("large",))),
-  *(e for t in _XXL for e in _of_size("xxl", t, 8, 8000, ("large", "xxl"))),
-  *map(_golden, _XXL),
+  *_policies("xl", _XL, 16, ("large",)),
+  _sft("xl", _XL, 16, 8000),
+  *_policies("xxl", _XXL, 8, ("large", "xxl")),
+  *_policies("xxl", _XXL_TOO, 8, ("large", "xxl")),
+  _sft("xxl", _XXL, 8, 8000),
+  _GOLDEN,
 ]
