@@ -10,7 +10,10 @@ from typing import Any
 
 _LARGE = "v5e:4x4"
 _XL = _XXL = "v5p:4x4x4"
-_XXL_TOO = "v5e:16x16"  # policies alone: all else is done on the other
+# Policies alone: all else is done on the other. Of 256 chips 32 share a layer,
+# so that 8 rows are one for each group.
+_XXL_TOO = "v5e:16x16"
+_OF_32 = (("NUM_PARTITIONS", 32),)
 _STEPS = 4000
 # Rows of Large's supervised fine-tuning and preference model are worked through
 # in four parts: at once they would not fit (see large_pod.gin).
@@ -108,11 +111,15 @@ def _large() -> list[Experiment]:
 
 
 def _policies(
-  size: str, topology: str, batch: int, judges: tuple[str, ...]
+  size: str,
+  topology: str,
+  batch: int,
+  judges: tuple[str, ...],
+  more: tuple[tuple[str, int], ...] = (),
 ) -> list[Experiment]:
   def of(name: str, title: str, run: str, steps: int, judge: str) -> Experiment:
     full = f"{size}_{name}_{topology.replace(':', '_')}"
-    sizes = (("BATCH_SIZE", batch),)
+    sizes = (("BATCH_SIZE", batch), *more)
     return Experiment(full, title, run, size, topology, steps, judge, sizes)
 
   online = [
@@ -155,7 +162,7 @@ ALL = [
   *_policies("xl", _XL, 16, ("large",)),
   _sft("xl", _XL, 16, 8000),
   *_policies("xxl", _XXL, 8, ("large", "xxl")),
-  *_policies("xxl", _XXL_TOO, 8, ("large", "xxl")),
+  *_policies("xxl", _XXL_TOO, 8, ("large", "xxl"), _OF_32),
   _sft("xxl", _XXL, 8, 8000),
   _GOLDEN,
 ]

@@ -6,6 +6,7 @@ on the data, as the caller says.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator, Mapping
 
@@ -38,7 +39,6 @@ _FREE = frozenset(
   }
 )
 _SLICES = ("dynamic-slice", "gather", "slice")
-_TURNS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
 _CALLED = re.compile(
   r"(?:calls|body|to_apply|called_computations)=\{?%?([\w.-]+)"
 )
@@ -48,6 +48,13 @@ _CHANNEL = re.compile(r"channel_id=(\d+)")
 _GROUPS = re.compile(
   r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?"
 )
+# Such as mesh['axis_0'=2,'axis_1'=4], device_ids=([4,2]T(1,0)) {'axis_1'}: the
+# chips of the mesh that differ in the axis named last.
+_MESH_GROUPS = re.compile(
+  r"replica_groups=mesh\[([^\]]*)\]"
+  r"(?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{([^}]*)\}"
+)
+_AXIS = re.compile(r"'(\w+)'=(\d+)")
 _LISTED_GROUP = re.compile(r"replica_groups=\{\{([\d,]*)\}")
 _PAIR = re.compile(r"source_target_pairs=\{\{(\d+),(\d+)\}")
 # What they return holds what they were given, beside the result.
@@ -170,11 +177,11 @@ class _Walker:
       )
       self._add(instruction, computation, place, turns)
       if instruction.opcode == "while":
-        known = _TURNS.search(instruction.attributes)
+        known = hlo_text.turns_of(instruction, computation, self._computations)
         body = dataclasses.replace(
           place, in_loop=place.in_loop or known is None
         )
-        each = int(known[1]) if known else self._turns
+        each = self._turns if known is None else known
         for called in self._called(instruction):
           self.walk(called, body, turns * each)
       elif instruction.opcode in ("call", "conditional"):
@@ -282,15 +289,31 @@ def _members(attributes: str) -> tuple[int, ...]:
   counted = _GROUPS.search(attributes)
   if counted:
     groups, size = int(counted[1]), int(counted[2])
-    grid = np.arange(groups * size).reshape(_numbers(counted[3]))
-    if counted[4]:
-      grid = grid.transpose(_numbers(counted[4]))
-    return tuple(grid.reshape(groups, size)[0].tolist())
+    numbers = _iota(counted[3], counted[4])
+    return tuple(numbers.reshape(groups, size)[0].tolist())
+  on_mesh = _MESH_GROUPS.search(attributes)
+  if on_mesh:
+    return _on_mesh(*on_mesh.groups())
   listed = _LISTED_GROUP.search(attributes)
   if listed:
     return _numbers(listed[1])
   pair = _PAIR.search(attributes)
   return (int(pair[1]), int(pair[2])) if pair else ()
+
+
+def _iota(shape: str, order: str | None) -> np.ndarray:
+  grid = np.arange(math.prod(_numbers(shape))).reshape(_numbers(shape))
+  return grid.transpose(_numbers(order)) if order else grid
+
+
+def _on_mesh(
+  axes: str, shape: str | None, order: str | None, named: str
+) -> tuple[int, ...]:
+  sizes = {name: int(size) for name, size in _AXIS.findall(axes)}
+  whole = str(math.prod(sizes.values()))
+  numbers = _iota(shape or whole, order).reshape(tuple(sizes.values()))
+  group = tuple(slice(None) if f"'{name}'" in named else 0 for name in sizes)
+  return tuple(numbers[group].reshape(-1).tolist())
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -11,6 +11,9 @@ _ASSIGNED = re.compile(r"^\s*(ROOT )?%?([\w.-]+) = ")
 _SHAPE = re.compile(r"([a-z]+\d*\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
 _OPCODE = re.compile(r"\s*([a-z][\w-]*)\(")
 _REFERENCE = re.compile(r"%([\w.-]+)")
+_TURNS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
+_WHILE = re.compile(r"condition=%?([\w.-]+), body=%?([\w.-]+)")
+_INDEX = re.compile(r"index=(\d+)")
 # Bits of an element where the type's name does not end with them.
 _BITS = {"pred": 8, "token": 0, "opaque": 0}
 
@@ -40,7 +43,8 @@ class Instruction:
     opcode: such as "fusion".
     shapes: of the result; several of a tuple.
     operands: names.
-    attributes: what follows the operands.
+    attributes: what follows the operands; of a parameter its number, of a
+      constant its value.
   """
 
   name: str
@@ -135,6 +139,81 @@ def entry(computations: Mapping[str, Computation]) -> Computation:
   return next(c for c in computations.values() if c.is_entry)
 
 
+def turns_of(
+  instruction: Instruction,
+  computation: Computation,
+  computations: Mapping[str, Computation],
+) -> int | None:
+  """Returns how often a loop turns; None where that depends on the data.
+
+  As the compiler notes it, or, for loops that it has made itself, by the number
+  that a counter is compared with and by which it grows.
+
+  Args:
+    instruction: the loop.
+    computation: that it stands in.
+    computations: of the program.
+  """
+  noted = _TURNS.search(instruction.attributes)
+  if noted:
+    return int(noted[1])
+  names = _WHILE.search(instruction.attributes)
+  if not names or not computations.keys() >= set(names.groups()):
+    return None
+  condition, body = (computations[name] for name in names.groups())
+  test = condition.root
+  if (
+    test is None
+    or test.opcode != "compare"
+    or "direction=LT" not in (test.attributes)
+  ):
+    return None
+  counter, limit = (condition.instructions.get(n) for n in test.operands)
+  place = _element(counter)
+  last, step = _constant(limit), _grows_by(body, place)
+  if place is None or last is None or not step:
+    return None
+  first = _constant(_element_of(computation, instruction.operands[0], place))
+  return -(-(last - (first or 0)) // step)
+
+
+def _element(instruction: Instruction | None) -> int | None:
+  """Which part of a tuple an instruction takes."""
+  if instruction is None or instruction.opcode != "get-tuple-element":
+    return None
+  found = _INDEX.search(instruction.attributes)
+  return int(found[1]) if found else None
+
+
+def _element_of(
+  computation: Computation, name: str, place: int
+) -> Instruction | None:
+  """What a tuple was made of at a place."""
+  made = computation.instructions.get(name)
+  if made is None or made.opcode != "tuple":
+    return None
+  return computation.instructions.get(made.operands[place])
+
+
+def _constant(instruction: Instruction | None) -> int | None:
+  if instruction is None or instruction.opcode != "constant":
+    return None
+  text = instruction.attributes
+  return int(text) if text.lstrip("-").isdigit() else None
+
+
+def _grows_by(body: Computation, place: int | None) -> int | None:
+  """By what a loop's counter grows at every turn."""
+  if body.root is None or place is None:
+    return None
+  new = _element_of(body, body.root.name, place)
+  if new is None or new.opcode != "add":
+    return None
+  parts = [body.instructions.get(name) for name in new.operands]
+  steps = [_constant(part) for part in parts if _element(part) != place]
+  return steps[0] if len(steps) == 1 else None
+
+
 def hbm_bytes(shapes: Sequence[Shape]) -> int:
   """Returns the bytes of arrays in main memory."""
   return sum(shape.num_bytes for shape in shapes if shape.in_hbm)
@@ -158,7 +237,7 @@ def _instruction(line: str) -> Instruction | None:
   start = opcode.end() - 1
   close = start + _closing(rest[start:])
   inside, attributes = rest[start + 1 : close - 1], rest[close:]
-  if opcode[1] == "parameter":
+  if opcode[1] in ("parameter", "constant"):
     attributes = inside
   operands = tuple(_REFERENCE.findall(inside))
   return Instruction(assigned[2], opcode[1], shapes, operands, attributes)

@@ -118,7 +118,7 @@ class Topology:
     except jax.errors.JaxRuntimeError as error:
       reason = str(error).splitlines()[0]
       raise errors.UserError(
-        f"--topology={self.name}: the TPU compiler describes no such slice"
+        f"--topology={self.name}: the TPU compiler does not describe this slice"
         f" ({reason}); expected one that can be had, such as v5e:4x4 or"
         " v5p:4x4x4"
       ) from error
@@ -126,8 +126,12 @@ class Topology:
 
 
 def _keep_from_looking_for_tpus() -> None:
-  """Tells libtpu that it only compiles: it would ask for a TPU's metadata."""
+  """Tells libtpu that it only compiles.
+
+  It would ask for a TPU's metadata, and let one process at a time have it.
+  """
   for name, value in (
+    ("ALLOW_MULTIPLE_LIBTPU_LOAD", "1"),
     ("TPU_SKIP_MDS_QUERY", "1"),
     ("TPU_ACCELERATOR_TYPE", "v5litepod-16"),
     ("TPU_WORKER_HOSTNAMES", "localhost"),

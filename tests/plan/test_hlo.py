@@ -125,6 +125,18 @@ def test_an_exchange_counts_once_however_it_is_split_up(found):
     ("replica_groups={{0,5},{1,6}}", (0, 5)),
     ("source_target_pairs={{3,7},{7,3}}", (3, 7)),
     ("replica_groups={}", ()),
+    ("replica_groups=mesh['axis_0'=2,'axis_1'=4] {'axis_0'}, x=1", (0, 4)),
+    ("replica_groups=mesh['a'=2,'b'=1,'c'=2] {'c'}", (0, 1)),
+    ("replica_groups=mesh['a'=2,'b'=2] {'a','b'}", (0, 1, 2, 3)),
+    # 0 to 7 as 2 x 4, transposed: the axis of 4 takes every second row.
+    (
+      "replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}",
+      (0, 1, 2, 3),
+    ),
+    (
+      "replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}",
+      (0, 4),
+    ),
   ],
 )
 def test_who_takes_part_in_an_exchange(attributes, members):
@@ -142,3 +154,45 @@ replica_groups=[1,2]<=[2], dimensions={0}
 """
   found = hlo.traffic(text)
   assert found.hbm_bytes == {Place("", False): (4 + 8) * ROW}
+
+
+# A counter from 0 below 7 that grows by 2: a loop that the compiler has made.
+COUNTED = """\
+%below (p: (u32[], f32[8,8])) -> pred[] {
+  %limit = u32[]{:T(128)} constant(7), metadata={op_name="x"}
+  %p = (u32[], f32[8,8]{1,0}) parameter(0)
+  %i = u32[]{:T(128)} get-tuple-element(%p), index=0
+  ROOT %less = pred[] compare(%i, %limit), direction=LT
+}
+
+%body (q: (u32[], f32[8,8])) -> (u32[], f32[8,8]) {
+  %q = (u32[], f32[8,8]{1,0}) parameter(0)
+  %j = u32[] get-tuple-element(%q), index=0
+  %x = f32[8,8]{1,0} get-tuple-element(%q), index=1
+  %two = u32[] constant(STEP)
+  %next = u32[] add(%j, %two)
+  %sent = f32[8,8]{1,0} collective-permute(%x), channel_id=3, \
+source_target_pairs={{0,1},{1,0}}
+  ROOT %out = (u32[], f32[8,8]{1,0}) tuple(%next, %sent)
+}
+
+ENTRY %main (x: f32[8,8]) -> (u32[], f32[8,8]) {
+  %x.1 = f32[8,8]{1,0} parameter(0)
+  %zero = u32[] constant(0)
+  %t = (u32[], f32[8,8]{1,0}) tuple(%zero, %x.1)
+  ROOT %loop = (u32[], f32[8,8]{1,0}) while(%t), condition=%below, body=%body
+}
+"""
+
+
+@pytest.mark.parametrize(
+  ("step", "in_loop", "turns"),
+  [("1", False, 7), ("2", False, 4), ("q", True, 5)],
+)
+def test_a_loop_that_counts_is_none_that_depends_on_the_data(
+  step, in_loop, turns
+):
+  found = hlo.traffic(COUNTED.replace("STEP", step), turns=5)
+  (exchange,) = found.collectives
+  assert (exchange.place.in_loop, exchange.turns) == (in_loop, turns)
+  assert exchange.members == (0, 1)

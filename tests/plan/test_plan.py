@@ -388,7 +388,7 @@ def test_without_libtpu_the_extra_is_named(monkeypatch, capsys):
 def test_a_slice_that_the_tpu_compiler_does_not_know(capsys):
   pytest.importorskip("libtpu", reason="the extra [tpu] is not installed")
   error = _mistake([*ON_A_MESH, "--topology=v5e:3x9"], capsys)
-  assert "--topology=v5e:3x9: the TPU compiler describes no such slice" in error
+  assert "--topology=v5e:3x9: the TPU compiler does not describe this" in error
 
 
 def test_sampling_on_a_tpu_moves_no_parameter(subject):
