@@ -35,16 +35,19 @@ def _described(run, size, *bindings):
 def test_the_slices_that_a_header_names_take_every_run(size):
   text = (PARTS / f"{size}_pod.gin").read_text()
   header = text[: text.index("from __gin__")].replace("\n# ", " ")
-  slices = re.findall(r"\bv\w+:\d+(?:x\d+)+", header)
+  slices = re.findall(
+    r"\b(v\w+:\d+(?:x\d+)+)(?: with NUM_PARTITIONS=(\d+))?", header
+  )
   assert slices
   for run in RUNS:
     bindings = [f"BATCH_SIZE = {BATCH_SIZES[size]}"]
     if size == "large" and run in ("sft", "preference"):
       assert "sft.gin and preference.gin take NUM_MICROBATCHES=4" in header
       bindings.append("NUM_MICROBATCHES = 4")
-    described, model = _described(run, size, *bindings)
-    assert described.dtype == "bfloat16"
-    for name in slices:
+    for name, ways in slices:
+      other = [f"NUM_PARTITIONS = {ways}"] if ways else []
+      described, model = _described(run, size, *bindings, *other)
+      assert described.dtype == "bfloat16"
       topology = plan.Topology.parse(name)
       mesh = described.mesh.abstract(topology.num_chips)
       partitioning.check_model(model, mesh)
