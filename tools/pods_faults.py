@@ -15,8 +15,9 @@ import pods_launching
 from rlhf_gap import checkpoints, errors
 from rlhf_gap.training import metric_log
 
-# Short, for a check that waits for them; long next to a busy machine.
-_DEAD_SECONDS, _HUNG_SECONDS = 15, 40
+# Short, for a check that waits for them; long next to a busy machine, where a
+# compilation must not be taken for a hang.
+_DEAD_SECONDS, _HUNG_SECONDS = 15, 90
 # For noticing, last words and the end of a Python program.
 _SLACK_SECONDS = 30
 # A run with all its compilations.
@@ -83,7 +84,6 @@ class Disturbed:
       # Wherever it is disturbed, a checkpoint is near.
       "--gin.description.Run.checkpoint_every_steps=1",
       f"--dead_after_seconds={_DEAD_SECONDS}",
-      f"--hung_after_seconds={_HUNG_SECONDS}",
     ]
 
   def _start(
@@ -92,8 +92,10 @@ class Disturbed:
     *more_for_the_second: str,
     steps: int | None = None,
     again: str = "",
+    hung_seconds: int = _RUN_SECONDS,
   ) -> pods_launching.Processes:
     words = self._words(folder)
+    words.append(f"--hung_after_seconds={hung_seconds}")
     return pods_launching.Processes(
       [words, [*words, *more_for_the_second]],
       self._part,
@@ -133,7 +135,7 @@ class Disturbed:
     """The main thread of process 1 stops; its others go on: it looks alive."""
     folder = self._root / "hung"
     # Without an end, so that it is in the loop whenever it is stopped.
-    started = self._start(folder, steps=10**6)
+    started = self._start(folder, steps=10**6, hung_seconds=_HUNG_SECONDS)
     started.wait_for(folder / f"checkpoint_{self._steps // 2}")
     begun = time.monotonic()
     with _stopped_thread(started.worker(1)):
