@@ -78,7 +78,7 @@ def _minutes(seconds: dict[str, float], file: str) -> float:
   """What the stages of a study file took, shared by the cores."""
   path = [f"{_STUDIES}/{file}"]
   gin_files.parse(path)
-  study = gin_files.construct(experiment.Study, path)
+  study = gin_files.construct(experiment.Study, path, [])
   names = [stage.name for stage in pipeline.stages(study)]
   return sum(seconds[name] for name in names) / 60 / _CORES
 
