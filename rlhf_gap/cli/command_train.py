@@ -25,6 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
   """Trains, alone or with other processes, and returns the exit code."""
+  launching.check_limits(
+    dead_after_seconds=arguments.dead_after_seconds,
+    hung_after_seconds=arguments.hung_after_seconds,
+  )
   address = launching.find(
     arguments.coordinator,
     arguments.num_processes,
@@ -35,12 +39,15 @@ def run(arguments: argparse.Namespace) -> int:
     _train(arguments)
     return 0
   return supervising.supervised(
-    lambda parent: _train_with_others(arguments, address, parent)
+    lambda *supervision: _train_with_others(arguments, address, *supervision)
   )
 
 
 def _train_with_others(
-  arguments: argparse.Namespace, address: launching.Address, parent: int
+  arguments: argparse.Namespace,
+  address: launching.Address,
+  parent: int,
+  last_words: supervising.LastWords,
 ) -> int:
   launching.leave_waiting_to_the_watch(arguments.hung_after_seconds, os.environ)
   from rlhf_gap import processes
@@ -54,6 +61,7 @@ def _train_with_others(
     address.process_id,
     limits=limits,
     parent=parent,
+    last_words=last_words,
   ):
     _train(arguments)
   return 0

@@ -7,28 +7,40 @@ from collections.abc import Callable
 
 from rlhf_gap import errors
 
+LastWords = Callable[[str], None]
+"""Takes the line to print if a signal ends the process from now on.
 
-def supervised(run: Callable[[int], int]) -> int:
+It is then taken for a user's mistake; "" for a fault of which nothing is known.
+"""
+
+
+def supervised(run: Callable[[int, LastWords], int]) -> int:
   """Runs in a child process, and says in a line if a signal ends it.
 
-  JAX aborts a process as soon as process 0, which coordinates, is gone: no code
-  of ours can run in it then. Must be called before anything starts threads.
+  JAX aborts a process that does not meet the others, and one whose process 0,
+  which coordinates, is gone: no code of ours can run in it then. Must be called
+  before anything starts threads.
 
   Args:
-    run: is given the id of the process to end with; returns the exit code.
+    run: is given the id of the process to end with, and what takes its last
+      words; returns the exit code.
 
   Returns:
     The exit code; in the child, what `run` returned.
   """
   sys.stdout.flush()
   parent = os.getpid()
+  reading, writing = os.pipe()
   signals = {signal.SIGINT, signal.SIGTERM}
   # Held back until the parent forwards them.
   signal.pthread_sigmask(signal.SIG_BLOCK, signals)
   child = os.fork()
   if child == 0:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-    return run(parent)
+    os.close(reading)
+    return run(parent, lambda line: _write(writing, line))
+
+  os.close(writing)
 
   def forward(number: int, _: object) -> None:
     os.kill(child, number)
@@ -42,8 +54,17 @@ def supervised(run: Callable[[int], int]) -> int:
   code = os.waitstatus_to_exitcode(status)
   if code >= 0:
     return code
-  print(f"rlhf-gap: {_reason(-code)}", file=sys.stderr, flush=True)
+  with os.fdopen(reading, encoding="utf-8") as pipe:
+    *_, last_words = ["", *pipe.read().splitlines()]
+  line = last_words or _reason(-code)
+  print(f"rlhf-gap: {line}", file=sys.stderr, flush=True)
+  if last_words:
+    return 2
   return errors.PEER_FAILED if code == -signal.SIGABRT else 128 - code
+
+
+def _write(pipe: int, line: str) -> None:
+  os.write(pipe, f"{line}\n".encode())
 
 
 def _reason(number: int) -> str:

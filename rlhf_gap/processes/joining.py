@@ -138,6 +138,7 @@ def joined(
   *,
   limits: watch.Limits,
   parent: int | None = None,
+  last_words: Callable[[str], None] = lambda line: None,
 ) -> Iterator[None]:
   """Joins the other processes of a run, and leaves with them.
 
@@ -153,15 +154,24 @@ def joined(
     process_id: this one's number, from 0; None likewise.
     limits: when another process counts as lost.
     parent: the process that this one ends with; None for none.
+    last_words: takes the line to print if JAX ends this process, as it does
+      where the others do not come or the port is taken; "" once they have met.
 
   Yields:
     Nothing.
 
   Raises:
-    UserError: the others cannot be reached.
+    UserError: JAX cannot tell where the others are.
   """
   global _joined
-  _initialize(coordinator, num_processes, process_id, limits)
+  where = coordinator or "the address that the cluster gives"
+  last_words(_cannot_meet(where, "its log, above, has the cause"))
+  try:
+    _initialize(coordinator, num_processes, process_id, limits)
+  except (RuntimeError, ValueError) as error:  # the service's, by gRPC
+    reason = str(error).split("\n")[0]
+    raise errors.UserError(_cannot_meet(where, reason)) from error
+  last_words("")
   if jax.process_index():
     progress.silence()
   board = boards.ServiceBoard()
@@ -192,22 +202,21 @@ def _initialize(
   limits: watch.Limits,
 ) -> None:
   slower = int(limits.dead_seconds * _JAX_SLOWER_TIMES + _JAX_SLOWER_SECONDS)
-  try:
-    jax.distributed.initialize(
-      coordinator,
-      num_processes,
-      process_id,
-      initialization_timeout=_MEETING_SECONDS,
-      heartbeat_timeout_seconds=slower,
-    )
-  except (RuntimeError, ValueError) as error:  # the service's, by gRPC
-    where = coordinator or "the address that the cluster gives"
-    reason = str(error).split("\n")[0]
-    raise errors.UserError(
-      f"cannot meet the other processes at {where} ({reason}); start all"
-      f" processes within {_MEETING_SECONDS} s, with one address that all hosts"
-      " reach and a port that is free"
-    ) from error
+  jax.distributed.initialize(
+    coordinator,
+    num_processes,
+    process_id,
+    initialization_timeout=_MEETING_SECONDS,
+    heartbeat_timeout_seconds=slower,
+  )
+
+
+def _cannot_meet(where: str, reason: str) -> str:
+  return (
+    f"cannot meet the other processes at {where} ({reason}); start all"
+    f" processes within {_MEETING_SECONDS} s, with one address that all hosts"
+    " reach and a port that is free; if one ended before, its line says why"
+  )
 
 
 def _give_up(

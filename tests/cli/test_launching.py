@@ -1,6 +1,9 @@
 """Which processes belong together, from flags and a cluster's variables."""
 
+import math
+import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -78,7 +81,8 @@ def _supervised(body):
   program = (
     "import os, signal, sys, time\n"
     "from rlhf_gap.cli import supervising\n"
-    f"def run(parent):\n  assert os.getppid() == parent\n  {body}\n"
+    "def run(parent, last_words):\n  assert os.getppid() == parent\n"
+    f"  {body}\n"
     "code = supervising.supervised(run)\n"
     "assert 'jax' not in sys.modules\n"
     "sys.exit(code)\n"
@@ -104,6 +108,64 @@ def test_a_kill_is_told_in_a_line():
   done = _supervised("os.kill(os.getpid(), signal.SIGKILL)")
   assert done.returncode == 128 + signal.SIGKILL
   assert done.stderr == "rlhf-gap: this process was ended by SIGKILL\n"
+
+
+def test_last_words_are_said_instead():
+  done = _supervised("last_words('first'); last_words('why'); os.abort()")
+  assert (done.returncode, done.stderr) == (2, "rlhf-gap: why\n")
+
+
+def test_last_words_may_be_taken_back():
+  done = _supervised("last_words('why'); last_words(''); os.abort()")
+  assert done.returncode == errors.PEER_FAILED
+  assert "why" not in done.stderr
+
+
+@pytest.mark.parametrize("seconds", [math.inf, math.nan, 0.0, -100.0])
+def test_limits_are_seconds_to_wait(seconds):
+  launching.check_limits(dead_after_seconds=1.0)
+  with pytest.raises(errors.UserError, match="--dead_after_seconds="):
+    launching.check_limits(dead_after_seconds=seconds)
+
+
+def _alone(process_id, port):
+  """Starts one process of two, that waits for the other for 3 seconds."""
+  program = (
+    "import sys\n"
+    "from rlhf_gap.cli import main\n"
+    "from rlhf_gap.processes import joining\n"
+    "joining._MEETING_SECONDS = 3\n"
+    "sys.exit(main.main(sys.argv[1:]))\n"
+  )
+  words = (
+    *("train", "--gin_file=gin_configs/runs/sft.gin"),
+    *(f"--coordinator=127.0.0.1:{port}", "--num_processes=2"),
+    f"--process_id={process_id}",
+  )
+  return subprocess.Popen(
+    [sys.executable, "-c", program, *words],
+    stderr=subprocess.PIPE,
+    text=True,
+    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+  )
+
+
+def test_processes_that_do_not_meet_say_so_and_end_with_2():
+  with socket.socket() as taken, socket.socket() as free:
+    taken.bind(("127.0.0.1", 0))
+    taken.listen()
+    free.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in (taken, free)]
+    free.close()
+    waiting = [
+      _alone(0, ports[0]),  # where something else listens
+      _alone(0, ports[1]),  # process 1 does not come
+      _alone(1, ports[1] + 1),  # process 0 does not come
+    ]
+    for process in waiting:
+      line = process.communicate(timeout=100)[1].splitlines()[-1]
+      assert process.returncode == 2, line
+      assert line.startswith("rlhf-gap: cannot meet the other processes at 127")
 
 
 def test_sigterm_reaches_the_child():
