@@ -98,12 +98,12 @@ def _restore_source(path: str, places: Any) -> dict[str, Any]:
   if not os.path.isdir(folder):
     return {}
   with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-    if places is None:
-      return checkpointer.restore(folder)
-    # On the host first: the run may go on with other devices.
+    # On the host first: the run may go on with other devices, or with one.
     found = checkpointer.metadata(folder).item_metadata.tree
     arguments = jax.tree.map(lambda _: ocp.RestoreArgs(np.ndarray), found)
     restored = checkpointer.restore(folder, restore_args=arguments)
+  if places is None:
+    return jax.tree.map(jnp.asarray, restored)
   return _placed(restored, places)
 
 

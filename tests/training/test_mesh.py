@@ -115,6 +115,25 @@ def test_a_run_goes_on_with_another_mesh(folder):
   assert saving.steps_in(str(moved)) == [0, 3, 6]
 
 
+def test_a_run_goes_on_without_a_mesh(folder):
+  """All that it remembers moves to the one device: eight need not be there."""
+  source = _online(folder, sync_every_steps=4)
+  settings = {"reference_every_steps": 4}
+  _train(folder, "one", source, **settings)
+  mesh = MESHES["all axes"]
+  _train(folder, "left", source, mesh=mesh, train_steps=3, **settings)
+  path = saving.path_of(str(folder / "left"), 3)
+  optimizer = configured.AdamW(configured.LearningRate(1.0)).make()
+  restored = saving.restore(path, tiny.CONFIG, optimizer)
+  assert set(restored[1]) == {"sampler", "reference"}
+  devices = {x.device for x in jax.tree.leaves(restored)}
+  assert devices == {jax.devices()[0]}
+  _train(folder, "left", source, **settings)
+  np.testing.assert_allclose(
+    _losses(folder / "left"), _losses(folder / "one"), rtol=1e-5
+  )
+
+
 def test_offline_on_a_mesh_in_microbatches(folder):
   source = pairs.Offline(str(folder / "pairs"))
   settings = {"train_steps": 3, "batch_size": 8, "num_microbatches": 2}
