@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rlhf_gap import pairs, partitioning
+from rlhf_gap import errors, pairs, partitioning
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.inference import judge
 from rlhf_gap.models import precision, t5
@@ -34,6 +34,14 @@ STEP_TERM, SCORE_TERM = "step", "reference"
 DRAW, SCORE = "draw", "score"
 # Room for the markers and EOS of the judge's input, whatever the vocabulary.
 _MARKER_TOKENS = 16
+# Sources whose programs are known; a mixture's parts have others of their own.
+_SOURCES = (
+  pairs.Generated,
+  pairs.Offline,
+  pairs.Online,
+  pairs.Replay,
+  pairs.Responses,
+)
 # Ids are no part of a program's shape.
 _WORDS = judge.Words((3, 4, 5), (3, 4, 6), 7, 8)
 
@@ -48,6 +56,9 @@ class Subject:
     judge: the proxy's, where pairs are sampled.
     prompt_tokens: the prompts' window.
     response_tokens: the responses'.
+
+  Raises:
+    UserError: the run's source cannot be planned.
   """
 
   run: Run
@@ -55,6 +66,15 @@ class Subject:
   judge: t5.T5Config
   prompt_tokens: int
   response_tokens: int
+
+  def __post_init__(self) -> None:
+    if not isinstance(self.run.source, _SOURCES):
+      known = ", ".join(kind.__name__ for kind in _SOURCES)
+      raise errors.UserError(
+        f"a source {type(self.run.source).__name__} cannot be planned, expected"
+        f" one of {known}; plan a mixture's parts one by one, each with its"
+        " share of the batch"
+      )
 
   @property
   def samples(self) -> bool:

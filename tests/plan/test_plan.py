@@ -8,7 +8,7 @@ import re
 import jax
 import pytest
 
-from rlhf_gap import pairs, partitioning, plan
+from rlhf_gap import errors, pairs, partitioning, plan
 from rlhf_gap.cli import main
 from rlhf_gap.models import t5
 from rlhf_gap.plan import (
@@ -164,6 +164,14 @@ def test_recorded_pairs_hold_the_references_scores(subject):
   replay = dataclasses.replace(subject.run, source=pairs.Replay("nowhere"))
   recorded = dataclasses.replace(subject, run=replay)
   assert set(programs.made_of(recorded, 8)["flops"]) == {"step"}
+
+
+def test_a_mixture_is_not_planned_as_if_it_were_read(subject):
+  """What its parts sample and judge would be left out."""
+  mixture = pairs.Mixture((subject.run.source,), (1.0,))
+  run = dataclasses.replace(subject.run, source=mixture)
+  with pytest.raises(errors.UserError, match="Mixture cannot be planned, .*of"):
+    dataclasses.replace(subject, run=run)
 
 
 def test_what_lies_in_memory_is_what_the_shapes_say(planned):
