@@ -16,17 +16,18 @@ class Chip:
       for itself, and says so of a program that is too large.
     hbm_bytes_per_second: of its memory.
     link_bytes_per_second: of one link to a neighbour, one way.
+    dimensions: of a slice's grid.
     ring_multiple: chips in a row close to a ring where the row is as long as
-      the slice, and that a multiple of this.
-    source: where the numbers are published.
+      the slice, and that a multiple of this; in three dimensions, only where
+      every side of the slice is one.
   """
 
   flops_per_second: float
   available_gib: float
   hbm_bytes_per_second: float
   link_bytes_per_second: float
+  dimensions: int
   ring_multiple: int
-  source: str
 
   @property
   def available_bytes(self) -> int:
@@ -34,16 +35,15 @@ class Chip:
     return int(self.available_gib * _GIB)
 
 
-_DOCS = "https://cloud.google.com/tpu/docs"
-
-# By the name that topologies begin with. Google gives all links of a chip
-# together, both ways for v5e (400 GB/s, 4 links) and v6e (800 GB/s, 4), one way
-# for v5p (4,800 Gbit/s, 6); v4 has six of 50 GB/s one way (Jouppi et al. 2023,
-# arXiv 2304.01433, table 4). Cubes of 4 x 4 x 4 close to rings; in two
-# dimensions only 16 in a row do.
+# By the name that topologies begin with, from https://cloud.google.com/tpu/docs
+# at that name. Google gives all links of a chip together, both ways for v5e
+# (400 GB/s, 4 links) and v6e (800 GB/s, 4), one way for v5p (4,800 Gbit/s, 6);
+# v4 has six of 50 GB/s one way (Jouppi et al. 2023, arXiv 2304.01433, table 4).
+# Slices of whole cubes of 4 x 4 x 4 close to rings, those of a part of one do
+# not; in two dimensions only 16 in a row do.
 CHIPS = {
-  "v4": Chip(275e12, 30.75, 1200e9, 50e9, 4, f"{_DOCS}/v4"),
-  "v5e": Chip(197e12, 15.75, 819e9, 50e9, 16, f"{_DOCS}/v5e"),
-  "v5p": Chip(459e12, 95.74, 2765e9, 100e9, 4, f"{_DOCS}/v5p"),
-  "v6e": Chip(918e12, 31.25, 1638e9, 100e9, 16, f"{_DOCS}/v6e"),
+  "v4": Chip(275e12, 30.75, 1200e9, 50e9, 3, 4),
+  "v5e": Chip(197e12, 15.75, 819e9, 50e9, 2, 16),
+  "v5p": Chip(459e12, 95.74, 2765e9, 100e9, 3, 4),
+  "v6e": Chip(918e12, 31.25, 1638e9, 100e9, 2, 16),
 }

@@ -1,9 +1,10 @@
 """How long an exchange occupies a slice's links, at the least.
 
 Chips are the nodes of a grid; neighbours have a link, and a row of chips closes
-to a ring where the slice is long enough. Of a gather to P bytes on n chips in a
-row, a ring's links carry (n - 1) / n P in both directions at once; where the
-row is open, half of P must cross its middle: n / (n - 1) times as long.
+to a ring where the slice is long enough, or is made of whole cubes. Of a gather
+to P bytes on n chips in a row, a ring's links carry (n - 1) / n P in both
+directions at once; where the row is open, half of P must cross its middle:
+n / (n - 1) times as long.
 """
 
 from collections.abc import Sequence
@@ -46,10 +47,17 @@ def seconds(
   for dimension, size in enumerate(sizes):
     count = len({place[dimension] for place in members})
     if count > 1:
-      is_ring = count == size and size % chip.ring_multiple == 0
+      is_ring = count == size and _closes(dimension, chip, sizes)
       share = 1.0 if is_ring else (count - 1) / count
       capacity[dimension] = 2 * share * chip.link_bytes_per_second
   if not capacity:
     return {}
   time = collective.sent_bytes / sum(capacity.values())
   return dict.fromkeys(capacity, time)
+
+
+def _closes(dimension: int, chip: Chip, sizes: Sequence[int]) -> bool:
+  """Whether rows as long as the slice are rings."""
+  # Optical links close the rows of cubes; a part of a cube has none.
+  closed = [size % chip.ring_multiple == 0 for size in sizes]
+  return closed[dimension] and (chip.dimensions < 3 or all(closed))

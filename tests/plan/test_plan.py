@@ -6,6 +6,7 @@ import math
 import re
 
 import jax
+import numpy as np
 import pytest
 
 from rlhf_gap import errors, pairs, partitioning, plan
@@ -38,7 +39,7 @@ CONFIG = t5.T5Config(
 SMALLEST_KERNEL_BYTES = 64 * 64 * 4 // 2
 MESH = partitioning.Mesh(fsdp=2, model=2)
 # A chip that is slow enough for the numbers to be seen.
-CHIP = chips.Chip(1e9, 1.0, 1e6, 1e5, 4, "made up")
+CHIP = chips.Chip(1e9, 1.0, 1e6, 1e5, 2, 4)
 
 
 @pytest.fixture(scope="module")
@@ -261,12 +262,43 @@ def test_links_are_those_that_an_exchanges_chips_span(
   members, multiple, seconds
 ):
   places = [(x, y, 0) for y in range(4) for x in range(4)]
-  chip = chips.Chip(1.0, 1.0, 1.0, 1.0, multiple, "made up")
+  chip = chips.Chip(1.0, 1.0, 1.0, 1.0, 2, multiple)
   # Without members all take part, by however many the group says: here 4.
   group = members or (0, 1, 2, 3)
   exchange = dataclasses.replace(_gather(8, group), members=members)
   assert links.sizes_of(places) == (4, 4, 1)
   assert links.seconds(exchange, chip, places) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+  ("kind", "sizes", "rings"),
+  [
+    # Of cubes all rows close or none: Google's "4x4x4 and larger".
+    ("v5p", (4, 4, 4), {0, 1, 2}),
+    ("v4", (4, 4, 8), {0, 1, 2}),
+    ("v5p", (2, 2, 4), set()),
+    ("v5p", (2, 4, 4), set()),
+    ("v5e", (4, 4, 1), set()),
+    ("v6e", (8, 16, 1), {1}),
+    ("v5e", (16, 16, 1), {0, 1}),
+  ],
+)
+def test_which_rows_of_a_slice_close_to_rings(kind, sizes, rings):
+  places = list(np.ndindex(*sizes))
+  chip = chips.CHIPS[kind]
+  for dimension, size in enumerate(sizes):
+    row = tuple(
+      number
+      for number, place in enumerate(places)
+      if sum(place) == place[dimension]
+    )
+    if size > 1:
+      # A ring's two links; of an open row, half goes through the middle.
+      share = 1 if dimension in rings else (size - 1) / size
+      sent = 1e9 * (size - 1) / size
+      expected = sent / (2 * share * chip.link_bytes_per_second)
+      found = links.seconds(_gather(10**9, row), chip, places)
+      assert found == {dimension: pytest.approx(expected)}
 
 
 def test_steps_and_chip_hours_follow_from_the_bounds(planned):
