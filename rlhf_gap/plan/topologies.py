@@ -13,6 +13,8 @@ from rlhf_gap.plan import chips
 
 # Kinds that are compiled for where they are.
 _LOCAL = ("cpu", "gpu")
+# Chips in a row of the largest slice that is a plane, a whole pod.
+_LONGEST_ROW = 16
 _NAME = re.compile(r"([a-z0-9]+):(\d+(?:x\d+)*)")
 
 
@@ -39,7 +41,7 @@ class Topology:
       name: "<kind>:<size>x<size>...".
 
     Raises:
-      UserError: there is no such kind, or it is no topology.
+      UserError: there is no such kind, or no slice of it has such sizes.
     """
     kinds = (*_LOCAL, *chips.CHIPS)
     found = _NAME.fullmatch(name)
@@ -56,10 +58,7 @@ class Topology:
         f"--topology={name}: unknown kind {kind}, expected one of"
         f" {', '.join(kinds)}{hint}"
       )
-    if 0 in sizes:
-      raise errors.UserError(
-        f"--topology={name}: expected sizes of 1 or more, such as {kind}:4x4"
-      )
+    _check_sizes(name, kind, sizes)
     return cls(name, kind, math.prod(sizes))
 
   @property
@@ -123,6 +122,30 @@ class Topology:
         " v5p:4x4x4"
       ) from error
     return list(described.devices)
+
+
+def _check_sizes(name: str, kind: str, sizes: list[int]) -> None:
+  """Raises `UserError` for sizes that no slice of the kind has."""
+  chip = chips.CHIPS.get(kind)
+  example = f"{kind}:8"
+  if chip is not None:
+    example = f"{kind}:{'x'.join('4' * chip.dimensions)}"
+  if 0 in sizes:
+    raise errors.UserError(
+      f"--topology={name}: expected sizes of 1 or more, such as {example}"
+    )
+  if chip is None:
+    return
+  if len(sizes) != chip.dimensions:
+    raise errors.UserError(
+      f"--topology={name}: a slice of {kind} has {chip.dimensions} dimensions,"
+      f" got {len(sizes)}; such as {example}"
+    )
+  if chip.dimensions == 2 and max(sizes) > _LONGEST_ROW:
+    raise errors.UserError(
+      f"--topology={name}: expected at most {_LONGEST_ROW}x{_LONGEST_ROW}, the"
+      f" largest slice of {kind}; such as {example}"
+    )
 
 
 def _keep_from_looking_for_tpus() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rlhf_gap import errors, pairs, partitioning, plan
-from rlhf_gap.cli import main
+from rlhf_gap.cli import gin_mistakes, main
 from rlhf_gap.models import t5
 from rlhf_gap.plan import (
   chips,
@@ -384,6 +384,16 @@ def _mistake(words, capsys):
       "without a mesh a run computes on one of 8 devices; add --gin_file=",
     ),
     ([ONLINE, "--topology=v5e:0x4"], "sizes of 1 or more, such as v5e:4x4"),
+    ([ONLINE, "--topology=v5p:4x0x4"], "1 or more, such as v5p:4x4x4$"),
+    (
+      [ONLINE, "--topology=v5e:4x4x4"],
+      "a slice of v5e has 2 dimensions, got 3; such as v5e:4x4$",
+    ),
+    ([ONLINE, "--topology=v4:2x2"], "3 dimensions, got 2; such as v4:4x4x4$"),
+    (
+      [ONLINE, "--topology=v6e:16x32"],
+      "expected at most 16x16, the largest slice of v6e; such as v6e:4x4$",
+    ),
     ([ONLINE, "--topology=cpu:8"], "size is not known: add --gin_file="),
     (
       [*ON_A_MESH, "--topology=cpu:8", "--runs=0"],
@@ -417,6 +427,17 @@ def test_of_several_slices_a_wrong_one_is_told_before_any_is_compiled(
   words = [*ON_A_MESH, "--gin.NUM_PARTITIONS=4", "--gin.BATCH_SIZE=2"]
   error = _mistake([*words, "--topology=cpu:8", "--topology=cpu:6"], capsys)
   assert "to the 6 devices" in error
+
+
+def test_every_slice_that_is_written_about_parses():
+  folder = gin_mistakes.ROOT
+  suffixes = ("gin", "md", "json")
+  pages = [p for s in suffixes for p in folder.glob(f"gin_configs/**/*.{s}")]
+  text = "\n".join(page.read_text() for page in pages)
+  names = set(re.findall(rf"\b(?:{'|'.join(chips.CHIPS)}):\d+(?:x\d+)*", text))
+  assert names >= {"v5e:4x4", "v5p:2x2x4", "v5p:4x4x4", "v5e:16x16"}
+  for name in names:
+    assert plan.Topology.parse(name).num_chips >= 16
 
 
 def test_without_libtpu_the_extra_is_named(monkeypatch, capsys):
