@@ -10,7 +10,12 @@
 # Ctrl-C, or SIGTERM, saves a checkpoint and stops; once more kills. The exit
 # code is that of the first process that failed.
 set -u
-count=${1:?usage: tools/launch_local.sh N [flags of rlhf-gap train]}
+count=${1:-}
+if [[ ! $count =~ ^[1-9][0-9]*$ ]]; then
+  echo "N=$count; expected how many processes, 1 or more;" \
+    "usage: tools/launch_local.sh N [flags of rlhf-gap train]" >&2
+  exit 2
+fi
 shift
 bin="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin"
 port=${PORT:-$("$bin/python" -c \

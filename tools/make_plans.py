@@ -162,7 +162,7 @@ def main() -> int:
       return check(_chosen(arguments.check))
     if importlib.util.find_spec("libtpu") is None:
       raise errors.UserError(
-        'libtpu is not installed: pip install "rlhf-gap[tpu]" (no TPU needed)'
+        'libtpu is not installed: pip install -e ".[tpu]" (no TPU needed)'
       )
     make(_chosen(arguments.only), arguments.all)
   except errors.UserError as error:

@@ -18,7 +18,7 @@ def _modules() -> tuple[Any, Any]:
     import transformers
   except ImportError as error:
     raise errors.UserError(
-      f"--peer=hf: {error.name} is not installed; pip install 'rlhf-gap[hf]'"
+      f"--peer=hf: {error.name} is not installed; pip install -e '.[hf]'"
     ) from error
   transformers.logging.set_verbosity_error()
   return torch, transformers

@@ -77,7 +77,7 @@ class Topology:
     if importlib.util.find_spec("libtpu") is None:
       raise errors.UserError(
         f"--topology={self.name}: the TPU compiler libtpu is not installed;"
-        ' install the extra: pip install "rlhf-gap[tpu]" (no TPU is needed)'
+        ' install the extra: pip install -e ".[tpu]" (no TPU is needed)'
       )
     _keep_from_looking_for_tpus()
     return self._described()

@@ -82,7 +82,7 @@ def test_mistakes_are_a_line(capsys, words, message):
 def test_a_missing_peer_names_the_extra(capsys):
   argv = ["bench", "train", *MODEL, *SIZES, "--peer=hf"]
   assert main.main(argv) == 2
-  assert "pip install 'rlhf-gap[hf]'" in capsys.readouterr().err
+  assert "pip install -e '.[hf]'" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("small_machine")

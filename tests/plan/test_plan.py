@@ -443,7 +443,7 @@ def test_every_slice_that_is_written_about_parses():
 def test_without_libtpu_the_extra_is_named(monkeypatch, capsys):
   monkeypatch.setattr(topologies.importlib.util, "find_spec", lambda name: None)
   error = _mistake([*ON_A_MESH, "--topology=v5e:4x4"], capsys)
-  assert 'pip install "rlhf-gap[tpu]"' in error
+  assert 'pip install -e ".[tpu]"' in error
 
 
 def test_a_slice_that_the_tpu_compiler_does_not_know(capsys):
