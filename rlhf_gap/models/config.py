@@ -4,6 +4,7 @@ import dataclasses
 
 from rlhf_gap.models import layers
 
+DTYPES = ("float32", "bfloat16")
 REMAT_POLICIES = ("none", "minimal", "full")
 
 
@@ -56,7 +57,7 @@ class T5Config:
         f"mlp_activations={self.mlp_activations}: unknown {sorted(unknown)},"
         f" known are {layers.ACTIVATION_NAMES}"
       )
-    if self.dtype not in ("float32", "bfloat16"):
+    if self.dtype not in DTYPES:
       raise ValueError(f"dtype={self.dtype!r} is neither float32 nor bfloat16")
     if self.remat_policy not in REMAT_POLICIES:
       raise ValueError(

@@ -36,6 +36,9 @@ class Sampling:
     judge_length: tokens of the judge's input; None for the prompts' window plus
       two responses and the markers.
     keep: end of a prompt that the judge keeps, "end" or "start".
+
+  Raises:
+    UserError: responses can have no token.
   """
 
   max_length: int = 128
@@ -46,6 +49,13 @@ class Sampling:
   mixture_weight: float = 0.0
   judge_length: int | None = None
   keep: str = "end"
+
+  def __post_init__(self) -> None:
+    if not isinstance(self.max_length, int) or self.max_length < 1:
+      raise errors.UserError(
+        f"max_length={self.max_length!r}; expected a whole number of tokens, 1"
+        " or more"
+      )
 
 
 @dataclasses.dataclass(frozen=True)

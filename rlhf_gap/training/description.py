@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from rlhf_gap import errors, pairs, partitioning
-from rlhf_gap.models import t5
+from rlhf_gap.models import config, t5
 from rlhf_gap.training import configured, objectives
 
 # Of what there must be at least one, where it is given.
@@ -19,6 +19,9 @@ _COUNTS = (
   "patience",
   "log_every_steps",
 )
+# What a setting may be, of those that have names.
+_CHOICES = {"dtype": config.DTYPES, "remat_policy": config.REMAT_POLICIES}
+_WINDOWS = ("inputs", "targets")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +59,9 @@ class Run:
     tensorboard: whether to write events for TensorBoard.
     mesh: how the devices share the work; None computes on the first alone. A
       run may go on with another mesh, within rounding.
+
+  Raises:
+    UserError: a value that no run can have, or two that do not go together.
   """
 
   model_dir: str
@@ -86,17 +92,7 @@ class Run:
   mesh: partitioning.Mesh | None = None
 
   def __post_init__(self) -> None:
-    for name in _COUNTS:
-      value = getattr(self, name)
-      if value is not None and (not isinstance(value, int) or value < 1):
-        raise errors.UserError(
-          f"{name}={value!r}; expected a whole number, 1 or more"
-        )
-    if "://" in self.model_dir:
-      raise errors.UserError(
-        f"MODEL_DIR={self.model_dir}: a run writes to a file system; choose a"
-        " folder, on several hosts one that all of them mount"
-      )
+    self._check_values()
     if self.batch_size % self.num_microbatches:
       raise errors.UserError(
         f"a batch of {self.batch_size} rows does not divide into"
@@ -107,3 +103,47 @@ class Run:
         "expected either INITIAL_CHECKPOINT_PATH or a model to draw new"
         f" parameters for, got {'neither' if self.model is None else 'both'}"
       )
+
+  def _check_values(self) -> None:
+    for name in _COUNTS:
+      value = getattr(self, name)
+      if value is not None and not _is_count(value):
+        raise errors.UserError(
+          f"{name}={value!r}; expected a whole number, 1 or more"
+        )
+    for name, choices in _CHOICES.items():
+      value = getattr(self, name)
+      if value not in choices:
+        raise errors.UserError(
+          f"{name}={value!r}; expected one of {', '.join(choices)}"
+        )
+    rate = self.dropout_rate
+    if not isinstance(rate, float | int) or not 0 <= rate < 1:
+      raise errors.UserError(
+        f"dropout_rate={rate!r}; expected a number from 0 to below 1"
+      )
+    _check_windows(self.feature_lengths)
+    if "://" in self.model_dir:
+      raise errors.UserError(
+        f"MODEL_DIR={self.model_dir}: a run writes to a file system; choose a"
+        " folder, on several hosts one that all of them mount"
+      )
+
+
+def _is_count(value: object) -> bool:
+  return isinstance(value, int) and value >= 1
+
+
+def _check_windows(lengths: object) -> None:
+  if lengths is None:
+    return
+  if (
+    isinstance(lengths, Mapping)
+    and lengths.keys() <= set(_WINDOWS)
+    and all(map(_is_count, lengths.values()))
+  ):
+    return
+  raise errors.UserError(
+    f"TASK_FEATURE_LENGTHS={lengths!r}; expected lengths in tokens, such as"
+    ' {"inputs": 1024, "targets": 128}'
+  )

@@ -12,9 +12,9 @@ import sys
 import jax
 import pytest
 
-from rlhf_gap import checkpoints, stores
+from rlhf_gap import checkpoints, errors, stores
 from rlhf_gap.cli import main
-from rlhf_gap.training import metric_log
+from rlhf_gap.training import description, metric_log
 from tests.evaluation import tiny
 from tests.training import ingredients
 
@@ -128,6 +128,22 @@ def _another_reference(folder, tmp_path):
       "a batch of 4 rows does not divide into 3 microbatches",
     ),
     (
+      lambda f, t: {"DTYPE": "float16"},
+      "dtype='float16'; expected one of float32, bfloat16$",
+    ),
+    (
+      lambda f, t: {"description.Run.remat_policy": "foo"},
+      "remat_policy='foo'; expected one of none, minimal, full$",
+    ),
+    (
+      lambda f, t: {"DROPOUT_RATE": 1.0},
+      "dropout_rate=1.0; expected a number from 0 to below 1$",
+    ),
+    (
+      lambda f, t: {"TASK_FEATURE_LENGTHS": "{'input': 48}"},
+      "LENGTHS={'input': 48}; expected lengths in tokens, such as .*inputs",
+    ),
+    (
       lambda f, t: {"MODEL_DIR": "gs://bucket/run"},
       "MODEL_DIR=gs://bucket/run: a run writes to a file system",
     ),
@@ -138,6 +154,24 @@ def test_mistakes_are_one_line_and_nothing_is_written(
 ):
   changed = {"MODEL_DIR": tmp_path / "run", **changes(folder, tmp_path)}
   _check_mistake(capsys, _words(folder, **changed), expected)
+  assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("lengths", [512, {"inputs": 0}, {"targets": "128"}])
+def test_windows_that_are_none(lengths):
+  # What the type checks of these tests would find first.
+  with pytest.raises(errors.UserError) as raised:
+    description._check_windows(lengths)
+  assert str(raised.value) == (
+    f"TASK_FEATURE_LENGTHS={lengths!r}; expected lengths in tokens, such as"
+    ' {"inputs": 1024, "targets": 128}'
+  )
+
+
+def test_samples_of_no_token(capsys, folder, tmp_path):
+  changed = {"MODEL_DIR": tmp_path / "run", "MAX_LENGTH": 0}
+  words = _words(folder, name="online", **changed)
+  _check_mistake(capsys, words, "max_length=0; expected a whole number of toke")
   assert not (tmp_path / "run").exists()
 
 
