@@ -43,6 +43,10 @@ def run(arguments: argparse.Namespace) -> None:
       f"--arms={arguments.arms}: {len(arms)} names for"
       f" {len(arguments.checkpoints)} checkpoints; expected one each"
     )
+  for name in ("windows", "num_pairs", "batch_size"):
+    value = getattr(arguments, name)
+    if value < 1:
+      raise errors.UserError(f"--{name}={value}; expected at least 1")
   store = stores.open(arguments.pairs)
   manifest = store.manifest
   lengths = manifest.feature_lengths

@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action="append",
     default=[],
     metavar="NAME",
-    help="run this stage alone; may be repeated",
+    help="run this stage alone, beside others elsewhere; may be repeated. The"
+    " same command without it gathers the records and reports",
   )
   add("--dry_run", action="store_true", help="print the plan, run nothing")
   add("--force", action="store_true", help="build stale stages again")
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-  """Runs the study and returns 2 where a stage failed."""
+  """Runs the study and returns 2 where a stage failed or could not run."""
   from rlhf_gap import errors
   from rlhf_gap.cli import gin_files
   from rlhf_gap.study import experiment, pipeline, scheduler, stages
@@ -54,6 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
   planned = pipeline.stages(study)
   stages.check(planned)
   workdir = os.path.abspath(arguments.workdir)
+  if arguments.workers is not None and arguments.workers < 1:
+    raise errors.UserError(
+      f"--workers={arguments.workers}; expected at least 1"
+    )
   unknown = sorted(set(arguments.stage) - {stage.name for stage in planned})
   if unknown:
     raise errors.UserError(
@@ -62,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
   if arguments.dry_run:
     _print_plan(planned, scheduler.standing(planned, workdir), workdir)
     return 0
-  with scheduler.locked(workdir):
+  with scheduler.locked(workdir, arguments.stage):
     return _run(study, planned, workdir, arguments)
 
 
@@ -76,21 +81,26 @@ def _run(
   from rlhf_gap.study import gather, scheduler
 
   _claim(workdir, study.name)
-  scheduler.forget_stale(planned, workdir, force=arguments.force)
+  only = arguments.stage
+  scheduler.forget_stale(planned, workdir, force=arguments.force, only=only)
   results = scheduler.run(
     planned,
     workdir,
     main.main,
     num_workers=arguments.workers or _default_workers(),
-    only=arguments.stage,
+    only=only,
   )
-  gather.write(study, planned, results, workdir, _utility_of)
-  failed = [name for name, r in results.items() if r.status == "failed"]
-  for name in failed:
-    print(f"rlhf-gap study: {name} failed: {results[name].reason}")
-  if not arguments.stage:
+  if not only:
+    gather.write(study, planned, results, workdir, _utility_of)
+  # What waits for a stage that failed is told by that one.
+  told = ("failed", "blocked") if only else ("failed",)
+  left = [name for name, result in results.items() if result.status in told]
+  for name in left:
+    result = results[name]
+    print(f"rlhf-gap study: {name} {result.status}: {result.reason}")
+  if not only:
     main.main(["report", workdir])
-  return 2 if failed else 0
+  return 2 if left else 0
 
 
 def _claim(workdir: str, name: str) -> None:

@@ -78,16 +78,9 @@ def windows(
       f"{store.path} holds {manifest.schema} labelled by {manifest.label.by};"
       " expected the pairs that an online run recorded (MODEL_DIR/pairs)"
     )
-  steps = store.num_rows // manifest.chunk_rows
-  if count < 1 or num_pairs < 2 or count * num_pairs > store.num_rows:
-    raise errors.UserError(
-      f"--windows={count} of --num_pairs={num_pairs} do not fit into"
-      f" {store.path}, which holds {store.num_rows:,} pairs of {steps:,} steps"
-    )
-  using = batches.Batches(batch_size, lambda rows: None)
   found = []
-  for number in range(1, count + 1):
-    step = round(number * steps / count)
+  using = batches.Batches(batch_size, lambda rows: None)
+  for step in _moments(store, count, num_pairs):
     end = step * manifest.chunk_rows
     values = store.read(range(end - num_pairs, end), _COLUMNS)
     prompt, chosen, rejected, weight = (values[name] for name in _COLUMNS)
@@ -98,7 +91,28 @@ def windows(
       responses = np.stack([chosen, rejected], axis=1)
       of_decided = (prompt, responses, label, weight == 0)
       found.append(Window(step, *(part[decided] for part in of_decided)))
+  if not found:
+    raise errors.UserError(
+      f"{store.path}: at every moment the golden model finds the two responses"
+      " equally good; more --num_pairs, or a policy that has not collapsed, may"
+      " have pairs to tell apart"
+    )
   return found
+
+
+def _moments(store: stores.Store, count: int, num_pairs: int) -> list[int]:
+  """Returns the steps up to which the windows reach."""
+  rows = store.manifest.chunk_rows
+  steps = store.num_rows // rows
+  moments = [round(n * steps / count) for n in range(1, count + 1)]
+  apart = np.diff([0, *moments]) * rows
+  if num_pairs < 2 or count < 1 or apart.min() < num_pairs:
+    raise errors.UserError(
+      f"--windows={count} of --num_pairs={num_pairs} do not fit into"
+      f" {store.path}, which holds {store.num_rows:,} pairs of {steps:,} steps:"
+      " expected windows that do not overlap, of at least 2 pairs"
+    )
+  return moments
 
 
 def of_proxy(found: Sequence[Window]) -> dict[str, np.ndarray]:

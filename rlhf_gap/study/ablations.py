@@ -6,6 +6,7 @@ Each part is one of the paper's experiments; what is not given is not run.
 import dataclasses
 
 from rlhf_gap import errors
+from rlhf_gap.study import checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,9 @@ class Staleness:
 
   sync_every_steps: int | None
   passes: int = 1
+
+  def __post_init__(self) -> None:
+    checks.counts(sync_every_steps=self.sync_every_steps, passes=self.passes)
 
   @property
   def name(self) -> str:
@@ -61,6 +65,13 @@ class Size:
       raise errors.UserError(
         f"a size is called {self.name!r}; expected a word, such as 'xl'"
       )
+    checks.counts(
+      batch_size=self.batch_size,
+      kl_prompts=self.kl_prompts,
+      sft_steps=self.sft_steps,
+      sft_batch_size=self.sft_batch_size,
+      sft_microbatches=self.sft_microbatches,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +116,7 @@ class Ablations:
   online_data_pairs: int = 64
 
   def __post_init__(self) -> None:
+    self._check_numbers()
     if (self.generated_pairs is None) != (self.early_step is None):
       raise errors.UserError(
         f"generated_pairs={self.generated_pairs} and"
@@ -117,3 +129,23 @@ class Ablations:
     ):
       if len(set(names)) != len(names):
         raise errors.UserError(f"{what}: {', '.join(names)}: one stands twice")
+
+  def _check_numbers(self) -> None:
+    checks.several(
+      tasks=self.tasks,
+      learning_rates=self.learning_rates,
+      shuffle_blocks=self.shuffle_blocks,
+      sizes=self.sizes,
+      staleness=self.staleness,
+    )
+    for rate in self.learning_rates:
+      checks.positive(learning_rates=rate)
+    for batches in self.shuffle_blocks:
+      checks.counts(shuffle_blocks=batches)
+    checks.counts(
+      generated_pairs=self.generated_pairs,
+      generated_steps=self.generated_steps,
+      early_step=self.early_step,
+    )
+    checks.counts(at_least=0, online_data_windows=self.online_data_windows)
+    checks.counts(at_least=2, online_data_pairs=self.online_data_pairs)

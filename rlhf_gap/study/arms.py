@@ -107,8 +107,9 @@ def group(found: Iterable[records.RunRecord]) -> dict[str, Arm]:
     The arms, by name.
 
   Raises:
-    UserError: the records were measured against different things, or lack
-      outcomes by prompt: no statistics can be made of them together.
+    UserError: the records were measured against different things, lack
+      outcomes by prompt, or hold two runs of one configuration and seed: no
+      statistics can be made of them together.
   """
   by_arm: dict[str, list[records.RunRecord]] = {}
   for record in found:
@@ -196,7 +197,20 @@ def _by_length(
   for steps in sorted({int(run.steps[-1]) for run in runs}):
     alike = tuple(run for run in runs if run.steps[-1] == steps)
     full = f"{label}, steps={steps}" if label else f"steps={steps}"
+    _check_seeds(alike)
     yield Configuration(full, alike)
+
+
+def _check_seeds(runs: Sequence[Trajectory]) -> None:
+  by_seed: dict[int, Trajectory] = {}
+  for run in runs:
+    other = by_seed.setdefault(run.seed, run)
+    if other is not run:
+      raise errors.UserError(
+        f"{other.name} and {run.name} are one arm's runs with the same"
+        f" hyper-parameters and the same seed, {run.seed}: intervals would take"
+        " one run for two; evaluate one of them, or give each an arm of its own"
+      )
 
 
 def _settings(run: records.Run) -> dict[str, str]:

@@ -29,8 +29,9 @@ def asked(arms: Collection[str]) -> tuple[Claim, ...]:
   """Returns the claims that a study of these arms is to answer.
 
   Args:
-    arms: names of arms, run or only planned; "sizes" and "online_data" stand
-      for further sizes of the policy and the classification of online data.
+    arms: names of arms, run or only planned; "sizes", "shuffled", "stale" and
+      "online_data" stand for further sizes of the policy, replays in blocks,
+      online runs on old pairs, and the classification of online data.
   """
   return tuple(claim for claim in ALL if claim.is_asked(arms))
 

@@ -18,9 +18,7 @@ from rlhf_gap.study.verdicts import (
   Evidence,
   Verdict,
   all_of,
-  exceeds,
   few_seeds,
-  harmless,
 )
 
 
@@ -31,9 +29,7 @@ def _all_below(
   found = [
     comparing.compare(evidence, ahead, evidence.arm(name)) for name in names
   ]
-  verdict, reason = all_of(
-    [exceeds(one.gap.mean, parts=len(found)) for one in found]
-  )
+  verdict, reason = all_of([one.exceeds(parts=len(found)) for one in found])
   return Answer(verdict, "; ".join(one.numbers for one in found), reason)
 
 
@@ -49,7 +45,7 @@ def _beats_full_grid(evidence: Evidence) -> Answer:
   found = comparing.compare(
     evidence, evidence.arm("online"), tradeoffs.full_grid(evidence)
   )
-  verdict, reason = exceeds(found.gap.mean)
+  verdict, reason = found.exceeds()
   return Answer(verdict, found.numbers, reason)
 
 
@@ -63,7 +59,7 @@ def _shuffled_best_of_two(evidence: Evidence) -> Answer:
 
 def _loses_nothing(evidence: Evidence, other: arms.Arm) -> Answer:
   found = comparing.compare(evidence, evidence.arm("online"), other)
-  verdict, reason = harmless(found.gap.mean)
+  verdict, reason = found.is_harmless()
   return Answer(verdict, found.numbers, reason)
 
 
@@ -130,7 +126,7 @@ def _theory(evidence: Evidence) -> Answer:
     if not arm.has(theory.VS_SFT):
       raise UndefinedError(f"{arm.name} was not compared with SFT")
   found = comparing.compare(evidence, *both, metric=theory.VS_SFT)
-  verdict, reason = exceeds(found.gap.mean)
+  verdict, reason = found.exceeds()
   return Answer(verdict, f"win rate against SFT: {found.numbers}", reason)
 
 
@@ -189,7 +185,7 @@ CLAIMS = (
     " 0.02 of win rate to the online run at the same KL.",
     "Tang et al. (2024), Fig. 13",
     _shuffled_within_blocks,
-    about=("shuffle_1",),
+    about=("shuffled",),
   ),
   Claim(
     "slight off-policyness is harmless",
@@ -197,7 +193,7 @@ CLAIMS = (
     " than 0.02 of win rate at the same KL.",
     "Lanchantin et al. (2025); Tang et al. (2024), Appendix G",
     _slightly_stale,
-    about=("stale_never",),
+    about=("stale",),
   ),
   Claim(
     "the sampler must be refreshed",

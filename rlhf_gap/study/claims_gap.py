@@ -22,7 +22,7 @@ _FAR_BEYOND = 4.0
 
 def _beats(first: str, second: str, evidence: Evidence) -> Answer:
   found = comparing.compare(evidence, evidence.arm(first), evidence.arm(second))
-  verdict, reason = exceeds(found.gap.mean)
+  verdict, reason = found.exceeds()
   return Answer(verdict, f"win rate of {found.numbers}", reason)
 
 
@@ -39,10 +39,12 @@ def _proxy_is_over_optimized(evidence: Evidence) -> Answer:
   if found.proxy is None:
     raise UndefinedError("the proxy was not asked when online was evaluated")
   verdict, reason = _falls(found)
-  rises, _ = exceeds(found.proxy, at_least=0.0)
+  rises, why = exceeds(found.proxy, at_least=0.0)
   if verdict is Verdict.SUPPORTED and rises is not Verdict.SUPPORTED:
     verdict = rises
     reason = "the golden win rate falls, and the proxy's opinion does not rise"
+    if why:
+      reason = f"the golden win rate falls; of the proxy's opinion {why}"
   return Answer(verdict, _numbers(found), reason)
 
 

@@ -44,7 +44,7 @@ def _gap_at_every_size(evidence: Evidence) -> Answer:
     for size in _several_sizes(evidence)
   }
   verdict, reason = all_of(
-    [exceeds(one.gap.mean, parts=len(found)) for one in found.values()]
+    [one.exceeds(parts=len(found)) for one in found.values()]
   )
   numbers = (
     f"{tradeoffs.size_title(evidence, size)}: {one.numbers}"
@@ -55,10 +55,11 @@ def _gap_at_every_size(evidence: Evidence) -> Answer:
 
 def _larger_wins_more(evidence: Evidence) -> Answer:
   smallest, *_, largest = _several_sizes(evidence)
+  sizes.check_known(evidence)
   found = {
     name: pooled.quantile_difference(
-      evidence.arm(tradeoffs.at_size(name, largest)),
-      evidence.arm(tradeoffs.at_size(name, smallest)),
+      sizes.tuned_alike(evidence, name, largest),
+      sizes.tuned_alike(evidence, name, smallest),
       sizes.QUANTILE,
       evidence.settings,
     )

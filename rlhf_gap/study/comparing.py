@@ -2,8 +2,15 @@
 
 import dataclasses
 
-from rlhf_gap.study import arms, paper_arms, statistics
-from rlhf_gap.study.verdicts import Evidence, basis, signed
+from rlhf_gap.study import arms, paper_arms, statistics, verdicts
+from rlhf_gap.study.verdicts import Evidence, Verdict, basis, signed
+
+LEAST_KL_FACTOR = 1.5
+"""Over a shorter range of KL a claim is not decided.
+
+Neighbouring checkpoints lie about a factor of 2 apart: such a range is what two
+of them happen to share.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +36,23 @@ class Compared:
       f" {paper_arms.title(self.second.name)} {signed(gap.mean)} over KL"
       f" {gap.low_kl_nats:.2g} to {gap.high_kl_nats:.2g} nats,"
       f" {signed(gap.at_peak)} at the peak ({basis(gap.mean)})"
+    )
+
+  def exceeds(self, *, parts: int = 1) -> tuple[Verdict, str]:
+    """Decides whether the first is ahead: see `verdicts.exceeds`."""
+    return self._narrow() or verdicts.exceeds(self.gap.mean, parts=parts)
+
+  def is_harmless(self) -> tuple[Verdict, str]:
+    """Decides whether the second loses little: see `verdicts.harmless`."""
+    return self._narrow() or verdicts.harmless(self.gap.mean)
+
+  def _narrow(self) -> tuple[Verdict, str] | None:
+    low, high = self.gap.low_kl_nats, self.gap.high_kl_nats
+    if high >= LEAST_KL_FACTOR * low:
+      return None
+    return Verdict.UNDERPOWERED, (
+      f"KLs of {low:.2g} to {high:.2g} nats alone are shared, a factor of less"
+      f" than {LEAST_KL_FACTOR:g}"
     )
 
 

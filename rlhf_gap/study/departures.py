@@ -85,7 +85,8 @@ ALL = (
     "Learning rates, for some betas as well; 20,000 steps on generated pairs.",
     "Learning rates alone; at further sizes no other sweep either. In miniature"
     " runs on generated pairs are as long as all others.",
-    "Cost. The offline arm of the study's own size keeps its whole sweep.",
+    "Cost. The offline arm of the study's own size keeps its whole sweep, but"
+    " for Figures 11 and 14, which take of it what all sizes were trained at.",
   ),
   Departure(
     "Figure 10",

@@ -3,6 +3,8 @@
 import dataclasses
 
 from rlhf_gap import errors
+from rlhf_gap.data import catalog
+from rlhf_gap.study import checks
 from rlhf_gap.study.ablations import Ablations
 
 _OPTIMIZERS = ("Adafactor", "AdamW")
@@ -39,13 +41,19 @@ class Training:
   num_microbatches: int = 1
 
   def __post_init__(self) -> None:
-    if self.optimizer not in _OPTIMIZERS:
+    checks.one_of(_OPTIMIZERS, optimizer=self.optimizer)
+    checks.counts(
+      steps=self.steps,
+      batch_size=self.batch_size,
+      num_microbatches=self.num_microbatches,
+    )
+    checks.counts(at_least=0, warm_up_steps=self.warm_up_steps)
+    checks.positive(learning_rate=self.learning_rate)
+    if not 0 <= self.dropout_rate < 1:
       raise errors.UserError(
-        f"optimizer={self.optimizer!r}; expected one of"
-        f" {', '.join(_OPTIMIZERS)}"
+        f"dropout_rate={self.dropout_rate}; expected 0 or more, below 1"
       )
-    if self.steps < 1:
-      raise errors.UserError(f"steps={self.steps}; expected 1 or more")
+    checks.several(early_steps=self.early_steps)
     wanted = (0, *self.early_steps, self.steps)
     if list(wanted) != sorted(set(wanted)):
       raise errors.UserError(
@@ -139,6 +147,17 @@ class Sweep:
   full_grid: bool = False
   further: tuple[tuple[float, float], ...] = ()
 
+  def __post_init__(self) -> None:
+    rates, betas = self.learning_rates, self.betas
+    checks.several(learning_rates=rates, betas=betas, further=self.further)
+    for pair in self.further:
+      checks.several(further=pair)
+    for rate in (*rates, *(rate for rate, _ in self.further)):
+      checks.positive(learning_rates=rate)
+    for beta in (*betas, *(beta for _, beta in self.further)):
+      checks.positive(betas=beta)
+    checks.counts(long_steps=self.long_steps)
+
   def settings(
     self, baseline: Training, beta: float
   ) -> list[tuple[Training, float]]:
@@ -152,8 +171,7 @@ class Sweep:
     betas = [b for b in self.betas if b != beta]
     lengths = [] if self.long_steps is None else [self.long_steps]
     changed = dataclasses.replace
-    # Up to the baseline's end a longer run is the baseline: later steps tell.
-    late = {n: (n // 2,) if n // 2 > baseline.steps else () for n in lengths}
+    late = {n: _late_steps(n, baseline.steps) for n in lengths}
     if self.full_grid:
       return [
         (changed(one, learning_rate=rate), b)
@@ -175,6 +193,15 @@ class Sweep:
     ]
 
 
+def _late_steps(steps: int, baseline_steps: int) -> tuple[int, ...]:
+  """Returns what to save of a longer run: a curve needs two checkpoints."""
+  half = steps // 2
+  # Up to the baseline's end a longer run is the baseline: later steps tell.
+  if half <= baseline_steps < steps:
+    half = (baseline_steps + steps) // 2
+  return (half,) if 0 < half < steps else ()
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
   """How much is measured of every checkpoint.
@@ -192,6 +219,9 @@ class Evaluation:
   own_pairs: int = 256
   num_pairs: int = 256
   batch_size: int = 64
+
+  def __post_init__(self) -> None:
+    checks.counts(**dataclasses.asdict(self))
 
   def flags(self) -> tuple[str, ...]:
     """Returns the words of `rlhf-gap evaluate` that set all this."""
@@ -260,10 +290,18 @@ class Study:
     return self.golden_policy or self.baseline
 
   def __post_init__(self) -> None:
+    checks.several(tasks=self.tasks, seeds=self.seeds)
+    for task in self.tasks:
+      catalog.entries(f"{task}_pairs")  # raises where there is no such task
+    for seed in self.seeds:
+      checks.counts(at_least=0, seeds=seed)
+    checks.positive(beta=self.beta)
+    checks.one_of(("sum", "mean"), reduction=self.reduction)
     if not self.tasks or not self.seeds:
       raise errors.UserError("a study needs at least one task and one seed")
-    if len(set(self.seeds)) != len(self.seeds):
-      raise errors.UserError(f"seeds={self.seeds}: one stands twice")
+    for name, values in (("tasks", self.tasks), ("seeds", self.seeds)):
+      if len(set(values)) != len(values):
+        raise errors.UserError(f"{name}={values}: one stands twice")
     if self.ablations is not None:
       self._check(self.ablations)
 

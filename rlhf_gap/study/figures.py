@@ -52,6 +52,7 @@ def gap(evidence: Evidence, log_base: float = 10.0) -> Figure:
   for name in look:
     arm = evidence.arms[name]
     kl, band = over_kl.frontier(arm, evidence.settings)
+    missing += over_kl.without_curve(arm)
     rows += over_kl.point_rows(name, arm)
     rows += over_kl.curve_rows("frontier", name, kl, band)
     peak = None

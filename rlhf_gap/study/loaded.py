@@ -5,7 +5,14 @@ import os
 from collections.abc import Iterator
 
 from rlhf_gap import errors, records
-from rlhf_gap.study import arms, claims, paper_arms, statistics, summary
+from rlhf_gap.study import (
+  arms,
+  claims,
+  paper_arms,
+  staleness,
+  statistics,
+  summary,
+)
 from rlhf_gap.study.claims import Answered
 from rlhf_gap.study.verdicts import Evidence
 
@@ -34,11 +41,13 @@ class Task:
   def asked(self) -> frozenset[str]:
     """What the study was to run: see `claims.asked`."""
     named = {*self.evidence.arms, *self.told.arms}
-    if any(map(arms.size_of, named)):
-      named.add("sizes")
-    if self.told.online_data:
-      named.add("online_data")
-    return frozenset(named)
+    kinds = {
+      "sizes": any(map(arms.size_of, named)),
+      "shuffled": any(name.startswith("shuffle_") for name in named),
+      "stale": any(map(staleness.is_stale, named)),
+      "online_data": bool(self.told.online_data),
+    }
+    return frozenset(named | {kind for kind, any_is in kinds.items() if any_is})
 
   def answers(self) -> list[Answered]:
     """Answers every claim that the study is to answer."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from matplotlib import axes
@@ -72,6 +73,18 @@ def points(arm: arms.Arm, metric: str = arms.WIN) -> np.ndarray:
     )
   ]
   return np.array([one for one in found if one[0] >= curves.LEAST_KL_NATS])
+
+
+def without_curve(arm: arms.Arm) -> Iterator[str]:
+  """Yields which configurations a frontier passes over, a line each.
+
+  Args:
+    arm: the arm.
+  """
+  for configuration in arm.configurations:
+    if min(curves.moved(run).sum() for run in configuration.runs) < 2:
+      label = f" ({configuration.label})" if configuration.label else ""
+      yield f"{arm.name}{label}: a run has fewer than two points, so no curve"
 
 
 def level_of(arm: arms.Arm | None) -> float | None:

@@ -76,7 +76,7 @@ SECTIONS = (
       "the proxy is over-optimized",
     ),
     # Alone, these are the report's first picture already.
-    ("final_final", "online_bo2", "sizes", "stale_never", "shuffle_1"),
+    ("final_final", "online_bo2", "sizes", "stale", "shuffled"),
   ),
   Section(
     "Figure 1: is it the offline sweep?",
@@ -171,7 +171,7 @@ SECTIONS = (
     " batches, and as a whole.",
     (tradeoffs.shuffle_levels,),
     ("an exact replay is the online run", "slight shuffling is harmless"),
-    ("shuffle_1",),
+    ("shuffled",),
   ),
   Section(
     "Appendix E.1: can policies tell their own samples apart?",
@@ -197,7 +197,7 @@ SECTIONS = (
     " staleness harmless.",
     (_plain(staleness.cost_of_staleness),),
     ("slight off-policyness is harmless", "the sampler must be refreshed"),
-    ("stale_never",),
+    ("stale",),
   ),
 )
 """In the paper's order."""

@@ -37,22 +37,40 @@ class Result:
 
 
 @contextlib.contextmanager
-def locked(workdir: str) -> Iterator[None]:
-  """Holds a study's folder for this process.
+def locked(workdir: str, only: Sequence[str] = ()) -> Iterator[None]:
+  """Holds a study's folder, or some stages of it, for this process.
 
   Args:
     workdir: the folder; it is made if need be.
+    only: names of stages; others may run elsewhere at the same time. Empty
+      holds the whole folder.
 
   Raises:
-    UserError: another process runs a study there.
+    UserError: another process runs a study or such a stage there.
   """
   os.makedirs(workdir, exist_ok=True)
-  with open(os.path.join(workdir, "lock"), "w") as lock:
+  with contextlib.ExitStack() as locks:
+    kind = fcntl.LOCK_SH if only else fcntl.LOCK_EX
+    path = os.path.join(workdir, "lock")
+    locks.enter_context(_held(path, kind, f"{workdir}: this study"))
+    ledger = Ledger(workdir)
+    for name in sorted(only):
+      path = ledger.lock_path(name)
+      os.makedirs(os.path.dirname(path), exist_ok=True)
+      what = f"{workdir}: the stage {name}"
+      locks.enter_context(_held(path, fcntl.LOCK_EX, what))
+    yield
+
+
+@contextlib.contextmanager
+def _held(path: str, kind: int, what: str) -> Iterator[None]:
+  # Shared locks over NFS ask for a file that may be read.
+  with open(path, "a+", encoding="utf-8") as file:
     try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
       raise errors.UserError(
-        f"{workdir}: another process runs this study; wait for it, or choose"
+        f"{what} is being run by another process; wait for it, or choose"
         " another --workdir"
       ) from None
     yield
@@ -91,20 +109,27 @@ def here(recipe: Mapping[str, str], workdir: str) -> dict[str, str]:
   return {**recipe, "folder": os.path.abspath(workdir)}
 
 
-def forget_stale(stages: Sequence[Stage], workdir: str, *, force: bool) -> None:
+def forget_stale(
+  stages: Sequence[Stage],
+  workdir: str,
+  *,
+  force: bool,
+  only: Sequence[str] = (),
+) -> None:
   """Makes stale stages be built again.
 
   Args:
     stages: the study's.
     workdir: its folder.
     force: whether to; their output is removed.
+    only: names of the stages to look at; all if empty.
 
   Raises:
     UserError: a stage is stale and `force` is not set.
   """
   ledger = Ledger(workdir)
   for name, result in standing(stages, workdir).items():
-    if result.status != "stale":
+    if result.status != "stale" or (only and name not in only):
       continue
     if not force:
       raise errors.UserError(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from rlhf_gap.records import RunRecord
 from rlhf_gap.study import (
   arms,
+  comparing,
   curves,
   departures,
   drawing,
@@ -158,7 +159,13 @@ def departure_table(*, miniature: bool) -> Markup:
     )
     for one in departures.of(miniature=miniature)
   )
-  return page.join(rows)
+  scope = "the miniature studies do" if miniature else "the paper's study does"
+  head = (
+    f"What {scope} otherwise than the paper. A study that binds other models,"
+    " data, steps or sweeps than gin_configs has departures of its own: they"
+    " stand in the commands of its stages."
+  )
+  return page.join([tag("p", head), *rows])
 
 
 def arm_table(evidence: Evidence) -> Markup:
@@ -383,26 +390,36 @@ def method(settings: statistics.Settings, found: Sequence[RunRecord]) -> Markup:
     f" where it lies below {verdicts.SMALLEST_EFFECT:g}, and underpowered else"
     f" or with fewer than {verdicts.MIN_SEEDS} seeds; other claims say what"
     " they are decided by. A statement of several parts is supported where each"
-    " is, and contradicted by one at 95% divided among them. Each claim stands"
-    " for itself: among many, chance decides one in forty.",
+    " is, and contradicted by one at 95% divided among them. Where two"
+    f" arms share less than a factor of {comparing.LEAST_KL_FACTOR:g} in KL,"
+    " nothing is decided. Each claim stands for itself: among many, chance"
+    " decides one in forty.",
   ]
   parts = [tag("p", paragraph) for paragraph in paragraphs]
   if found:
-    parts.append(_provenance(found[0], len(found)))
+    parts.append(_provenance(found))
   return page.join(parts)
 
 
-def _provenance(first: RunRecord, count: int) -> Markup:
+def _provenance(found: Sequence[RunRecord]) -> Markup:
+  """Lists what records were made with; all values where they differ."""
+  values: dict[str, dict[str, None]] = {}
+  for record in found:
+    judged = record.evaluation
+    for name, value in (
+      ("code", record.code.git_commit or "not under git"),
+      ("python", record.code.python),
+      *sorted(record.code.packages.items()),
+      ("device", record.environment.device),
+      *sorted(judged.settings.items()),
+      ("golden model", judged.golden),
+      ("golden policy", judged.golden_policy),
+      ("SFT policy", judged.reference),
+    ):
+      values.setdefault(name, {})[str(value)] = None
   rows = [
-    ("records", f"{count:,}"),
-    ("code", first.code.git_commit or "not under git"),
-    ("python", first.code.python),
-    *sorted(first.code.packages.items()),
-    ("device", first.environment.device),
-    *((k, str(v)) for k, v in sorted(first.evaluation.settings.items())),
-    ("golden model", first.evaluation.golden),
-    ("golden policy", first.evaluation.golden_policy),
-    ("SFT policy", first.evaluation.reference),
+    ("records", f"{len(found):,}"),
+    *((name, ", ".join(several)) for name, several in values.items()),
   ]
   listed = page.table(("what", "which"), rows)
   return tag("details", tag("summary", "Versions and settings"), listed)

@@ -4,14 +4,67 @@ import math
 
 from matplotlib import axes
 
-from rlhf_gap.study import paper_arms, pooled, tradeoffs
+from rlhf_gap.records import RunRecord
+from rlhf_gap.study import arms, paper_arms, pooled, tradeoffs
 from rlhf_gap.study.drawing import Cell, Figure
 from rlhf_gap.study.resampling import Estimate, UndefinedError
 from rlhf_gap.study.verdicts import Evidence
 
 METHODS = ("online", "tandem", "offline")
+_TUNED = ("objective", "optimizer")
 QUANTILE = 0.9
 """Of win rate over checkpoints and hyper-parameters (Tang et al. 2024)."""
+
+
+def tuned_alike(evidence: Evidence, method: str, size: str) -> arms.Arm:
+  """Returns an arm at the settings that it was trained at in every size.
+
+  The study's own size has a whole sweep; of two sweeps the one with poorer
+  settings has the lower quantile, whatever the policies are worth.
+
+  Args:
+    evidence: of one task, with its records.
+    method: one of `METHODS`.
+    size: of the policy; "" is the study's own.
+
+  Returns:
+    The arm; of the study's own size the configurations whose loss, optimizer
+    and length further sizes have, too.
+
+  Raises:
+    UndefinedError: there is no such arm, or nothing is left of it.
+  """
+  found = evidence.arm(tradeoffs.at_size(method, size))
+  others = [
+    evidence.arms[name]
+    for name in (tradeoffs.at_size(method, s) for s in _further(evidence))
+    if name in evidence.arms
+  ]
+  if size or not others:
+    return found
+  known = {record.run.name: _settings(record) for record in evidence.records}
+  shared = {known[run.name] for other in others for run in other.runs}
+  longest = max(int(run.steps[-1]) for other in others for run in other.runs)
+  kept = tuple(
+    configuration
+    for configuration in found.configurations
+    if all(
+      known[run.name] in shared and int(run.steps[-1]) <= longest
+      for run in configuration.runs
+    )
+  )
+  if not kept:
+    raise UndefinedError(f"no run of {method} is tuned as other sizes' are")
+  return arms.Arm(found.name, kept)
+
+
+def _further(evidence: Evidence) -> list[str]:
+  return [size for size in tradeoffs.sizes_of(evidence) if size]
+
+
+def _settings(record: RunRecord) -> tuple[tuple[str, str], ...]:
+  tuned = record.run.hyperparameters.items()
+  return tuple(sorted((k, str(v)) for k, v in tuned if k.startswith(_TUNED)))
 
 
 def _found(
@@ -22,11 +75,10 @@ def _found(
   missing = []
   for size in tradeoffs.sizes_of(evidence):
     for method in METHODS:
-      name = tradeoffs.at_size(method, size)
       try:
-        arm = evidence.arm(name)
+        arm = tuned_alike(evidence, method, size)
         if relative:
-          best = evidence.arm(tradeoffs.at_size("online", size))
+          best = tuned_alike(evidence, "online", size)
           estimate = pooled.quantile_ratio(
             arm, best, QUANTILE, evidence.settings
           )
@@ -42,16 +94,23 @@ def _found(
   return found, missing
 
 
-def _places(evidence: Evidence) -> dict[str, float]:
-  """log2 of parameters relative to the smallest, by size."""
-  counts = evidence.sizes
+def check_known(evidence: Evidence) -> None:
+  """Raises `UndefinedError` where some size's parameters were not counted."""
   unknown = [
-    size or "own" for size in tradeoffs.sizes_of(evidence) if size not in counts
+    size or "own"
+    for size in tradeoffs.sizes_of(evidence)
+    if size not in evidence.sizes
   ]
   if unknown:
     raise UndefinedError(
       f"how many parameters the sizes have is not known ({', '.join(unknown)})"
     )
+
+
+def _places(evidence: Evidence) -> dict[str, float]:
+  """log2 of parameters relative to the smallest, by size."""
+  check_known(evidence)
+  counts = evidence.sizes
   least = min(counts.values())
   return {size: math.log2(count / least) for size, count in counts.items()}
 
@@ -95,8 +154,8 @@ def _figure(
     name=name,
     title=title,
     caption=(
-      "90% quantile of win rate over all checkpoints and hyper-parameters,"
-      " with 95% intervals."
+      "90% quantile of win rate over all checkpoints and the hyper-parameters"
+      " that all sizes were trained with, with 95% intervals."
     ),
     header=(
       *("arm", "size", "log2_relative_parameters", "value"),

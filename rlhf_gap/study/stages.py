@@ -167,6 +167,10 @@ class Ledger:
     """Returns where a stage's output goes."""
     return os.path.join(self._folder, f"{_flat(name)}.log")
 
+  def lock_path(self, name: str) -> str:
+    """Returns the file that whoever runs a stage by itself holds."""
+    return os.path.join(self._folder, f"{_flat(name)}.lock")
+
   def _path(self, name: str) -> str:
     return os.path.join(self._folder, f"{_flat(name)}.json")
 

@@ -81,7 +81,7 @@ def draw(
     series.append(Series(one.label, one.style, points, kl, band))
     rows += over_kl.point_rows(one.arm, arm)
     rows += over_kl.curve_rows("frontier", one.arm, kl, band)
-    missing += lacking(arm, evidence)
+    missing += [*lacking(arm, evidence), *over_kl.without_curve(arm)]
   if not series:
     raise UndefinedError("; ".join(missing))
   start = over_kl.level_of(evidence.arms.get(level))

@@ -1,11 +1,15 @@
 """Who can tell an online run's pairs apart, over its time."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlhf_gap import records, stores
+from rlhf_gap import errors, records, stores
 from rlhf_gap.cli import main
+from rlhf_gap.evaluation import models, online_data, win_rate
 from rlhf_gap.inference import score
 from rlhf_gap.ops import logprobs
 from tests.evaluation import tiny
@@ -123,7 +127,10 @@ def test_accuracies_are_those_of_labels_and_scores_made_one_by_one(
   ("more", "expected"),
   [
     (("--windows=4",), "do not fit into"),
+    (("--windows=4", "--num_pairs=6"), "do not fit into"),  # 2, 1, 1, 2 steps
     (("--num_pairs=1",), "do not fit into"),
+    (("--windows=0",), "--windows=0; expected at least 1"),
+    (("--batch_size=0",), "--batch_size=0; expected at least 1"),
     (("--arms=online",), "1 names for 2 checkpoints"),
     (("--judge_length=10",), "cannot hold"),
   ],
@@ -133,6 +140,27 @@ def test_mistakes_write_nothing(folder, capsys, tmp_path, more, expected):
   assert main.main(_flags(folder, output, *more)) == 2
   assert expected in capsys.readouterr().err
   assert not output.exists()
+
+
+def test_a_golden_model_without_opinions(folder):
+  golden = win_rate.load_judge(
+    models.load(_at(folder, "golden")),
+    stores.open(str(folder / "pairs")).manifest.vocabulary,
+    length=80,
+    keep="end",
+    max_length=tiny.LENGTHS["response"],
+  )
+  model = golden.model
+  silent = jax.tree.map(jnp.zeros_like, model.params)
+  model = dataclasses.replace(model, params=silent)
+  with pytest.raises(errors.UserError, match="responses equally good"):
+    online_data.windows(
+      stores.open(str(folder / "pairs")),
+      dataclasses.replace(golden, model=model),
+      count=3,
+      num_pairs=8,
+      batch_size=8,
+    )
 
 
 def test_pairs_that_no_judge_labelled(folder, capsys, tmp_path):

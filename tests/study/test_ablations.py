@@ -176,13 +176,14 @@ def test_the_tiny_study_has_every_kind_of_stage(mini):
   }
 
 
+_TASK = "mini_arena"
 _TRAINING = experiment.Training(10, 4, 1e-3, early_steps=(5,))
 
 
 def _small(**changes):
   return experiment.Study(
     name="s",
-    tasks=("one",),
+    tasks=(_TASK,),
     data=experiment.Data(),
     policy="p",
     golden="g",
@@ -190,7 +191,7 @@ def _small(**changes):
     golden_training=_TRAINING,
     proxy_training=_TRAINING,
     baseline=_TRAINING,
-    ablations=ablations.Ablations(tasks=("one",), **changes),
+    ablations=ablations.Ablations(tasks=(_TASK,), **changes),
   )
 
 
@@ -210,6 +211,14 @@ def _small(**changes):
       ),
       "ablations of two",
     ),
+    (lambda: _small(shuffle_blocks=(0, 4)), "shuffle_blocks=0; expected"),
+    (lambda: _small(shuffle_blocks=4), r"shuffle_blocks=4; .* \(4,\)"),
+    (lambda: _small(online_data_windows=-1), "online_data_windows=-1"),
+    (lambda: _small(online_data_pairs=1), "online_data_pairs=1; .* 2 or more"),
+    (lambda: _small(learning_rates=(0.0,)), "learning_rates=0.0; .* above 0"),
+    (lambda: ablations.Staleness(0), "sync_every_steps=0"),
+    (lambda: ablations.Staleness(4, 0), "passes=0"),
+    (lambda: ablations.Size("xl", "p", batch_size=0), "batch_size=0"),
     (lambda: ablations.Size("a/b", "policy.gin"), "expected a word"),
   ],
 )
@@ -222,7 +231,7 @@ def test_runs_on_generated_pairs_may_be_longer():
   study = _small(generated_pairs=9, early_step=5, generated_steps=100)
   (one, *_) = [
     trained
-    for trained in ablation_stages.trained(study, "one")
+    for trained in ablation_stages.trained(study, _TASK)
     if trained.arm == "final_final"
   ]
   assert one.training.saved_steps == tuple(range(10, 101, 10))

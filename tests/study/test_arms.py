@@ -101,6 +101,17 @@ def test_what_cannot_be_compared_is_said(spoil, message):
     arms.group([good, bad])
 
 
+def test_one_seed_twice_is_not_two_seeds():
+  """Of a folder without run.json every run has seed 0."""
+  found = [made_up.record(_run(name), 10, OUTCOMES) for name in ("a", "b")]
+  message = "a and b are one arm's runs .* the same seed, 0"
+  with pytest.raises(errors.UserError, match=message):
+    arms.group(found)
+  # One that ran longer is another configuration.
+  found[1] = made_up.record(_run("b"), 20, OUTCOMES)
+  assert len(arms.group(found)["offline"].configurations) == 2
+
+
 def _of(arm, reference, **changes):
   run = records.Run(arm, arm, "ipo", {}, 0)
   record = made_up.record(run, 10, {**OUTCOMES, **changes})

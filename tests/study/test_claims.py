@@ -219,7 +219,7 @@ def _with_proxy(evidence, proxy):
 
 @pytest.mark.parametrize(
   ("proxy", "verdict"),
-  [((0.2, 0.5, 0.7), YES), ((0.2, 0.5, 0.4), NO)],
+  [((0.2, 0.5, 0.7), YES), ((0.2, 0.5, 0.4), NO), ((0.2, 0.5, 0.5), OPEN)],
 )
 def test_over_optimization_is_a_proxy_that_rises_while_golden_falls(
   proxy, verdict
@@ -228,6 +228,8 @@ def test_over_optimization_is_a_proxy_that_rises_while_golden_falls(
   answer = _answer(OVER, _with_proxy(evidence, proxy))
   assert answer.verdict is verdict
   assert "golden -0.100" in answer.numbers
+  assert ("does not rise" in answer.reason) == (verdict is NO)
+  assert ("the interval holds 0" in answer.reason) == (verdict is OPEN)
   assert _answer(OVER, evidence).reason.startswith("the proxy was not asked")
 
 

@@ -9,7 +9,10 @@ from rlhf_gap.study import (
   claims_data,
   claims_policies,
   claims_sizes,
+  loaded,
   paper,
+  sizes,
+  summary,
 )
 from rlhf_gap.study.verdicts import Verdict
 from tests.study import exact
@@ -59,6 +62,21 @@ _ABOVE = [
   ),
   ("the sampler must be refreshed", "online", ("stale_never",)),
 ]
+
+
+def test_a_short_range_of_kl_decides_nothing():
+  """Though every number in it is certain."""
+  paths = {
+    "online": exact.flat(0.5, (0.5, 2.0, 8.0)),
+    "final_final": exact.flat(0.3, (6.0, 30.0)),
+  }
+  name = "better data do not close the gap"
+  _check(name, exact.evidence(paths), OPEN)
+  assert (
+    "KLs of 6 to 8 nats alone" in _answer(name, exact.evidence(paths)).reason
+  )
+  paths["final_final"] = exact.flat(0.3, (5.0, 30.0))
+  _check(name, exact.evidence(paths), YES)
 
 
 @pytest.mark.parametrize(("name", "first", "others"), _ABOVE)
@@ -346,6 +364,56 @@ def test_whether_larger_policies_win_more_often(rise, tandem, verdict):
   _check(_LARGER, exact.evidence(paths, sizes=sizes, seeds=(0, 1)), OPEN)
 
 
+def test_an_uncounted_size_is_neither_smallest_nor_largest():
+  paths = {
+    f"{name}{size}": exact.flat(0.5 if size else 0.3)
+    for name in ("online", "offline", "tandem")
+    for size in ("", "@large")
+  }
+  _check(_LARGER, exact.evidence(paths, sizes={"": 9, "large": 99}), YES)
+  for counted in ({}, {"": 9}):
+    evidence = exact.evidence(paths, sizes=counted)
+    _check(_LARGER, evidence, OPEN)
+    assert "is not known" in _answer(_LARGER, evidence).reason
+
+
+def test_sizes_are_compared_at_the_settings_that_all_of_them_have():
+  """Else a poor setting, or a longer run, of one size alone would decide."""
+  paths = {
+    f"{name}{size}": exact.flat(0.3)
+    for name in ("online", "offline", "tandem")
+    for size in ("", "@large")
+  }
+  made = exact.found(paths)
+  # Of this study's own size alone: 0.1 throughout; long: 0.9.
+  poor = exact.found({"offline": exact.flat(0.1)})
+  for record in poor:
+    record.run.hyperparameters["objective.loss.beta"] = "9"
+  long = exact.found({"offline": exact.flat(0.9, (0.5, 2.0, 4.0, 8.0))})
+  more = [
+    dataclasses.replace(
+      record,
+      run=dataclasses.replace(record.run, name=f"{kind}/{record.run.name}"),
+    )
+    for kind, several in (("poor", poor), ("long", long))
+    for record in several
+  ]
+  found = tuple(made + more)
+  evidence = exact.Evidence(
+    "task",
+    exact.arms.group(found),
+    found,
+    settings=exact.SETTINGS,
+    sizes={"": 9, "large": 99},
+  )
+  assert len(evidence.arm("offline").configurations) == 3
+  (kept,) = sizes.tuned_alike(evidence, "offline", "").configurations
+  assert [run.name for run in kept.runs] == [
+    f"offline/seed_{n}" for n in range(3)
+  ]
+  assert "offline +0.000 [" in _answer(_LARGER, evidence).numbers
+
+
 _PEAKS = "peaks lie at a similar KL for all sizes"
 
 
@@ -409,7 +477,27 @@ def test_a_study_is_not_asked_what_it_was_not_to_run():
     {
       *("online", "offline", "tandem", "final_final", "online_bo2"),
       *("offline_grid", "shuffle_1", "stale_never", "sizes", "online_data"),
-      "tandem_bo2",
+      *("tandem_bo2", "shuffled", "stale"),
     }
   )
   assert every == claims.ALL
+
+
+@pytest.mark.parametrize(
+  ("arm", "claim", "section"),
+  [
+    ("shuffle_40", "slight shuffling is harmless", "Figure 13"),
+    ("stale_16", "slight off-policyness is harmless", "Between online"),
+    ("reuse_4x16", "slight off-policyness is harmless", "Between online"),
+    ("online@xl", _EVERY_SIZE, "Figures 10, 11"),
+  ],
+)
+def test_one_arm_of_a_kind_is_enough_to_be_asked(arm, claim, section):
+  told = summary.Task("task", arms=("online", "offline", arm))
+  asked = loaded.Task(told, exact.evidence(_arms(online=0.5))).asked
+  assert claim in {one.name for one in claims.asked(asked)}
+  (shown,) = [s for s in paper.SECTIONS if s.title.startswith(section)]
+  assert shown.is_wanted(asked)
+  told = dataclasses.replace(told, arms=("online", "offline"))
+  asked = loaded.Task(told, exact.evidence(_arms(online=0.5))).asked
+  assert not shown.is_wanted(asked)

@@ -101,11 +101,72 @@ def test_the_sweep_varies_one_thing_at_a_time_or_everything():
     (lambda: experiment.Training(9, 4, 1e-5, early_steps=(3, 9)), "rising"),
     (lambda: experiment.Training(10, 4, 1e-5, optimizer="Adam"), "AdamW"),
     (lambda: experiment.Training(0, 4, 1e-5), "steps=0"),
+    (lambda: experiment.Training(10, -4, 1e-5), "batch_size=-4; expected a wh"),
+    (lambda: experiment.Training(10, 4, "1e-5"), "learning_rate='1e-5'; expe"),
+    (lambda: experiment.Training(10, 4, 1e-5, dropout_rate=1.0), "dropout_rat"),
+    (lambda: experiment.Evaluation(num_prompts=-4), "num_prompts=-4"),
+    (lambda: experiment.Evaluation(batch_size=0.5), "batch_size=0.5"),
+    (lambda: experiment.Sweep(learning_rates=1e-5), r"\(1e-05,\)"),
+    (lambda: experiment.Sweep(betas=(0.1, -0.5)), "betas=-0.5"),
+    (lambda: experiment.Sweep(further=(1e-3, 0.1)), "further=0.001; expected"),
+    (lambda: experiment.Sweep(long_steps=0), "long_steps=0"),
   ],
 )
 def test_a_setting_that_cannot_be(make, expected):
   with pytest.raises(errors.UserError, match=expected):
     make()
+
+
+@pytest.mark.parametrize(
+  ("binding", "expected"),
+  [
+    ("tasks='mini_arena'", "tasks='mini_arena'; expected several in parenthe"),
+    ("tasks=('mini_helpfulnes',)", "did you mean mini_helpfulness_pairs?"),
+    ("tasks=('mini_arena', 'mini_arena')", "one stands twice"),
+    ("seeds=3", "seeds=3; expected several in parentheses, such as (3,)"),
+    ("seeds=('a',)", "seeds='a'; expected a whole number, 0 or more"),
+    ("beta=-0.5", "beta=-0.5; expected a number above 0"),
+    ("reduction='summ'", "reduction='summ'; expected one of sum, mean"),
+  ],
+)
+def test_a_study_that_cannot_be(capsys, tmp_path, binding, expected):
+  name, value = binding.split("=", 1)
+  words = (
+    *("study", "--gin_file=gin_configs/studies/laptop.gin", "--dry_run"),
+    *(f"--workdir={tmp_path / 'w'}", f"--gin.experiment.Study.{name}={value}"),
+  )
+  assert main.main(list(words)) == 2
+  line = capsys.readouterr().err
+  assert expected in line
+  assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+  ("long_steps", "saved"),
+  [
+    (1000, (500, 1000)),
+    (500, (400, 500)),
+    (301, (300, 301)),
+    (200, (100, 200)),
+  ],
+)
+def test_a_longer_run_has_two_checkpoints(long_steps, saved):
+  baseline = experiment.Training(300, 4, 1e-5, early_steps=(10, 80))
+  sweep = experiment.Sweep(long_steps=long_steps)
+  *_, (longer, _) = sweep.settings(baseline, 0.1)
+  assert longer.saved_steps == saved
+
+
+def test_a_stage_that_waits_for_others_says_so(capsys, tmp_path):
+  words = ["study", "--gin_file=gin_configs/studies/laptop.gin"]
+  words += [f"--workdir={tmp_path / 'w'}", "--stage=mini_helpfulness/proxy"]
+  assert main.main([*words, "--workers=0"]) == 2
+  assert "--workers=0; expected at least 1" in capsys.readouterr().err
+  assert main.main(words) == 2
+  assert capsys.readouterr().out == (
+    "rlhf-gap study: mini_helpfulness/proxy blocked: needs"
+    " mini_helpfulness/sft, mini_helpfulness/golden_labels\n"
+  )
 
 
 def test_mistakes_at_the_command_line(capsys, tmp_path):

@@ -137,7 +137,34 @@ def test_a_stage_that_nothing_makes():
 def test_one_study_at_a_time(tmp_path):
   with (
     scheduler.locked(str(tmp_path)),
-    pytest.raises(errors.UserError, match="another process runs this study"),
+    pytest.raises(errors.UserError, match="study is being run by another"),
     scheduler.locked(str(tmp_path)),
   ):
     pass
+
+
+def test_different_stages_run_at_a_time(tmp_path):
+  workdir = str(tmp_path)
+  with scheduler.locked(workdir, ["a"]), scheduler.locked(workdir, ["x/b"]):
+    with (
+      pytest.raises(errors.UserError, match="the stage a is being run"),
+      scheduler.locked(workdir, ["a", "c"]),
+    ):
+      pass
+    with (
+      pytest.raises(errors.UserError, match="study is being run by another"),
+      scheduler.locked(workdir),
+    ):
+      pass
+    with scheduler.locked(workdir, ["c"]):  # what failed holds nothing
+      pass
+
+
+def test_a_stage_alone_asks_for_no_other_to_be_fresh(tmp_path):
+  _run(_chain("first"), tmp_path)
+  changed = _chain("second")
+  with pytest.raises(errors.UserError, match="the stage a was made otherwise"):
+    scheduler.forget_stale(changed, str(tmp_path), force=False, only=["a"])
+  scheduler.forget_stale(
+    [*changed, _write("c")], str(tmp_path), force=False, only=["c"]
+  )
