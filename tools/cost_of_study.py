@@ -12,6 +12,7 @@ of one of gin_configs/studies/paper/*.gin tells other costs.
 
 import argparse
 import collections
+import dataclasses
 import json
 import pathlib
 import sys
@@ -148,24 +149,45 @@ def costs(study: experiment.Study) -> dict[tuple[str, str], float]:
   return found
 
 
-def told(found: dict[tuple[str, str], float]) -> str:
-  """Returns what a study file's header says: "28 v5e and 96 v5p chip-hours".
+def told(study: experiment.Study) -> str:
+  """Returns what a study file's header says of its costs.
+
+  SFT, judges and golden policy are trained once, however many seeds there are.
 
   Args:
-    found: as `costs` returns it.
+    study: the description; its own seeds do not matter.
+
+  Returns:
+    Such as "32 v5e and 6 v5p chip-hours for one seed, 20 v5e for each further
+    one".
   """
+  one, two = (
+    _by_chip(costs(dataclasses.replace(study, seeds=seeds)))
+    for seeds in ((0,), (0, 1))
+  )
+  further = {kind: two[kind] - hours for kind, hours in one.items()}
+  return (
+    f"{_listed(one)} chip-hours for one seed, {_listed(further)} for each"
+    " further one"
+  )
+
+
+def _by_chip(found: dict[tuple[str, str], float]) -> dict[str, float]:
   kinds: dict[str, float] = collections.defaultdict(float)
   for (_, topology), hours in found.items():
     kinds[topology.partition(":")[0]] += hours
-  parts = " and ".join(f"{hours:,.0f} {kind}" for kind, hours in kinds.items())
-  return f"{parts} chip-hours"
+  return kinds
+
+
+def _listed(hours: dict[str, float]) -> str:
+  return " and ".join(f"{h:,.0f} {kind}" for kind, h in hours.items() if h)
 
 
 def _check() -> int:
   faults = 0
   for path in sorted((_ROOT / "gin_configs/studies/paper").glob("*.gin")):
     header = path.read_text().partition("from __gin__")[0]
-    expected = told(costs(_study(str(path), [])))
+    expected = told(_study(str(path), []))
     if expected not in " ".join(header.replace("\n#", " ").split()):
       faults += 1
       print(f"OUT OF DATE: {path.name}: its header does not say {expected}")
@@ -188,13 +210,15 @@ def main() -> int:
   try:
     if arguments.check:
       return _check()
-    found = costs(_study(arguments.gin_file, bindings))
+    study = _study(arguments.gin_file, bindings)
+    found = costs(study)
   except errors.UserError as error:
     print(f"cost_of_study: {error}", file=sys.stderr)
     return 2
   for (part, topology), hours in found.items():
     print(f"{part:<16}{topology:<12}{hours:>10,.1f}")
-  print(told(found))
+  print(f"{_listed(_by_chip(found))} chip-hours, seeds {study.seeds}")
+  print(told(study))
   return 0
 
 
