@@ -80,6 +80,12 @@ def _minutes(seconds: dict[str, float], file: str) -> float:
   gin_files.parse(path)
   study = gin_files.construct(experiment.Study, path, [])
   names = [stage.name for stage in pipeline.stages(study)]
+  absent = [name for name in names if name not in seconds]
+  if absent:
+    raise errors.UserError(
+      f"the study has no stage {absent[0]}, which {file} needs; expected the"
+      f" folder of {_WHOLE}, run last by that file"
+    )
   return sum(seconds[name] for name in names) / 60 / _CORES
 
 
