@@ -1,19 +1,22 @@
 r"""Says what a run needs of a pod slice, before a chip is paid for.
 
   rlhf-gap plan --gin_file=gin_configs/runs/online.gin \
+    --gin_file=gin_configs/runs/parts/large_pod.gin \
     --gin_file=gin_configs/models/t5_1_1_large.gin --topology=v5e:4x4
 
 Every program of a step is compiled for the slice; no TPU is needed, but the
-extra [tpu]. Nothing runs and no weights are read: what the run file marks as
-required, such as MODEL_DIR, may be left out. Times are bounds from the chips'
-published peaks: no program is faster, and a good one is not much slower. HBM is
-what always lies there and what the largest program needs besides.
+extra [tpu]. Nothing runs and no weights are read: folders, stores and
+checkpoints that the run file marks as required, such as MODEL_DIR, may be left
+out. Times are bounds from the chips' published peaks: no program is faster, and
+a good one is not much slower. HBM is what always lies there and what the
+largest program needs besides.
 """
 
 import argparse
 import dataclasses
 import json
 import os
+import re
 from typing import TYPE_CHECKING
 
 from rlhf_gap import errors
@@ -28,6 +31,8 @@ TAKES_GIN = True
 
 # The paper's windows, where TASK_FEATURE_LENGTHS says nothing.
 _LENGTHS = {"inputs": 1024, "targets": 128}
+# Macros that name what a plan does not open.
+_PLACE = re.compile(r"\w+_(?:DIR|PATH)|PAIRS|PROMPTS|RESPONSES")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,14 +160,10 @@ def _described(
   paths = gin_flags.search_paths(arguments)
   bindings = list(arguments.gin_bindings)
   gin_files.parse(arguments.gin_file, bindings, paths)
-  # Paths that a plan does not open.
-  left_out = gin_files.required_macros()
+  left_out = list(filter(_PLACE.fullmatch, gin_files.required_macros()))
   bindings += [f"{name} = 'not-needed-for-a-plan'" for name in left_out]
   gin_files.parse(arguments.gin_file, bindings, paths)
-  try:
-    model = gin_files.macro("MODEL")
-  except errors.UserError:
-    model = None
+  model = gin_files.macro("MODEL") if gin_files.is_set("MODEL") else None
   described = gin_files.construct(
     description.Run, arguments.gin_file, arguments.gin_bindings, paths
   )

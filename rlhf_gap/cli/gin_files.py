@@ -131,6 +131,11 @@ def required_macros() -> list[str]:
   )
 
 
+def is_set(name: str) -> bool:
+  """Whether a file or a binding sets a macro."""
+  return (name, "gin.macro") in gin.config._CONFIG
+
+
 def macro(name: str) -> Any:
   """Returns the value of a macro such as MODEL.
 
@@ -141,7 +146,7 @@ def macro(name: str) -> Any:
     Its value, references resolved.
 
   Raises:
-    UserError: no file sets it.
+    UserError: no file sets it, or what it refers to cannot be made.
   """
   try:
     value = gin.query_parameter(f"{name}/gin.macro.value")
@@ -149,4 +154,7 @@ def macro(name: str) -> Any:
     raise errors.UserError(
       f"no gin file sets {name}; add one that does, or --gin.{name}=value"
     ) from error
-  return copy.deepcopy(value)  # which is how gin resolves its references
+  try:
+    return copy.deepcopy(value)  # which is how gin resolves its references
+  except (TypeError, ValueError, RuntimeError) as error:
+    raise errors.UserError(gin_mistakes.one_line(error, [])) from error

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rlhf_gap import errors, pairs, partitioning, plan
-from rlhf_gap.cli import gin_mistakes, main
+from rlhf_gap.cli import command_plan, gin_mistakes, main
 from rlhf_gap.models import t5
 from rlhf_gap.plan import (
   chips,
@@ -361,7 +361,9 @@ def test_what_the_compiler_says_of_a_program_too_large():
 
 
 ONLINE = "--gin_file=gin_configs/runs/online.gin"
+SEMI_ONLINE = "--gin_file=gin_configs/runs/semi_online.gin"
 MODEL = "--gin_file=gin_configs/models/t5_1_1_large.gin"
+HELP = command_plan.__doc__
 ON_A_MESH = [ONLINE, "--gin_file=gin_configs/runs/parts/mesh.gin", MODEL]
 
 
@@ -395,6 +397,18 @@ def _mistake(words, capsys):
       "expected at most 16x16, the largest slice of v6e; such as v6e:4x4$",
     ),
     ([ONLINE, "--topology=cpu:8"], "size is not known: add --gin_file="),
+    (
+      [SEMI_ONLINE, MODEL, "--topology=cpu:8"],
+      "plan: SYNC_EVERY_STEPS must be set: add --gin.SYNC_EVERY_STEPS=...$",
+    ),
+    (
+      [*ON_A_MESH, "--topology=cpu:8", "--gin.DROPOUT_RATE=2.0"],
+      r"plan: dropout_rate=2.0 is not in \[0, 1\)$",
+    ),
+    (
+      [*ON_A_MESH, "--topology=cpu:8", "--gin.description.Run.dtype=int8"],
+      "plan: dtype='int8'; expected one of float32, bfloat16$",
+    ),
     (
       [*ON_A_MESH, "--topology=cpu:8", "--runs=0"],
       "--runs=0; expected 1 or more",
@@ -496,6 +510,23 @@ def test_parameters_that_sampling_moves_are_seen(planned):
   made = dataclasses.replace(planned, per_token=moving)
   text = "\n".join(report.lines(made))
   assert "MOVES PARAMETERS 1 times: all-gather for wo" in text
+
+
+def test_the_helps_example_is_a_plan(monkeypatch):
+  """Up to the compiler; nothing is left to be set."""
+  seen = []
+  monkeypatch.setattr(command_plan, "_make_virtual_devices", lambda _: None)
+  monkeypatch.setattr(plan, "mesh_of", lambda *_: None)
+  monkeypatch.setattr(plan, "of", lambda *given: seen.append(given))
+  monkeypatch.setattr(report, "lines", lambda found, num_runs: [])
+  example = re.search(r"rlhf-gap plan ((?:\\\n|[^\n])*)", HELP)[1]
+  assert main.main(["plan", *example.replace("\\\n", "").split()]) == 0
+  ((subject, topology),) = seen
+  assert (subject.policy.emb_dim, topology.name) == (1024, "v5e:4x4")
+  # As the page of plans has it: with a mesh that the slice can have.
+  mesh = subject.run.mesh.abstract(topology.num_chips)
+  partitioning.check_model(subject.policy, mesh)
+  partitioning.check_batch(subject.run.batch_size, 1, mesh)
 
 
 def test_a_run_file_with_its_mesh_and_a_models_size(monkeypatch):
