@@ -132,7 +132,7 @@ def _memory(row: dict[str, Any]) -> list[str]:
   programs = plan["program_memory"]
   kinds = ("argument_bytes", "temporary_bytes", "output_bytes")
   for memory in (
-    programs["step"],
+    programs.get("step"),
     programs.get("draw") or programs.get("score"),
   ):
     cells.append(
