@@ -117,8 +117,11 @@ def _claim(workdir: str, name: str) -> None:
         " --workdir"
       )
     return
-  with open(path, "w", encoding="utf-8") as file:
+  # Whole at once: another stage's process may be reading it.
+  partial = f"{path}.{os.getpid()}.partial"
+  with open(partial, "w", encoding="utf-8") as file:
     file.write(f"{name}\n")
+  os.replace(partial, path)
 
 
 def _print_plan(

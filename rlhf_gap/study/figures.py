@@ -6,6 +6,7 @@ A function of a task's evidence gives a `drawing.Figure`, or raises
 
 import dataclasses
 import math
+from collections.abc import Collection, Iterator
 
 import numpy as np
 from matplotlib import axes
@@ -39,16 +40,7 @@ def gap(evidence: Evidence, log_base: float = 10.0) -> Figure:
   if not look:
     raise UndefinedError("no arm has two checkpoints with a KL")
   series, rows = [], []
-  missing = [
-    f"{name}: no records"
-    for name in evidence.names
-    if name not in evidence.arms
-  ]
-  missing += [
-    f"{name}: no configuration of which all runs have two checkpoints"
-    for name, arm in evidence.arms.items()
-    if name not in look and arm.num_checkpoints > 1
-  ]
+  missing = list(_not_drawn(evidence, look))
   for name in look:
     arm = evidence.arms[name]
     kl, band = over_kl.frontier(arm, evidence.settings)
@@ -84,6 +76,15 @@ def gap(evidence: Evidence, log_base: float = 10.0) -> Figure:
     ),
     missing=tuple(missing),
   )
+
+
+def _not_drawn(evidence: Evidence, drawn: Collection[str]) -> Iterator[str]:
+  for name in evidence.names:
+    if name not in evidence.arms:
+      yield f"{name}: no records"
+  for name, arm in evidence.arms.items():
+    if name not in drawn and arm.num_checkpoints > 1:
+      yield f"{name}: no configuration of which all runs have two checkpoints"
 
 
 def goodhart(
