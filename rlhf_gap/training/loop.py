@@ -152,17 +152,7 @@ def run(
   ):
     bar.update(first)
     for step in range(first, schedule.train_steps):
-      if parts.reference is not None:
-        parts.reference.refresh(step, state.params)
-      processes.mark(f"drawing step {step}")
-      draw = parts.source.draw(step, state.params)
-      processes.mark(f"step {step}")
-      rate = parts.learning_rate.at(step)
-      if step == first:
-        processes.compile_together(parts.step, state, draw.batch, rate)
-      state, metrics = parts.step(state, draw.batch, rate)
-      if parts.recorder is not None:
-        parts.recorder.append(step, draw)
+      state, draw, metrics = _update(step, state, parts, compiles=step == first)
       watch.take(step, draw, metrics)
       bar.note(watch.note)
       bar.update(1)
@@ -181,6 +171,31 @@ def run(
         break
   parts.saver.wait()
   return Outcome(state, reason)
+
+
+def _update(
+  step: int, state: TrainState, parts: Parts, *, compiles: bool
+) -> tuple[TrainState, pairs.Draw, StepMetrics]:
+  """Draws a batch, trains on it and records it.
+
+  Args:
+    step: updates made before.
+    state: its buffers are reused.
+    parts: what the run is made of.
+    compiles: whether the step may not have been compiled yet.
+  """
+  if parts.reference is not None:
+    parts.reference.refresh(step, state.params)
+  processes.mark(f"drawing step {step}")
+  draw = parts.source.draw(step, state.params)
+  processes.mark(f"step {step}")
+  rate = parts.learning_rate.at(step)
+  if compiles:
+    processes.compile_together(parts.step, state, draw.batch, rate)
+  state, metrics = parts.step(state, draw.batch, rate)
+  if parts.recorder is not None:
+    parts.recorder.append(step, draw)
+  return state, draw, metrics
 
 
 def _validate(state: TrainState, parts: Parts, validator: Validator) -> None:

@@ -62,36 +62,13 @@ class Prepared:
     Raises:
       UserError: a store, a checkpoint or their combination is wrong.
     """
-    if run.mesh is None and processes.count() > 1:
-      raise errors.UserError(
-        f"{processes.count()} processes and no mesh to share the work over; add"
-        " --gin_file=gin_configs/runs/parts/mesh.gin"
-      )
-    if run.mesh is None and jax.default_backend() != "cpu":
-      _check_alone()
-    mesh = None if run.mesh is None else run.mesh.make()
-    if mesh is not None:
-      partitioning.check_batch(run.batch_size, run.num_microbatches, mesh)
+    mesh = _mesh(run)
     opened = run.source.stores()
     if run.validation is not None:
       opened.append(stores.open(run.validation))
     _check_long_enough(run)
     vocabulary = _check_stores(run, opened)
-    initial = None
-    if run.initial is not None:
-      initial = checkpoints.load(
-        run.initial,
-        shardings=partitioning.checked_parameters_on(mesh),
-        optimizer_state=False,
-      )
-    config = initial.config if initial else run.model
-    assert config is not None
-    config = dataclasses.replace(
-      config,
-      dropout_rate=run.dropout_rate,
-      dtype=run.dtype,
-      remat_policy=run.remat_policy,
-    )
+    config, initial = _model(run, mesh)
     for store in opened:
       _check_ids(store, config, run.initial or "the model")
     fingerprint = _fingerprint(run.initial) if run.initial else ""
@@ -133,6 +110,22 @@ class Prepared:
     )
 
 
+def _mesh(run: Run) -> jax.sharding.Mesh | None:
+  """Returns the run's devices, all of them; None for the first alone."""
+  if run.mesh is not None:
+    mesh = run.mesh.make()
+    partitioning.check_batch(run.batch_size, run.num_microbatches, mesh)
+    return mesh
+  if processes.count() > 1:
+    raise errors.UserError(
+      f"{processes.count()} processes and no mesh to share the work over; add"
+      " --gin_file=gin_configs/runs/parts/mesh.gin"
+    )
+  if jax.default_backend() != "cpu":
+    _check_alone()
+  return None
+
+
 def _check_alone() -> None:
   """Raises `UserError` where accelerators would be left idle unasked."""
   count = jax.local_device_count()
@@ -142,6 +135,30 @@ def _check_alone() -> None:
       " would be idle; add --gin_file=gin_configs/runs/parts/mesh.gin, or hide"
       " the others from JAX"
     )
+
+
+def _model(
+  run: Run, mesh: jax.sharding.Mesh | None
+) -> tuple[t5.T5Config, checkpoints.Checkpoint | None]:
+  """Returns the architecture, and the checkpoint to start from, if any."""
+  initial, config = None, run.model
+  if run.initial is not None:
+    initial = checkpoints.load(
+      run.initial,
+      shardings=partitioning.checked_parameters_on(mesh),
+      optimizer_state=False,
+    )
+    config = initial.config
+  assert config is not None
+  if mesh is not None:
+    partitioning.check_model(config, mesh)
+  config = dataclasses.replace(
+    config,
+    dropout_rate=run.dropout_rate,
+    dtype=run.dtype,
+    remat_policy=run.remat_policy,
+  )
+  return config, initial
 
 
 def _fingerprint(path: str) -> str:

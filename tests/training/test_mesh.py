@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rlhf_gap import errors, pairs, partitioning, stores
-from rlhf_gap.training import configured, run, saving
+from rlhf_gap.training import configured, objectives, run, saving
 from tests.evaluation import tiny
 from tests.training import ingredients
 
@@ -159,3 +159,16 @@ def test_a_mesh_that_does_not_fit_is_told_before_anything_is_written(
   with pytest.raises(errors.UserError, match=message):
     _train(folder, "unfit", source, mesh=mesh)
   assert not (folder / "unfit").exists()
+
+
+def test_new_parameters_that_a_mesh_does_not_divide_are_told_as_early(folder):
+  described = ingredients.describe(
+    folder / "new",
+    pairs.Responses(ingredients.write(folder / "responses", "sft")),
+    objective=objectives.Sft(),
+    model=tiny.CONFIG,
+    mesh=partitioning.Mesh(model=4),
+  )
+  with pytest.raises(errors.UserError, match="model=4 does not divide the mod"):
+    run.train(described)
+  assert not (folder / "new").exists()
