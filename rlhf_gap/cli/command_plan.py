@@ -167,7 +167,10 @@ def _described(
   described = gin_files.construct(
     description.Run, arguments.gin_file, arguments.gin_bindings, paths
   )
-  if model is None and described.initial:
+  if model is None:
+    model = described.model
+  if model is None:
+    assert described.initial is not None  # a run begins with one or the other
     if "INITIAL_CHECKPOINT_PATH" in left_out:
       raise errors.UserError(
         "the model's size is not known: add --gin_file=gin_configs/models/..."

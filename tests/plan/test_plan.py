@@ -529,6 +529,28 @@ def test_the_helps_example_is_a_plan(monkeypatch):
   partitioning.check_batch(subject.run.batch_size, 1, mesh)
 
 
+def test_a_model_of_the_runs_own_is_planned(monkeypatch, tmp_path):
+  """One that no macro MODEL names."""
+  seen = []
+  monkeypatch.setattr(plan, "of", lambda *given: seen.append(given))
+  monkeypatch.setattr(report, "lines", lambda found, num_runs: [])
+  sizes = {**dataclasses.asdict(CONFIG), "emb_dim": 96}
+  own = [
+    "from __gin__ import dynamic_registration",
+    "from rlhf_gap.models import t5",
+    "from rlhf_gap.training import description",
+    "description.Run.model = @t5.T5Config()",
+    "t5.T5Config:",
+    *(f"  {name} = {value!r}" for name, value in sizes.items()),
+  ]
+  (tmp_path / "own.gin").write_text("\n".join(own))
+  files = ["gin_configs/runs/pretrain.gin", tmp_path / "own.gin"]
+  words = [f"--gin_file={file}" for file in files]
+  assert main.main(["plan", *words, "--topology=cpu:1"]) == 0
+  ((subject, _),) = seen
+  assert subject.policy.emb_dim == 96
+
+
 def test_a_run_file_with_its_mesh_and_a_models_size(monkeypatch):
   """What the command line describes, up to the compiler."""
   seen = []
