@@ -147,7 +147,7 @@ def traffic(
     The traffic of one chip.
   """
   computations = hlo_text.parse(text)
-  walker = _Walker(computations, turns, terms)
+  walker = _Walker(computations, turns, terms, hlo_text.num_chips(text))
   walker.walk(hlo_text.entry(computations), Place("", False), 1)
   return Traffic(walker.bytes, tuple(walker.collectives.values()))
 
@@ -160,9 +160,11 @@ class _Walker:
     computations: Mapping[str, Computation],
     turns: int,
     terms: tuple[str, ...],
+    num_chips: int,
   ):
     self._computations = computations
     self._turns, self._terms = turns, terms
+    self._num_chips = num_chips
     self.bytes: dict[Place, int] = {}
     # An exchange that runs behind computations appears in each of them.
     self.collectives: dict[tuple[str, str], Collective] = {}
@@ -275,7 +277,7 @@ class _Walker:
       kind,
       place,
       turns,
-      len(members) or 2,
+      len(members) or self._num_chips,
       max(brought, result),
       brought,
       frozenset(s.num_elements for s in (*taken, *instruction.shapes)),

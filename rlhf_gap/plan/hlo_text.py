@@ -13,6 +13,8 @@ _OPCODE = re.compile(r"\s*([a-z][\w-]*)\(")
 _REFERENCE = re.compile(r"%([\w.-]+)")
 _TURNS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
 _WHILE = re.compile(r"condition=%?([\w.-]+), body=%?([\w.-]+)")
+# Of the module's header; it names neither where there is one.
+_CHIPS = re.compile(r"\b(?:replica_count|num_partitions)=(\d+)")
 _INDEX = re.compile(r"index=(\d+)")
 # Bits of an element where the type's name does not end with them.
 _BITS = {"pred": 8, "token": 0, "opaque": 0}
@@ -132,6 +134,16 @@ def parse(text: str) -> dict[str, Computation]:
         if line.lstrip().startswith("ROOT "):
           root = instruction
   return found
+
+
+def num_chips(text: str) -> int:
+  """Returns how many chips run a program.
+
+  Args:
+    text: `compiled.as_text()`.
+  """
+  header = text.partition("\n")[0]
+  return math.prod(map(int, _CHIPS.findall(header)))
 
 
 def entry(computations: Mapping[str, Computation]) -> Computation:

@@ -156,6 +156,29 @@ replica_groups=[1,2]<=[2], dimensions={0}
   assert found.hbm_bytes == {Place("", False): (4 + 8) * ROW}
 
 
+@pytest.mark.parametrize(
+  ("header", "chips"),
+  [
+    ("HloModule jit_f, is_scheduled=true", 1),
+    ("HloModule jit_f, num_partitions=8", 8),
+    ("HloModule jit_f, replica_count=2, num_partitions=4", 8),
+  ],
+)
+def test_without_groups_all_chips_take_part(header, chips):
+  text = f"""\
+{header}
+
+ENTRY %main (x: f32[4,8]) -> f32[4,8] {{
+  %x = f32[4,8]{{1,0}} parameter(0)
+  ROOT %sum = f32[4,8]{{1,0}} all-reduce(%x), channel_id=1, \
+replica_groups={{}}, to_apply=%add
+}}
+"""
+  (exchange,) = hlo.traffic(text).collectives
+  assert (exchange.group, exchange.members) == (chips, ())
+  assert exchange.sent_bytes == 2 * (chips - 1) / chips * 4 * ROW
+
+
 # A counter from 0 below 7 that grows by 2: a loop that the compiler has made.
 COUNTED = """\
 %below (p: (u32[], f32[8,8])) -> pred[] {
