@@ -102,27 +102,6 @@ def _clipped(
   return optax.chain(optax.clip_by_global_norm(clip_global_norm), update)
 
 
-def constant(learning_rate: float) -> Schedule:
-  """A learning rate that never changes."""
-  return optax.schedules.constant_schedule(learning_rate)
-
-
-def warm_up(learning_rate: float, warm_up_steps: int) -> Schedule:
-  """Rises linearly to `learning_rate` in `warm_up_steps`, then stays.
-
-  T5X's "constant * linear_warmup": step s = 0, 1, 2... trains with
-  learning_rate * min(1, s / warm_up_steps), so that step 0 changes nothing.
-
-  Args:
-    learning_rate: the final learning rate.
-    warm_up_steps: number of steps of the rise, at least 1.
-
-  Returns:
-    The schedule.
-  """
-  return optax.schedules.linear_schedule(0.0, learning_rate, warm_up_steps)
-
-
 def to_t5x(opt_state: Any, params: Any) -> dict[str, Any]:
   """Returns an optimizer's state as T5X keeps it below `state/param_states`.
 

@@ -8,7 +8,7 @@ import pytest
 
 from rlhf_gap import checkpoints, errors
 from rlhf_gap.checkpoints import stored
-from rlhf_gap.training import optimizers
+from rlhf_gap.training import configured, optimizers
 from tests import oracles, reference
 
 NAMES = ("factored", "small", "scale", "zero")
@@ -108,18 +108,24 @@ def test_global_norm_is_clipped_before_the_moments(problem):
   assert not np.allclose(clipped[0]["scale"], unclipped[0]["scale"], atol=1e-3)
 
 
-def test_warm_up_is_linear_then_constant():
-  schedule = optimizers.warm_up(0.4, 4)
-  rates = [float(schedule(step)) for step in range(7)]
-  np.testing.assert_allclose(
-    rates, [0, 0.1, 0.2, 0.3, 0.4, 0.4, 0.4], rtol=1e-6
-  )
-  assert float(optimizers.constant(0.4)(1000)) == pytest.approx(0.4)
+def test_a_rate_rises_stays_and_falls():
+  """T5X's warm-up changes nothing in the first update."""
+  rising = configured.LearningRate(0.4, warm_up_steps=4)
+  rates = [rising.at(step) for step in range(7)]
+  np.testing.assert_allclose(rates, [0, 0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
+  assert configured.LearningRate(0.4).at(1000) == 0.4
+  falling = configured.LearningRate(0.4, 2, decay_steps=6, final_fraction=0.5)
+  rates = [falling.at(step) for step in range(2, 9)]
+  np.testing.assert_allclose(rates, [0.4, 0.35, 0.3, 0.25, 0.2, 0.2, 0.2])
+
+
+def _rising(rate, steps):
+  return optax.schedules.linear_schedule(0.0, rate, steps)
 
 
 def test_a_schedule_is_applied_at_its_step(problem):
   params, gradients = problem
-  transform = optimizers.adafactor(optimizers.warm_up(0.4, 2))
+  transform = optimizers.adafactor(_rising(0.4, 2))
   seen, _ = _run(transform, params, gradients[:2])
   np.testing.assert_array_equal(seen[0]["small"], params["small"])
   assert not np.allclose(seen[1]["small"], params["small"], atol=1e-2)
@@ -129,7 +135,7 @@ def test_a_schedule_is_applied_at_its_step(problem):
 def test_state_survives_t5xs_leaves(problem, make):
   """Two steps, out to T5X's leaves and back, two more: the same bits."""
   params, gradients = problem
-  transform = make(optimizers.warm_up(0.02, 3))
+  transform = make(_rising(0.02, 3))
   seen, state = _run(transform, params, gradients[:2])
   leaves = optimizers.to_t5x(state, params)
   restored = optimizers.from_t5x(transform.init(params), params, leaves, 2)
