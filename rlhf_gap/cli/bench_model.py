@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
-from rlhf_gap import errors
+from rlhf_gap import checks, errors
 from rlhf_gap.cli import gin_flags
 
 if TYPE_CHECKING:
@@ -69,16 +69,11 @@ def load(
     "source": arguments.input_length,
     "target": arguments.output_length,
   }
-  for name in (
-    "batch_size",
-    "num_samples",
-    "input_length",
-    "output_length",
+  names = (
+    *("batch_size", "num_samples", "input_length", "output_length"),
     "repeats",
-  ):
-    value = getattr(arguments, name, 1)
-    if value < 1:
-      raise errors.UserError(f"--{name}={value}; expected at least 1")
+  )
+  checks.counts(**{f"--{name}": getattr(arguments, name, 1) for name in names})
   return *_model(arguments), workloads.Shape(**fields)
 
 

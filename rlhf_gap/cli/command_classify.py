@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
   """Classifies and prints a line a model."""
   import numpy as np
 
-  from rlhf_gap import errors, records, stores
+  from rlhf_gap import checks, errors, records, stores
   from rlhf_gap.evaluation import models, online_data, win_rate
 
   arms = arguments.arms.split(",")
@@ -43,10 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
       f"--arms={arguments.arms}: {len(arms)} names for"
       f" {len(arguments.checkpoints)} checkpoints; expected one each"
     )
-  for name in ("windows", "num_pairs", "batch_size"):
-    value = getattr(arguments, name)
-    if value < 1:
-      raise errors.UserError(f"--{name}={value}; expected at least 1")
+  names = ("windows", "num_pairs", "batch_size")
+  checks.counts(**{f"--{name}": getattr(arguments, name) for name in names})
   store = stores.open(arguments.pairs)
   manifest = store.manifest
   lengths = manifest.feature_lengths

@@ -19,7 +19,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from rlhf_gap import errors
+from rlhf_gap import checks, errors
 from rlhf_gap.cli import gin_flags
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
   from rlhf_gap import plan
   from rlhf_gap.plan import report
 
-  if arguments.runs < 1:
-    raise errors.UserError(f"--runs={arguments.runs}; expected 1 or more")
+  checks.counts(**{"--runs": arguments.runs})
   topologies = [plan.Topology.parse(name) for name in arguments.topology]
   _make_virtual_devices(topologies)
   subject = subject_of(arguments)

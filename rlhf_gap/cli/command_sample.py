@@ -40,14 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
   """Samples and writes a line a prompt."""
-  from rlhf_gap import checkpoints, errors
+  from rlhf_gap import checkpoints, checks
   from rlhf_gap.inference import draw, prompt_sources, sample_prompts
 
   names = ("num_samples", "max_length", "batch_size", "input_length")
-  for name in names:
-    if getattr(arguments, name) < 1:
-      value = getattr(arguments, name)
-      raise errors.UserError(f"--{name}={value}; expected at least 1")
+  checks.counts(**{f"--{name}": getattr(arguments, name) for name in names})
   transform = ("temperature", "top_k", "top_p", "min_length")
   settings = {name: getattr(arguments, name) for name in transform}
   draw.Transform(**settings)

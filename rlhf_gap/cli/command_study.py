@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
   """Runs the study and returns 2 where a stage failed or could not run."""
-  from rlhf_gap import errors
+  from rlhf_gap import checks, errors
   from rlhf_gap.cli import gin_files
   from rlhf_gap.study import experiment, pipeline, scheduler, stages
 
@@ -55,10 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
   planned = pipeline.stages(study)
   stages.check(planned)
   workdir = os.path.abspath(arguments.workdir)
-  if arguments.workers is not None and arguments.workers < 1:
-    raise errors.UserError(
-      f"--workers={arguments.workers}; expected at least 1"
-    )
+  checks.counts(**{"--workers": arguments.workers})
   unknown = sorted(set(arguments.stage) - {stage.name for stage in planned})
   if unknown:
     raise errors.UserError(

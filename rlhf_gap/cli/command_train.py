@@ -10,8 +10,10 @@ On several hosts the same command is started on each (gin_configs/runs/pods.md).
 """
 
 import argparse
+import functools
 import os
 
+from rlhf_gap import checks
 from rlhf_gap.cli import gin_flags, launching, supervising
 
 TAKES_GIN = True
@@ -25,10 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
   """Trains, alone or with other processes, and returns the exit code."""
-  launching.check_limits(
-    dead_after_seconds=arguments.dead_after_seconds,
-    hung_after_seconds=arguments.hung_after_seconds,
-  )
+  names = ("dead_after_seconds", "hung_after_seconds")
+  checks.positive(**{f"--{name}": getattr(arguments, name) for name in names})
   address = launching.find(
     arguments.coordinator,
     arguments.num_processes,
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     _train(arguments)
     return 0
   return supervising.supervised(
-    lambda *supervision: _train_with_others(arguments, address, *supervision)
+    functools.partial(_train_with_others, arguments, address)
   )
 
 

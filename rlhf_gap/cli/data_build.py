@@ -11,7 +11,7 @@ import json
 import logging
 import os
 
-from rlhf_gap import errors, interrupts
+from rlhf_gap import checks, errors, interrupts
 from rlhf_gap.data import catalog
 
 
@@ -68,8 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
   if arguments.output is None:
     raise errors.UserError("--output=DIR is missing: where the store goes")
-  if arguments.rows is not None and arguments.rows < 1:
-    raise errors.UserError(f"--rows={arguments.rows}; expected 1 or more")
+  checks.counts(**{"--rows": arguments.rows})
   from rlhf_gap.data import native_logs, vocabularies
 
   if arguments.vocabulary is None:

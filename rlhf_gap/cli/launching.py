@@ -7,7 +7,6 @@ import argparse
 import dataclasses
 import glob
 import importlib.util
-import math
 from collections.abc import Mapping, MutableMapping
 
 from rlhf_gap import errors
@@ -68,23 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help="end when no process goes on for so long, as in a collective whose"
     " peer hangs; more than the longest compilation (default: 1800)",
   )
-
-
-def check_limits(**seconds: float) -> None:
-  """Checks how long to wait for other processes.
-
-  Args:
-    **seconds: by the flag's name.
-
-  Raises:
-    UserError: one is no number of seconds to wait.
-  """
-  for name, value in seconds.items():
-    if not (math.isfinite(value) and value > 0):
-      raise errors.UserError(
-        f"--{name}={value:g}; expected seconds, more than 0 and finite (a large"
-        " number, such as 1e6, to wait as good as for ever)"
-      )
 
 
 def find(

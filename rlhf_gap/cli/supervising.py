@@ -54,13 +54,21 @@ def supervised(run: Callable[[int, LastWords], int]) -> int:
   code = os.waitstatus_to_exitcode(status)
   if code >= 0:
     return code
-  with os.fdopen(reading, encoding="utf-8") as pipe:
-    *_, last_words = ["", *pipe.read().splitlines()]
+  last_words = _last_line(reading)
   line = last_words or _reason(-code)
   print(f"rlhf-gap: {line}", file=sys.stderr, flush=True)
   if last_words:
     return 2
   return errors.PEER_FAILED if code == -signal.SIGABRT else 128 - code
+
+
+def _last_line(pipe: int) -> str:
+  os.set_blocking(pipe, False)  # a process of the child's may hold its end
+  try:
+    lines = os.read(pipe, 1 << 16).decode().splitlines()
+  except BlockingIOError:
+    lines = []
+  return lines[-1] if lines else ""
 
 
 def _write(pipe: int, line: str) -> None:

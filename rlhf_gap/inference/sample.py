@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from rlhf_gap import errors, partitioning
+from rlhf_gap import checks, partitioning
 from rlhf_gap.inference import draw
 from rlhf_gap.models import decode, t5, transformer
 
@@ -104,9 +104,7 @@ def sample(
     UserError: a setting outside its range.
   """
   transform = draw.Transform(temperature, top_k, top_p, min_length)
-  for name, value in (("num_samples", num_samples), ("max_length", max_length)):
-    if value < 1:
-      raise errors.UserError(f"{name}={value}; expected at least 1")
+  checks.counts(num_samples=num_samples, max_length=max_length)
   return _sample(
     config,
     num_samples,

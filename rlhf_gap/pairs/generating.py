@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from rlhf_gap import checkpoints, errors, progress, stores
+from rlhf_gap import checkpoints, checks, errors, progress, stores
 from rlhf_gap.pairs.online import Generated
 from rlhf_gap.pairs.recording import Recorder
 from rlhf_gap.pairs.sources import Context
@@ -28,8 +28,7 @@ def generate(
     UserError: a store or checkpoint does not fit the others, `output` holds
       another store, or a policy's logits are not finite.
   """
-  if num_pairs < 1:
-    raise errors.UserError(f"num_pairs={num_pairs}; expected 1 or more")
+  checks.counts(num_pairs=num_pairs)
   source = spec.open(context)
   manifest = source.manifest()
   drawn_from = {

@@ -10,7 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from rlhf_gap import checkpoints, errors, partitioning, processes, stores
+from rlhf_gap import (
+  checkpoints,
+  checks,
+  errors,
+  partitioning,
+  processes,
+  stores,
+)
 from rlhf_gap.batches import PreferenceBatch
 from rlhf_gap.inference import judge, sample
 from rlhf_gap.models import precision, t5
@@ -51,11 +58,7 @@ class Sampling:
   keep: str = "end"
 
   def __post_init__(self) -> None:
-    if not isinstance(self.max_length, int) or self.max_length < 1:
-      raise errors.UserError(
-        f"max_length={self.max_length!r}; expected a whole number of tokens, 1"
-        " or more"
-      )
+    checks.counts(max_length=self.max_length)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +84,8 @@ class Online:
 
   def __post_init__(self) -> None:
     every = self.sync_every_steps
-    if every is not None and every < 1:
-      raise errors.UserError(f"sync_every_steps={every}; expected 1 or more")
-    if self.passes < 1 or (self.passes > 1 and (every or 1) % self.passes):
+    checks.counts(sync_every_steps=every, passes=self.passes)
+    if self.passes > 1 and (every or 1) % self.passes:
       raise errors.UserError(
         f"passes={self.passes} does not divide sync_every_steps={every}"
       )

@@ -5,8 +5,7 @@ Each part is one of the paper's experiments; what is not given is not run.
 
 import dataclasses
 
-from rlhf_gap import errors
-from rlhf_gap.study import checks
+from rlhf_gap import checks, errors
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,10 +26,10 @@ def arm(evidence: Evidence, name: str, like: str = "online") -> arms.Arm:
     UndefinedError: there is no such arm, or none of its runs is.
   """
   wanted, found = evidence.arm(like), evidence.arm(name)
-  settings = {_settings(r) for r in _of(evidence.records, wanted)}
+  settings = {settings_of(r) for r in _of(evidence.records, wanted)}
   length = steps_of(evidence, like)
   alike = {r.run.name for r in _of(evidence.records, found)} & {
-    r.run.name for r in evidence.records if _settings(r) in settings
+    r.run.name for r in evidence.records if settings_of(r) in settings
   }
   # Of a seed's runs the one that got farthest: one that stopped short may have
   # made a configuration of its own beside a longer run's.
@@ -62,12 +62,20 @@ def _of(found: Iterable[RunRecord], arm: arms.Arm) -> list[RunRecord]:
   return [record for record in found if record.run.arm == arm.name]
 
 
-def _settings(record: RunRecord) -> tuple[tuple[str, str], ...]:
+def settings_of(
+  record: RunRecord, kinds: tuple[str, ...] = _COMPARED
+) -> tuple[tuple[str, str], ...]:
+  """Returns the hyper-parameters of some kinds, to be compared.
+
+  Args:
+    record: of the run.
+    kinds: beginnings of their names.
+  """
   return tuple(
     sorted(
       (key, str(value))
       for key, value in record.run.hyperparameters.items()
-      if key.startswith(_COMPARED)
+      if key.startswith(kinds)
     )
   )
 

@@ -2,9 +2,8 @@
 
 import dataclasses
 
-from rlhf_gap import errors
+from rlhf_gap import checks, errors
 from rlhf_gap.data import catalog
-from rlhf_gap.study import checks
 from rlhf_gap.study.ablations import Ablations
 
 _OPTIMIZERS = ("Adafactor", "AdamW")
@@ -49,10 +48,7 @@ class Training:
     )
     checks.counts(at_least=0, warm_up_steps=self.warm_up_steps)
     checks.positive(learning_rate=self.learning_rate)
-    if not 0 <= self.dropout_rate < 1:
-      raise errors.UserError(
-        f"dropout_rate={self.dropout_rate}; expected 0 or more, below 1"
-      )
+    checks.below_one(dropout_rate=self.dropout_rate)
     checks.several(early_steps=self.early_steps)
     wanted = (0, *self.early_steps, self.steps)
     if list(wanted) != sorted(set(wanted)):

@@ -4,8 +4,7 @@ import math
 
 from matplotlib import axes
 
-from rlhf_gap.records import RunRecord
-from rlhf_gap.study import arms, paper_arms, pooled, tradeoffs
+from rlhf_gap.study import arms, baselines, paper_arms, pooled, tradeoffs
 from rlhf_gap.study.drawing import Cell, Figure
 from rlhf_gap.study.resampling import Estimate, UndefinedError
 from rlhf_gap.study.verdicts import Evidence
@@ -35,14 +34,18 @@ def tuned_alike(evidence: Evidence, method: str, size: str) -> arms.Arm:
     UndefinedError: there is no such arm, or nothing is left of it.
   """
   found = evidence.arm(tradeoffs.at_size(method, size))
+  names = [tradeoffs.at_size(method, s) for s in tradeoffs.sizes_of(evidence)]
   others = [
     evidence.arms[name]
-    for name in (tradeoffs.at_size(method, s) for s in _further(evidence))
-    if name in evidence.arms
+    for name in names
+    if name != method and name in evidence.arms
   ]
   if size or not others:
     return found
-  known = {record.run.name: _settings(record) for record in evidence.records}
+  known = {
+    record.run.name: baselines.settings_of(record, _TUNED)
+    for record in evidence.records
+  }
   shared = {known[run.name] for other in others for run in other.runs}
   longest = max(int(run.steps[-1]) for other in others for run in other.runs)
   kept = tuple(
@@ -56,15 +59,6 @@ def tuned_alike(evidence: Evidence, method: str, size: str) -> arms.Arm:
   if not kept:
     raise UndefinedError(f"no run of {method} is tuned as other sizes' are")
   return arms.Arm(found.name, kept)
-
-
-def _further(evidence: Evidence) -> list[str]:
-  return [size for size in tradeoffs.sizes_of(evidence) if size]
-
-
-def _settings(record: RunRecord) -> tuple[tuple[str, str], ...]:
-  tuned = record.run.hyperparameters.items()
-  return tuple(sorted((k, str(v)) for k, v in tuned if k.startswith(_TUNED)))
 
 
 def _found(

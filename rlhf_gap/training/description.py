@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from rlhf_gap import errors, pairs, partitioning
+from rlhf_gap import checks, errors, pairs, partitioning
 from rlhf_gap.models import config, t5
 from rlhf_gap.training import configured, objectives
 
@@ -19,8 +19,6 @@ _COUNTS = (
   "patience",
   "log_every_steps",
 )
-# What a setting may be, of those that have names.
-_CHOICES = {"dtype": config.DTYPES, "remat_policy": config.REMAT_POLICIES}
 _WINDOWS = ("inputs", "targets")
 
 
@@ -105,23 +103,10 @@ class Run:
       )
 
   def _check_values(self) -> None:
-    for name in _COUNTS:
-      value = getattr(self, name)
-      if value is not None and not _is_count(value):
-        raise errors.UserError(
-          f"{name}={value!r}; expected a whole number, 1 or more"
-        )
-    for name, choices in _CHOICES.items():
-      value = getattr(self, name)
-      if value not in choices:
-        raise errors.UserError(
-          f"{name}={value!r}; expected one of {', '.join(choices)}"
-        )
-    rate = self.dropout_rate
-    if not isinstance(rate, float | int) or not 0 <= rate < 1:
-      raise errors.UserError(
-        f"dropout_rate={rate!r}; expected a number from 0 to below 1"
-      )
+    checks.counts(**{name: getattr(self, name) for name in _COUNTS})
+    checks.one_of(config.DTYPES, dtype=self.dtype)
+    checks.one_of(config.REMAT_POLICIES, remat_policy=self.remat_policy)
+    checks.below_one(dropout_rate=self.dropout_rate)
     _check_windows(self.feature_lengths)
     if "://" in self.model_dir:
       raise errors.UserError(

@@ -63,8 +63,14 @@ def test_figures_agree_with_each_other(capsys, what, words, per_second):
   [
     ((), "one of --checkpoint=DIR and --gin_file=FILE"),
     ((*MODEL, "--checkpoint=x"), "one of --checkpoint=DIR and --gin_file"),
-    ((*MODEL, "--batch_size=0"), "--batch_size=0; expected at least 1"),
-    ((*MODEL, "--repeats=0"), "--repeats=0; expected at least 1"),
+    (
+      (*MODEL, "--batch_size=0"),
+      "--batch_size=0; expected a whole number, 1 or more",
+    ),
+    (
+      (*MODEL, "--repeats=0"),
+      "--repeats=0; expected a whole number, 1 or more",
+    ),
     ((*MODEL, "--gin.t5.T5Config.vocab_size=10"), "more than 16"),
     (("--gin_file=no.gin",), "no such gin file"),
   ],

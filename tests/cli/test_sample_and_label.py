@@ -144,7 +144,11 @@ def test_text_from_standard_input(capsys, monkeypatch, checkpoint):
     (b"", [], "holds no prompts"),
     (b"x\n", ["--temperature=-1"], "temperature=-1.0; expected >= 0"),
     (b"x\n", ["--top_p=0"], "top_p=0.0; expected in (0, 1]"),
-    (b"x\n", ["--max_length=0"], "max_length=0; expected at least 1"),
+    (
+      b"x\n",
+      ["--max_length=0"],
+      "max_length=0; expected a whole number, 1 or more",
+    ),
   ],
 )
 def test_mistakes_of_sampling(

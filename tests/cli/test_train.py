@@ -171,7 +171,7 @@ def test_windows_that_are_none(lengths):
 def test_samples_of_no_token(capsys, folder, tmp_path):
   changed = {"MODEL_DIR": tmp_path / "run", "MAX_LENGTH": 0}
   words = _words(folder, name="online", **changed)
-  _check_mistake(capsys, words, "max_length=0; expected a whole number of toke")
+  _check_mistake(capsys, words, "max_length=0; expected a whole number, 1 or")
   assert not (tmp_path / "run").exists()
 
 

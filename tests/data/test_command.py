@@ -44,7 +44,10 @@ def test_list(run):
     (["mini_arena_pear"], "no task mini_arena_pear; did you mean mini_arena_"),
     (["chat_arena_pairs", "--output=o"], "--vocabulary=FILE is missing"),
     (["mini_arena_pairs"], "--output=DIR is missing"),
-    (["mini_arena_pairs", "--output=o", "--rows=0"], "expected 1 or more"),
+    (
+      ["mini_arena_pairs", "--output=o", "--rows=0"],
+      "expected a whole number, 1 or more",
+    ),
     (["mini_arena_pairs", "--output=o", "--inputs_length=1"], "expected 2 or"),
     (["mini_arena_pairs", "--outputs=o"], "unknown flag --outputs, did you"),
     (

@@ -129,8 +129,8 @@ def test_accuracies_are_those_of_labels_and_scores_made_one_by_one(
     (("--windows=4",), "do not fit into"),
     (("--windows=4", "--num_pairs=6"), "do not fit into"),  # 2, 1, 1, 2 steps
     (("--num_pairs=1",), "do not fit into"),
-    (("--windows=0",), "--windows=0; expected at least 1"),
-    (("--batch_size=0",), "--batch_size=0; expected at least 1"),
+    (("--windows=0",), "--windows=0; expected a whole number, 1 or more"),
+    (("--batch_size=0",), "--batch_size=0; expected a whole number, 1 or more"),
     (("--arms=online",), "1 names for 2 checkpoints"),
     (("--judge_length=10",), "cannot hold"),
   ],

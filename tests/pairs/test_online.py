@@ -189,7 +189,7 @@ def test_later_passes_repeat_the_blocks_pairs(folder, context):
     (0, 1, "sync_every_steps=0"),
     (4, 3, "passes=3 does not divide"),
     (None, 2, "passes=2 does not divide"),
-    (4, 0, "passes=0 does not divide"),
+    (4, 0, "passes=0; expected a whole number"),
   ],
 )
 def test_settings_that_make_no_sense(folder, every, passes, expected):

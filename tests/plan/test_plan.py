@@ -411,7 +411,7 @@ def _mistake(words, capsys):
     ),
     (
       [*ON_A_MESH, "--topology=cpu:8", "--runs=0"],
-      "--runs=0; expected 1 or more",
+      "--runs=0; expected a whole number, 1 or more",
     ),
     (
       [*ON_A_MESH, "--topology=cpu:6", "--gin.NUM_PARTITIONS=4"],

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from rlhf_gap import errors
+from rlhf_gap import checks, errors
 from rlhf_gap.cli import gin_files, main
-from rlhf_gap.study import checks, experiment, paper_arms, pipeline, stages
+from rlhf_gap.study import experiment, paper_arms, pipeline, stages
 from rlhf_gap.training import description
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -121,7 +121,7 @@ def test_a_setting_that_cannot_be(make, expected):
   [
     ("tasks=('mini_helpfulnes',)", "did you mean mini_helpfulness_pairs?"),
     ("tasks=('mini_arena', 'mini_arena')", "one stands twice"),
-    ("beta=-0.5", "beta=-0.5; expected a number above 0"),
+    ("beta=-0.5", "beta=-0.5; expected a finite number above 0"),
     ("reduction='summ'", "reduction='summ'; expected one of sum, mean"),
   ],
 )
@@ -189,7 +189,9 @@ def test_a_stage_that_waits_for_others_says_so(capsys, tmp_path):
   words = ["study", "--gin_file=gin_configs/studies/laptop.gin"]
   words += [f"--workdir={tmp_path / 'w'}", "--stage=mini_helpfulness/proxy"]
   assert main.main([*words, "--workers=0"]) == 2
-  assert "--workers=0; expected at least 1" in capsys.readouterr().err
+  assert (
+    "--workers=0; expected a whole number, 1 or more" in capsys.readouterr().err
+  )
   assert main.main(words) == 2
   assert capsys.readouterr().out == (
     "rlhf-gap study: mini_helpfulness/proxy blocked: needs"

@@ -1,6 +1,7 @@
-"""Checks of what a study's gin file binds, so that a mistake costs no run."""
+"""Checks of settings, from gin or flags, before anything rests on them."""
 
 import math
+import numbers
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,13 +13,14 @@ def counts(*, at_least: int = 1, **values: Any) -> None:
 
   Args:
     at_least: the smallest that may be.
-    **values: by the name that gin knows them by; None is passed over.
+    **values: by the name that the user knows them by, such as
+      "--batch_size"; None is passed over.
 
   Raises:
     UserError: one is no whole number, or too small.
   """
   for name, value in values.items():
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if value is not None and not (whole and value >= at_least):
       raise errors.UserError(
         f"{name}={value!r}; expected a whole number, {at_least} or more"
@@ -29,22 +31,41 @@ def positive(**values: Any) -> None:
   """Checks finite numbers above 0, such as learning rates.
 
   Args:
-    **values: by the name that gin knows them by.
+    **values: by the name that the user knows them by.
 
   Raises:
     UserError: one is no such number.
   """
   for name, value in values.items():
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not (number and math.isfinite(value) and value > 0):
-      raise errors.UserError(f"{name}={value!r}; expected a number above 0")
+      raise errors.UserError(
+        f"{name}={value!r}; expected a finite number above 0"
+      )
+
+
+def below_one(**values: Any) -> None:
+  """Checks shares from 0 to below 1, such as dropout rates.
+
+  Args:
+    **values: by the name that the user knows them by.
+
+  Raises:
+    UserError: one is no such number.
+  """
+  for name, value in values.items():
+    number = isinstance(value, numbers.Real)
+    if not (number and 0 <= value < 1):
+      raise errors.UserError(
+        f"{name}={value!r}; expected a number from 0 to below 1"
+      )
 
 
 def several(**values: object) -> None:
   """Checks that values are tuples, which a lone text or number is not.
 
   Args:
-    **values: by the name that gin knows them by.
+    **values: by the name that the user knows them by.
 
   Raises:
     UserError: one is no tuple.
@@ -62,7 +83,7 @@ def one_of(choices: Iterable[str], **values: object) -> None:
 
   Args:
     choices: that there are.
-    **values: by the name that gin knows them by.
+    **values: by the name that the user knows them by.
 
   Raises:
     UserError: one is none of the choices.
