@@ -33,6 +33,13 @@ class _Joined:
     self.board, self.watch = board, watching
     self.used = 0  # names given to meetings and tellings, alike on all
 
+  @classmethod
+  def now(cls, limits: watch.Limits, parent: int | None) -> "_Joined":
+    """Takes the place that JAX has given to this process."""
+    board = boards.ServiceBoard()
+    me = jax.process_index(), jax.process_count(), socket.gethostname()
+    return cls(board, watch.Watch(board, *me, limits, parent=parent))
+
 
 _joined: _Joined | None = None
 
@@ -164,26 +171,13 @@ def joined(
     UserError: JAX cannot tell where the others are.
   """
   global _joined
-  where = coordinator or "the address that the cluster gives"
-  last_words(_cannot_meet(where, "its log, above, has the cause"))
-  try:
-    _initialize(coordinator, num_processes, process_id, limits)
-  except (RuntimeError, ValueError) as error:  # the service's, by gRPC
-    reason = str(error).split("\n")[0]
-    raise errors.UserError(_cannot_meet(where, reason)) from error
+  last_words(_cannot_meet(coordinator, "its log, above, has the cause"))
+  _initialize(coordinator, num_processes, process_id, limits)
   last_words("")
   if jax.process_index():
     progress.silence()
-  board = boards.ServiceBoard()
-  watching = watch.Watch(
-    board,
-    jax.process_index(),
-    jax.process_count(),
-    socket.gethostname(),
-    limits,
-    parent=parent,
-  )
-  _joined = _Joined(board, watching)
+  _joined = _Joined.now(limits, parent)
+  watching = _joined.watch
   watching.start()
   try:
     yield
@@ -202,16 +196,21 @@ def _initialize(
   limits: watch.Limits,
 ) -> None:
   slower = int(limits.dead_seconds * _JAX_SLOWER_TIMES + _JAX_SLOWER_SECONDS)
-  jax.distributed.initialize(
-    coordinator,
-    num_processes,
-    process_id,
-    initialization_timeout=_MEETING_SECONDS,
-    heartbeat_timeout_seconds=slower,
-  )
+  try:
+    jax.distributed.initialize(
+      coordinator,
+      num_processes,
+      process_id,
+      initialization_timeout=_MEETING_SECONDS,
+      heartbeat_timeout_seconds=slower,
+    )
+  except (RuntimeError, ValueError) as error:  # the service's, by gRPC
+    reason = str(error).split("\n")[0]
+    raise errors.UserError(_cannot_meet(coordinator, reason)) from error
 
 
-def _cannot_meet(where: str, reason: str) -> str:
+def _cannot_meet(coordinator: str | None, reason: str) -> str:
+  where = coordinator or "the address that the cluster gives"
   return (
     f"cannot meet the other processes at {where} ({reason}); start all"
     f" processes within {_MEETING_SECONDS} s, with one address that all hosts"
