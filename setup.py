@@ -39,6 +39,7 @@ setuptools.setup(
     "matplotlib>=3.9",
     "ml_dtypes>=0.5",
     "msgpack>=1.0",
+    "msgspec>=0.19",
     "numpy>=2.0",
     "pyarrow>=16",
     "safetensors>=0.8.0",

@@ -1,12 +1,34 @@
-"""What a user did wrong, said so that they can put it right."""
+"""Errors that end a command with one clear line instead of a traceback."""
+
+
+def printable(text: str) -> str:
+  r"""Escapes control characters, so that a name cannot drive the terminal.
+
+  >>> printable("a\x1b[31m\nb")
+  'a\\x1b[31m\\nb'
+
+  Args:
+    text: anything, such as a file name or a key read from a file.
+
+  Returns:
+    `text` on one line; newlines, escapes and lone surrogates are written as
+    Python would write them in a string literal.
+  """
+  return "".join(
+    character if character.isprintable() else repr(character)[1:-1]
+    for character in text
+  )
 
 
 class UserError(Exception):
-  """A mistake of the user's; the command line prints it and exits with 2.
+  """A user's mistake: the command line prints the message and exits with 2.
 
-  The message is one line: what was found, what was expected, and the likely
-  cause or the remedy. It is raised before anything is written.
+  The message is one printable line: what was found, what was expected, and the
+  likely cause or remedy. Raise it before anything is written.
   """
+
+  def __init__(self, message: str):
+    super().__init__(printable(message))
 
 
 PEER_FAILED = 3
