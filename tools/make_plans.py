@@ -1,4 +1,4 @@
-"""Plans every experiment of the paper: gin_configs/runs/plans.{md,json}.
+"""Plans every experiment of the paper: plans.json and the page docs/plans.md.
 
 Each row is `rlhf-gap plan` of a run file, a size's pod settings and a slice. A
 row whose programs have not changed is kept; the others are compiled, minutes
@@ -30,8 +30,9 @@ from rlhf_gap import errors, plan
 from rlhf_gap.cli import command_plan, gin_flags
 from rlhf_gap.plan import programs, report
 
-_FOLDER = pathlib.Path(__file__).parents[1] / "gin_configs" / "runs"
-_JSON, _PAGE = _FOLDER / "plans.json", _FOLDER / "plans.md"
+_ROOT = pathlib.Path(__file__).parents[1]
+_JSON = _ROOT / "gin_configs" / "runs" / "plans.json"
+_PAGE = _ROOT / "docs" / "plans.md"
 # Packages that turn the same source into other programs.
 _MAKERS = ("jax", "libtpu")
 
@@ -86,7 +87,6 @@ def _read() -> dict[str, dict[str, Any]]:
 
 def _write(rows: dict[str, dict[str, Any]]) -> None:
   ordered = [rows[e.name] for e in plan_experiments.ALL if e.name in rows]
-  _FOLDER.mkdir(exist_ok=True)
   _JSON.write_text(json.dumps(ordered, indent=1) + "\n")
   _PAGE.write_text(plan_page.text(ordered))
 

@@ -3,10 +3,10 @@
     python tools/measure_convert.py --model=t5_1_1_large --folder=DIR
 
 Writes the model as T5X, converts it to Hugging Face and back (and to T5X's
-Orbax layout with --orbax), each by the command in a process of its own, and
-prints a line of the README's table for each: wall time, and the process's peak
-memory against the size of the parameters. Fails where the peak is more than
---limit times that size.
+Orbax layout with --orbax), each by the command in a process of its own. For
+each it prints a line of the table in docs/checkpoints.md: wall time, and the
+process's peak memory against the size of the parameters. Fails where the peak
+is more than --limit times that size.
 """
 
 import argparse

@@ -7,7 +7,7 @@ import pytest
 
 from rlhf_gap.cli import gin_mistakes
 
-FOLDER = gin_mistakes.ROOT / "gin_configs" / "runs"
+ROOT = gin_mistakes.ROOT
 
 
 @pytest.fixture
@@ -18,11 +18,11 @@ def page(monkeypatch):
 
 @pytest.fixture
 def rows():
-  return json.loads((FOLDER / "plans.json").read_text())
+  return json.loads((ROOT / "gin_configs/runs/plans.json").read_text())
 
 
 def test_the_committed_page_is_that_of_the_committed_rows(page, rows):
-  assert page.text(rows) == (FOLDER / "plans.md").read_text()
+  assert page.text(rows) == (ROOT / "docs/plans.md").read_text()
 
 
 def test_a_row_whose_first_program_does_not_fit(page, rows):
