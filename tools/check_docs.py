@@ -6,7 +6,7 @@ Usage: python tools/check_docs.py [--parse_only]
 - Every path of the repository that a page names in `code` exists.
 - Every command line in a bash block parses: its flags are known, its gin files
   and macros exist, and nothing that is required is left out.
-- Blocks after the comment `<!-- run -->` are run in a temporary folder. They must
+- Blocks after the comment `<!-- run -->` run in a temporary folder. They must
   print the lines that their comments promise; seconds may differ.
 """
 
