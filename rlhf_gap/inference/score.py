@@ -91,7 +91,7 @@ def response_log_probs(
 
   def score(chunk: tuple[Array, Array]) -> Array:
     x, tokens = chunk
-    return logprobs.of_tokens(t5.head(config, params, x), tokens)
+    return logprobs.from_logits(t5.head(config, params, x), tokens)
 
   scores = _by_chunks(
     score, (hidden, decoder_target_tokens), _num_chunks(config, hidden)

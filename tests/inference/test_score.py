@@ -101,7 +101,7 @@ def test_the_gradient_is_onehot_minus_softmax():
   tokens = jnp.array([0, 4, 2, 2, 1, 3])
   cotangent = jnp.asarray(rng.standard_normal(6), jnp.float32)
   _, pull = jax.vjp(
-    lambda x: logprobs.of_tokens(x, tokens), jnp.asarray(logits)
+    lambda x: logprobs.from_logits(x, tokens), jnp.asarray(logits)
   )
   wide = np.exp(logits.astype(np.float64))
   softmax = wide / wide.sum(-1, keepdims=True)
