@@ -12,7 +12,7 @@ from jaxtyping import Array, Int
 
 from rlhf_gap import errors
 from rlhf_gap.benchmarks import work
-from rlhf_gap.inference import draw, judge, sample, score
+from rlhf_gap.inference import judge, next_token, sample, score
 from rlhf_gap.models import decode, t5
 
 # Responses of summarization data: half are longer than 37 tokens.
@@ -204,7 +204,7 @@ def one_judging_pass(
   def read_and_answer(params: t5.Params, inputs: Array) -> Array:
     prompts = decode.prompts(config, params, inputs)
     caches = decode.empty_caches(config, rows, 1, 1)
-    start = jnp.full((rows, 1), draw.PAD)
+    start = jnp.full((rows, 1), next_token.PAD)
     position = jnp.int32(0)
     return decode.step(config, params, start, caches, prompts, position)[0]
 

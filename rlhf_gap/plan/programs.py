@@ -306,7 +306,7 @@ def _repeats(
     "heads": ("attention", "self_attention", "encoder_decoder_attention"),
     "mlp": ("mlp",),
   }
-  rules = dict(partitioning.rules_of(judging, mesh))
+  rules = dict(partitioning.model_rules(judging, mesh))
   return {
     ("judging", module): mesh.shape["model"]
     for axis, modules in of_axis.items()

@@ -423,7 +423,7 @@ def _mistake(words, capsys):
     ),
     (
       [*ON_A_MESH, "--topology=cpu:8", "--gin.BATCH_SIZE=12"],
-      "a batch of 12 rows .* does not divide over data=8",
+      "a batch of 12 rows .* cannot be split over data=8",
     ),
   ],
 )
