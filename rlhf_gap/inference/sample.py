@@ -150,8 +150,13 @@ def _sample(
     uniforms = _uniforms(keys, loop.position)
     tokens = _next_tokens(loop, logits, uniforms, transform, mixture, end_by)
     samples = _record(loop, logits[0], tokens)
-    ended = loop.ended | (tokens == next_token.EOS)
-    return _Loop(loop.position + 1, tokens, ended, samples, caches)
+    return _Loop(
+      loop.position + 1,
+      tokens,
+      loop.ended | (tokens == next_token.EOS),
+      samples,
+      caches,
+    )
 
   caches = [
     decode.empty_caches(config, batch, num_samples, max_length)
