@@ -103,7 +103,7 @@ def make(chosen: Iterable[plan_experiments.Experiment], remake: bool) -> None:
       rows[experiment.name] = {**row, **described(experiment)}
       continue
     topology = plan.Topology.parse(experiment.topology)
-    found = plan.of(subject_of(experiment), topology, known[topology.name])
+    found = plan.make(subject_of(experiment), topology, known[topology.name])
     print(f"{experiment.name}:", *report.lines(found), sep="\n", flush=True)
     rows[experiment.name] = {
       **described(experiment),
