@@ -52,7 +52,7 @@ class Disturbed:
     root: pathlib.Path,
     steps: int,
     made: miniature.Miniature,
-    part: pods_launching.Part,
+    stage: pods_launching.Stage,
     undisturbed: pathlib.Path,
   ):
     """Takes what the runs have in common.
@@ -61,11 +61,11 @@ class Disturbed:
       root: where they go.
       steps: of each run, at least 6.
       made: stores, policy and judge.
-      part: devices of each process, and their mesh.
+      stage: the devices of each process and their mesh.
       undisturbed: the folder of the same run, made in one go.
     """
     self._root, self._steps, self._made = root, steps, made
-    self._part, self._undisturbed = part, undisturbed
+    self._stage, self._undisturbed = stage, undisturbed
 
   def check(self, quick: bool) -> list[str]:
     """Disturbs runs, prints as it goes, and returns the faults.
@@ -80,7 +80,7 @@ class Disturbed:
 
   def _words(self, folder: pathlib.Path) -> list[str]:
     return [
-      *pods_launching.words_of("online", self._made, folder),
+      *pods_launching.train_flags("online", self._made, folder),
       # Wherever it is disturbed, a checkpoint is near.
       "--gin.description.Run.checkpoint_every_steps=1",
       f"--dead_after_seconds={_DEAD_SECONDS}",
@@ -98,7 +98,7 @@ class Disturbed:
     words.append(f"--hung_after_seconds={hung_seconds}")
     return pods_launching.Processes(
       [words, [*words, *more_for_the_second]],
-      self._part,
+      self._stage,
       steps or self._steps,
       self._root / "logs" / f"{folder.name}{again}",
     )

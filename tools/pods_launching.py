@@ -17,7 +17,7 @@ _LAUNCHER = str(pathlib.Path(__file__).parent / "launch_local.sh")
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class Stage:
   """A stretch of a run.
 
   Attributes:
@@ -33,7 +33,7 @@ class Part:
   processes: int = 1
 
 
-def words_of(
+def train_flags(
   regime: str, made: miniature.Miniature, folder: pathlib.Path
 ) -> list[str]:
   """Returns the flags of a run whatever its devices.
@@ -60,40 +60,40 @@ def words_of(
   ]
 
 
-def command_of(
-  words: list[str], part: Part, steps: int
+def train_command(
+  words: list[str], stage: Stage, steps: int
 ) -> tuple[list[str], dict[str, str]]:
   """Returns the command of a stretch of a run, and its variables.
 
   Args:
     words: the run's flags.
-    part: its devices, mesh and processes.
+    stage: its devices, mesh and processes.
     steps: after which it ends.
   """
   words = [*words, f"--gin.TRAIN_STEPS={steps}"]
-  if part.mesh is not None:
+  if stage.mesh is not None:
     words.append(f"--gin_file={miniature.RUNS}/parts/mesh.gin")
-    words += [f"--gin.{name}={size}" for name, size in part.mesh.items()]
-  if part.processes > 1:
-    command = [_LAUNCHER, str(part.processes), *words]
-    return command, {**os.environ, "DEVICES": str(part.devices)}
-  flag = f"--xla_force_host_platform_device_count={part.devices}"
+    words += [f"--gin.{name}={size}" for name, size in stage.mesh.items()]
+  if stage.processes > 1:
+    command = [_LAUNCHER, str(stage.processes), *words]
+    return command, {**os.environ, "DEVICES": str(stage.devices)}
+  flag = f"--xla_force_host_platform_device_count={stage.devices}"
   command = [sys.executable, "-m", "rlhf_gap.cli.main", "train", *words]
   return command, {**os.environ, "XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu"}
 
 
-def train(words: list[str], part: Part, steps: int) -> None:
+def train(words: list[str], stage: Stage, steps: int) -> None:
   """Runs `rlhf-gap train` to an end.
 
   Args:
     words: the run's flags.
-    part: its devices, mesh and processes.
+    stage: its devices, mesh and processes.
     steps: after which it ends.
 
   Raises:
     subprocess.CalledProcessError: it did not succeed; it has said why.
   """
-  command, variables = command_of(words, part, steps)
+  command, variables = train_command(words, stage, steps)
   subprocess.run(command, env=variables, check=True)
 
 
@@ -101,13 +101,13 @@ class Processes:
   """The processes of a run, each started by itself, as hosts do."""
 
   def __init__(
-    self, words: list[list[str]], part: Part, steps: int, folder: pathlib.Path
+    self, words: list[list[str]], stage: Stage, steps: int, folder: pathlib.Path
   ):
     """Starts them.
 
     Args:
       words: each one's flags.
-      part: devices of each, and the mesh of all.
+      stage: devices of each, and the mesh of all.
       steps: after which the run ends.
       folder: what they print goes there.
     """
@@ -122,8 +122,8 @@ class Processes:
         f"--num_processes={len(words)}",
         f"--process_id={number}",
       ]
-      one = dataclasses.replace(part, processes=1)
-      command, variables = command_of([*words[number], *place], one, steps)
+      one = dataclasses.replace(stage, processes=1)
+      command, variables = train_command([*words[number], *place], one, steps)
       with log.open("w") as file:
         started = subprocess.Popen(
           command, env=variables, stdout=file, stderr=subprocess.STDOUT
