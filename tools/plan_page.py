@@ -1,4 +1,4 @@
-"""The page gin_configs/runs/plans.md, from the rows of the JSON file."""
+"""Writes the page gin_configs/runs/plans.md from the rows of plans.json."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -28,7 +28,7 @@ def text(rows: Iterable[dict[str, Any]]) -> str:
   """Returns the page.
 
   Args:
-    rows: of the JSON file.
+    rows: rows of the JSON file.
   """
   rows = list(rows)
   parts = [

@@ -1,4 +1,4 @@
-"""Starts `rlhf-gap train` on virtual devices, as one process or as several."""
+"""Runs `rlhf-gap train` on virtual devices, in one process or several."""
 
 import dataclasses
 import os
@@ -18,13 +18,13 @@ _LAUNCHER = str(pathlib.Path(__file__).parent / "launch_local.sh")
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-  """A stretch of a run.
+  """One of the consecutive stages of a run.
 
   Attributes:
-    devices: virtual ones of each process.
+    devices: number of virtual devices per process.
     mesh: macros of `gin_configs/runs/parts/mesh.gin`; None for no mesh.
-    share: of the run's steps after which it ends.
-    processes: that make the run together.
+    share: fraction of the run's steps after which the stage ends.
+    processes: number of processes.
   """
 
   devices: int
@@ -36,12 +36,12 @@ class Stage:
 def train_flags(
   regime: str, made: miniature.Miniature, folder: pathlib.Path
 ) -> list[str]:
-  """Returns the flags of a run whatever its devices.
+  """Returns the flags of a run that do not depend on its devices.
 
   Args:
     regime: "online" or "offline".
     made: stores, policy and judge.
-    folder: the run's.
+    folder: the run's folder.
   """
   given = {
     "MODEL_DIR": str(folder),
@@ -98,7 +98,7 @@ def train(words: list[str], stage: Stage, steps: int) -> None:
 
 
 class Processes:
-  """The processes of a run, each started by itself, as hosts do."""
+  """The processes of a run, each started separately, as on several hosts."""
 
   def __init__(
     self, words: list[list[str]], stage: Stage, steps: int, folder: pathlib.Path
@@ -131,23 +131,23 @@ class Processes:
       self._started.append(started)
 
   def worker(self, process: int) -> int:
-    """Returns the id of the child that does a process's work."""
+    """Returns the id of the child process that does the work."""
     pid = self._started[process].pid
     children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
     return int(children.read_text().split()[0])
 
   def signal(self, process: int, number: int) -> None:
-    """Sends a signal to a process, and a kill to its child as well."""
+    """Sends a signal to a process; SIGKILL also goes to its child."""
     worker = self.worker(process)
     self._started[process].send_signal(number)
     if number == signal.SIGKILL:
       os.kill(worker, number)
 
   def wait_for(self, path: pathlib.Path) -> None:
-    """Returns when a file exists.
+    """Waits until a file exists.
 
     Raises:
-      RuntimeError: a process has ended before.
+      RuntimeError: a process ended first.
     """
     while not path.exists():
       if any(started.poll() is not None for started in self._started):
@@ -155,13 +155,13 @@ class Processes:
       time.sleep(_POLL_SECONDS)
 
   def wait(self, timeout_seconds: float) -> list[int | None]:
-    """Waits for all, kills who does not end, and returns their exit codes.
+    """Waits for all processes and kills those that do not end.
 
     Args:
-      timeout_seconds: to wait, all together.
+      timeout_seconds: total time to wait.
 
     Returns:
-      By process; None for one that had to be killed.
+      Exit codes by process; None for a process that had to be killed.
     """
     until = time.monotonic() + timeout_seconds
     codes: list[int | None] = []
@@ -175,5 +175,5 @@ class Processes:
     return codes
 
   def text(self, process: int) -> str:
-    """Returns what a process has printed."""
+    """Returns a process's output."""
     return self._logs[process].read_text()
