@@ -183,7 +183,7 @@ def test_layer_norm_is_computed_in_float32():
   x = np.linspace(1.0, 300.0, 256).astype(np.float32)[None]
   layer = layers.LayerNorm(jnp.dtype("bfloat16"))
   variables = layer.init(jax.random.key(0), jnp.asarray(x))
-  normed = np.asarray(layer.apply(variables, x), np.float64)
+  normed = np.asarray(layer.apply(variables, jnp.asarray(x)), np.float64)
   wide = x.astype(np.float64)
   expected = wide / np.sqrt((wide**2).mean(-1, keepdims=True) + 1e-6)
   # One rounding to bfloat16's 8 bits, and no more.
