@@ -1,4 +1,4 @@
-"""The page docs/plans.md, from the rows of the JSON file."""
+"""Writes the page docs/plans.md from the rows of plans.json."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -30,7 +30,7 @@ def text(rows: Iterable[dict[str, Any]]) -> str:
   """Returns the page.
 
   Args:
-    rows: of the JSON file.
+    rows: rows of the JSON file.
   """
   rows = list(rows)
   parts = [

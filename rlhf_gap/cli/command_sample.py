@@ -41,13 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
   """Samples and writes a line a prompt."""
   from rlhf_gap import checkpoints, checks
-  from rlhf_gap.inference import draw, prompt_sources, sample_prompts
+  from rlhf_gap.inference import next_token, prompt_sources, sample_prompts
 
   names = ("num_samples", "max_length", "batch_size", "input_length")
   checks.counts(**{f"--{name}": getattr(arguments, name) for name in names})
   transform = ("temperature", "top_k", "top_p", "min_length")
   settings = {name: getattr(arguments, name) for name in transform}
-  draw.Transform(**settings)
+  next_token.Transform(**settings)
   prompts = _prompts(arguments)
   path = arguments.checkpoint
   vocab_size = checkpoints.open(path).config.vocab_size

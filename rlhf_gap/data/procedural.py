@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from rlhf_gap.data import mini, surveys
 from rlhf_gap.data.formats import rows
-from rlhf_gap.data.mini import draws
+from rlhf_gap.data.mini import random_stream
 
 SPLITS = mini.SPLITS
 DEFAULT_ROWS = {"train": 32_768, "validation": 4_096, "test": 4_096}
@@ -96,7 +96,9 @@ def _draw_texts(seed: int, split: str, num_rows: int) -> Drawn:
     "prompt_body": inputs,
     "prompt_tail": [""] * num_rows,
     "response": [row["targets"] for row in drawn],
-    "prompt_id": [f"{draws.text_key(name, text):016x}" for text in inputs],
+    "prompt_id": [
+      f"{random_stream.text_key(name, text):016x}" for text in inputs
+    ],
     "file": [name] * num_rows,
     "line": list(range(num_rows)),
   }

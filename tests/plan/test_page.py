@@ -1,4 +1,4 @@
-"""The page of plans, tools/plan_page.py, of rows that no slice could take."""
+"""The page of plans made by tools/plan_page.py."""
 
 import importlib
 import json
@@ -21,12 +21,12 @@ def rows():
   return json.loads((ROOT / "gin_configs/runs/plans.json").read_text())
 
 
-def test_the_committed_page_is_that_of_the_committed_rows(page, rows):
+def test_the_committed_page_matches_the_committed_rows(page, rows):
   assert page.text(rows) == (ROOT / "docs/plans.md").read_text()
 
 
 def test_a_row_whose_first_program_does_not_fit(page, rows):
-  """Nothing has been compiled: there is neither memory nor time to show."""
+  """Nothing was compiled, so there is no memory and no time to show."""
   row = rows[0]
   row["plan"] |= {
     "fits": False,
