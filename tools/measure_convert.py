@@ -5,7 +5,8 @@
 Writes the model as T5X and converts it to Hugging Face and back (with --orbax
 also to T5X's Orbax layout), each in a separate process. Prints a line of the
 table in docs/checkpoints.md per conversion: wall time, and the process's peak
-memory relative to the size of the parameters. Fails if a peak exceeds --limit times that size.
+memory relative to the size of the parameters. Fails if a peak exceeds --limit
+times that size.
 """
 
 import argparse
