@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_gap.token_ids import PAD_ID
+
 
 @jax.custom_vjp
 def of_tokens(
@@ -48,7 +50,7 @@ def response_mask(
   tokens: Int[Array, "*batch length"],
 ) -> Bool[Array, "*batch length"]:
   """True at the tokens of a response, EOS included; False at pads (id 0)."""
-  return tokens > 0
+  return tokens > PAD_ID
 
 
 def sequence_sum(

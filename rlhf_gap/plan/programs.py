@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rlhf_gap import errors, pairs, partitioning
+from rlhf_gap import errors, pairs, partitioning, stores
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.inference import judge
 from rlhf_gap.models import precision, t5
@@ -32,8 +32,6 @@ from rlhf_gap.training.description import Run
 DRAW_TERMS = ("sampling", "judging", "reference")
 STEP_TERM, SCORE_TERM = "step", "reference"
 DRAW, SCORE = "draw", "score"
-# Room for the markers and EOS of the judge's input, whatever the vocabulary.
-_MARKER_TOKENS = 16
 # Sources whose programs are known; a mixture's parts have others of their own.
 _SOURCES = (
   pairs.Generated,
@@ -42,8 +40,8 @@ _SOURCES = (
   pairs.Replay,
   pairs.Responses,
 )
-# Ids are no part of a program's shape.
-_WORDS = judge.Words((3, 4, 5), (3, 4, 6), 7, 8)
+# The run's vocabulary is unknown here; bytes write the longest markers.
+_WORDS = judge.words_of(stores.byte())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -375,7 +373,7 @@ def _step(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, Any]:
 def _draw(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, Any]:
   source = subject.run.source
   assert isinstance(source, pairs.Online | pairs.Generated)
-  needed = 2 * subject.response_tokens + _MARKER_TOKENS
+  needed = 2 * subject.response_tokens + judge.marker_tokens(_WORDS)
   sampling = dataclasses.replace(
     source.sampling,
     max_length=subject.response_tokens,
