@@ -170,7 +170,7 @@ def judging(config: t5.T5Config, params: t5.Params, shape: Shape) -> Workload:
   Raises:
     UserError: the input has no space for a prompt.
   """
-  markers = len(WORDS.response_a) + len(WORDS.response_b) + 1
+  markers = judge.marker_tokens(WORDS)
   room = shape.source - 2 * shape.target - markers
   if room < 1:
     raise errors.UserError(

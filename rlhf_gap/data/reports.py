@@ -9,6 +9,7 @@ import numpy as np
 
 from rlhf_gap import stores
 from rlhf_gap.data import rows_to_columns, surveys
+from rlhf_gap.token_ids import PAD_ID
 
 _PERCENTILES = (50, 95, 99)
 _HEADINGS = (*(f"p{p}" for p in _PERCENTILES), "max")
@@ -75,7 +76,7 @@ class Tally:
     """Adds a padded batch of examples."""
     self.rows += len(batch["line"])
     for name in self._features:
-      self._tokens += int((batch[name] != 0).sum())
+      self._tokens += int((batch[name] != PAD_ID).sum())
       self._unknown += int((batch[name] == self._unknown_id).sum())
     for part in self._truncated:
       self._truncated[part] += int((batch["truncated"] & part != 0).sum())

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_gap import errors
+from rlhf_gap.token_ids import EOS_ID, PAD_ID
 
-PAD, EOS = 0, 1
+PAD, EOS = PAD_ID, EOS_ID
 
 _BLOCK = 128
 _INT_MIN = -(2**31)

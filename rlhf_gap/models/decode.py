@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_gap.models import attention, t5, transformer
+from rlhf_gap.token_ids import PAD_ID
 
 
 class Prompts(NamedTuple):
@@ -39,7 +40,7 @@ def prompts(
   """
   encoded = t5.encode(config, params, encoder_input_tokens)
   crosses = t5.apply(config, params, encoded, method="cross_keys_values")
-  return Prompts(crosses, (encoder_input_tokens > 0)[:, None, :, None])
+  return Prompts(crosses, (encoder_input_tokens > PAD_ID)[:, None, :, None])
 
 
 def empty_caches(

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_gap.models import attention, layers
 from rlhf_gap.models.config import T5Config
+from rlhf_gap.token_ids import PAD_ID
 
 _REMAT_POLICIES = {
   "full": None,  # save only each layer's input
@@ -313,4 +314,4 @@ class Transformer(nn.Module):
 def _padding_mask(
   tokens: Int[Array, "batch source"],
 ) -> Bool[Array, "batch 1 1 source"]:
-  return (tokens > 0)[:, None, None, :]
+  return (tokens > PAD_ID)[:, None, None, :]

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_gap.token_ids import PAD_ID
+
 
 @jax.custom_vjp
 def from_logits(
@@ -48,7 +50,7 @@ def response_mask(
   tokens: Int[Array, "*batch length"],
 ) -> Bool[Array, "*batch length"]:
   """Returns True for response tokens, EOS included, and False for padding."""
-  return tokens > 0
+  return tokens > PAD_ID
 
 
 def sequence_sum(

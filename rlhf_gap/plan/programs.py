@@ -19,7 +19,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rlhf_gap import errors, pairs, partitioning
+from rlhf_gap import errors, pairs, partitioning, stores
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.inference import judge
 from rlhf_gap.models import precision, t5
@@ -33,8 +33,6 @@ from rlhf_gap.training.description import Run
 DRAW_TERMS = ("sampling", "judging", "reference")
 STEP_TERM, SCORE_TERM = "step", "reference"
 DRAW, SCORE = "draw", "score"
-# Upper bound on the markers and EOS in the judge's input, for any vocabulary.
-_MARKER_TOKENS = 16
 # Sources that can be planned; a mixture runs the programs of its components.
 _SOURCES = (
   pairs.Generated,
@@ -43,8 +41,8 @@ _SOURCES = (
   pairs.Replay,
   pairs.Responses,
 )
-# Placeholder ids: a program's shapes do not depend on them.
-_WORDS = judge.Words((3, 4, 5), (3, 4, 6), 7, 8)
+# The run's vocabulary is unknown here; bytes write the longest markers.
+_WORDS = judge.words_of(stores.byte())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -382,7 +380,7 @@ def _step(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, Any]:
 def _draw(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, Any]:
   source = subject.run.source
   assert isinstance(source, pairs.Online | pairs.Generated)
-  needed = 2 * subject.response_tokens + _MARKER_TOKENS
+  needed = 2 * subject.response_tokens + judge.marker_tokens(_WORDS)
   sampling = dataclasses.replace(
     source.sampling,
     max_length=subject.response_tokens,

@@ -134,7 +134,7 @@ def _alone(process_id, port):
     "import sys\n"
     "from rlhf_gap.cli import main\n"
     "from rlhf_gap.processes import joining\n"
-    "joining._MEETING_SECONDS = 3\n"
+    "joining._JOIN_TIMEOUT_SECONDS = 3\n"
     "sys.exit(main.main(sys.argv[1:]))\n"
   )
   words = (

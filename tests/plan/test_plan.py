@@ -446,7 +446,12 @@ def test_all_slices_are_checked_before_any_is_compiled(monkeypatch, capsys):
 def test_every_slice_in_the_documentation_parses():
   folder = gin_mistakes.ROOT
   suffixes = ("gin", "md", "json")
-  pages = [p for s in suffixes for p in folder.glob(f"gin_configs/**/*.{s}")]
+  pages = [
+    page
+    for place in ("gin_configs", "docs")
+    for suffix in suffixes
+    for page in folder.glob(f"{place}/**/*.{suffix}")
+  ]
   text = "\n".join(page.read_text() for page in pages)
   names = set(re.findall(rf"\b(?:{'|'.join(chips.CHIPS)}):\d+(?:x\d+)*", text))
   assert names >= {"v5e:4x4", "v5p:2x2x4", "v5p:4x4x4", "v5e:16x16"}
