@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--vocabulary",
     metavar="FILE",
-    help="a SentencePiece model, or `bytes`, that the embedding must have rows for",
+    help="a SentencePiece model, or `bytes`, that the embedding must have"
+    " rows for",
   )
 
 
