@@ -80,7 +80,7 @@ def test_fingerprints_tell_vocabularies_apart(
   copy = tmp_path / "copy.model"
   copy.write_bytes(model.read_bytes())
   other = tmp_path / "other.model"
-  other.write_bytes(_trained(vocab_size=38))
+  other.write_bytes(_trained(unk_id=3, bos_id=2))
   fingerprint = stores.sentencepiece(str(model)).fingerprint
   assert stores.sentencepiece(str(copy)).fingerprint == fingerprint
   assert stores.sentencepiece(str(other)).fingerprint != fingerprint
