@@ -16,7 +16,7 @@ from sentencepiece import sentencepiece_model_pb2
 from rlhf_gap import checkpoints, stores
 from rlhf_gap.cli import main
 from rlhf_gap.data import mini
-from rlhf_gap.inference import judge, label
+from rlhf_gap.inference import judge, label, prompt_sources
 from rlhf_gap.models import t5
 from tests import oracles
 
@@ -142,6 +142,10 @@ def test_text_from_standard_input(capsys, monkeypatch, checkpoint):
     (b"fine\n\xff\xfe\n", [], ":2: not UTF-8 (byte 1"),
     (b"one two three four five\n", ["--input_length=5"], "window has 5"),
     (b"", [], "holds no prompts"),
+    (b"\xef\xbb\xbffine\nfine\n\n", [], ":3: an empty prompt"),
+    ("fine\n".encode("utf-16"), [], "looks like UTF-16"),
+    (b"fine\nnul\0\n", [], ":2: holds a NUL"),
+    (b"old\rmac\rlines\r", [], ":1: holds a carriage return"),
     (b"x\n", ["--temperature=-1"], "temperature=-1.0; expected >= 0"),
     (b"x\n", ["--top_p=0"], "top_p=0.0; expected in (0, 1]"),
     (
@@ -162,6 +166,69 @@ def test_mistakes_of_sampling(
   assert expected in error
   assert len(error.strip().splitlines()) == 1
   assert sorted(os.listdir(tmp_path)) == ["prompts"]
+
+
+def test_what_is_no_file_is_not_waited_for(capsys, tmp_path, checkpoint):
+  os.mkfifo(tmp_path / "fifo")
+  (tmp_path / "folder").mkdir()
+  for path in (tmp_path / "fifo", tmp_path / "folder", "/dev/zero"):
+    assert _run("sample", checkpoint, f"--prompts={path}", VOCABULARY) == 2
+    error = capsys.readouterr().err
+    assert str(path) in error
+    assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", [mini.VOCABULARY_PATH, "bytes"])
+def test_line_ends_and_marks_change_no_prompt(name):
+  vocabulary = stores.named(name)
+  files = (
+    "one two\nthree\u2028four\n",
+    "\ufeffone two\r\nthree\u2028four",
+  )
+  unix, windows = (
+    prompt_sources.from_lines(
+      io.BytesIO(text.encode()), "name", vocabulary, 48
+    ).tokens
+    for text in files
+  )
+  np.testing.assert_array_equal(unix, windows)
+  encode = stores.encoder(vocabulary)
+  for row, text in zip(unix, ("one two", "three\u2028four"), strict=True):
+    assert row[: np.count_nonzero(row)].tolist() == [*encode(text), 1]
+
+
+def test_a_vocabulary_is_measured_against_the_embedding(
+  capsys, tmp_path, checkpoint
+):
+  """The model has 256 rows: the miniatures' ids fit, ByT5's 384 do not."""
+  (tmp_path / "prompts").write_text("a b\n")
+  flag = "--vocabulary=bytes"
+  for argv in (
+    ("sample", checkpoint, f"--prompts={tmp_path / 'prompts'}", flag),
+    ("inspect", checkpoint, flag),
+    ("convert", checkpoint, tmp_path / "out", "--format=hf", flag),
+  ):
+    assert _run(*argv) == 2
+    assert "vocabulary has 384 ids" in capsys.readouterr().err
+  assert _run("inspect", checkpoint, VOCABULARY) == 0
+  assert os.listdir(tmp_path) == ["prompts"]
+
+
+def test_byt5_takes_bytes_everywhere(capsys, tmp_path):
+  config = t5.T5Config(**{**CONFIG.__dict__, "vocab_size": 384})
+  params = t5.init(config, jax.random.key(0))
+  path, out = tmp_path / "byt5", tmp_path / "out"
+  checkpoints.save(path, checkpoints.Checkpoint(config, params))
+  (tmp_path / "prompts").write_text("n\u00e9\n", encoding="utf-8")
+  flag = "--vocabulary=bytes"
+  assert _run("inspect", path, flag) == 0
+  assert _run("convert", path, out, "--format=hf", flag) == 0
+  assert "spiece.model" not in os.listdir(out)
+  capsys.readouterr()
+  lengths = ("--input_length=8", "--max_length=2")
+  prompts = f"--prompts={tmp_path / 'prompts'}"
+  assert _run("sample", out, prompts, flag, *lengths) == 0
+  assert json.loads(capsys.readouterr().out)["prompt"] == "n\u00e9"
 
 
 def test_a_vocabulary_beside_a_store_must_be_the_stores(

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import etils.epath
 import pyarrow
@@ -10,6 +11,7 @@ import pytest
 
 from rlhf_gap import errors
 from rlhf_gap.data import published
+from rlhf_gap.data.formats import rows
 from tests.data import made_up
 
 GOOD = json.dumps({"a": 1}).encode() + b"\n"
@@ -152,3 +154,37 @@ def test_fingerprint_depends_on_names_and_bytes(folder):
   }
   assert len(prints) == 4
   assert published.fingerprint({"b": two, "a": one}) in prints
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".jsonl.gz"])
+def test_marks_and_line_ends_change_no_row(folder, suffix):
+  """A byte-order mark, CRLF, and U+2028, which ends no line of JSON."""
+  text = '\ufeff{"a": "x\u2028y"}\r\n{"a": "z"}\r\n'.encode()
+  path = folder / f"rows{suffix}"
+  path.write_bytes(gzip.compress(text) if suffix.endswith("gz") else text)
+  assert [r.fields for r in read(path)] == [{"a": "x\u2028y"}, {"a": "z"}]
+
+
+def test_utf_16_is_named(folder):
+  path = folder / "rows.jsonl"
+  path.write_bytes('{"a": 1}\n'.encode("utf-16"))
+  with pytest.raises(errors.UserError, match="looks like UTF-16"):
+    read(path)
+
+
+def test_a_fifo_is_not_waited_for(folder):
+  path = folder / "rows.jsonl"
+  os.mkfifo(path)
+  with pytest.raises(errors.UserError, match="FIFO"):
+    read(path)
+  with pytest.raises(errors.UserError, match="FIFO"):
+    published.fingerprint({"rows.jsonl": path})
+
+
+@pytest.mark.parametrize(
+  ("text", "reason"),
+  [("a\0b", "nul_character"), ("\ud800", "unpaired_surrogate")],
+)
+def test_text_that_cannot_be_kept_is_dropped_by_name(text, reason):
+  with pytest.raises(rows.DroppedError, match=reason):
+    rows.text({"key": text}, "key")

@@ -171,8 +171,24 @@ def test_a_vocabulary_without_the_answers_is_refused(tmp_path):
     input=str(corpus),
     model_prefix=str(tmp_path / "small"),
     vocab_size=25,
+    pad_id=0,
+    eos_id=1,
+    unk_id=4,  # not T5's 2: "A" must not pass for a known piece
+    bos_id=2,
     hard_vocab_limit=False,
     minloglevel=2,
   )
-  with pytest.raises(errors.UserError, match="writes 'A' as"):
+  with pytest.raises(errors.UserError, match=r"writes 'A' as \[.*4\]"):
     judge.words_of(stores.sentencepiece(str(tmp_path / "small.model")))
+
+
+def test_markers_take_25_tokens_in_bytes():
+  """Each of "[RESPONSE A]" and "[RESPONSE B]" has 12 bytes; EOS is one more."""
+  words = judge.words_of(stores.byte())
+  assert judge.marker_tokens(words) == 25
+  assert words.response_a == tuple(byte + 3 for byte in b"[RESPONSE A]")
+  prompt, first, second = (
+    jnp.asarray([ids], jnp.int32) for ids in ([70, 71, 1], [80, 1], [90, 91])
+  )
+  whole = judge.assemble(words, prompt, first, second, length=40)
+  assert int((whole > 0).sum()) == 2 + 1 + 2 + 25

@@ -10,6 +10,7 @@ from pyarrow import parquet
 
 from rlhf_gap import errors, stores
 from rlhf_gap.cli import data_export, data_show, main
+from rlhf_gap.data import mini
 from rlhf_gap.stores import manifest as manifests
 from tests.stores import made_up
 
@@ -116,11 +117,10 @@ def test_a_vocabulary_that_moved(tmp_path: pathlib.Path):
   made_up.write(tmp_path / "store", vocabulary=lost)
   with pytest.raises(errors.UserError, match="--vocabulary=PATH says where"):
     data_show.show(str(tmp_path / "store"))
-  (tmp_path / "other.model").write_bytes(b"another")
   with pytest.raises(errors.UserError, match="token ids of /lost.model"):
-    data_show.show(
-      str(tmp_path / "store"), vocabulary=str(tmp_path / "other.model")
-    )
+    data_show.show(str(tmp_path / "store"), vocabulary=mini.VOCABULARY_PATH)
+  with pytest.raises(errors.UserError, match="token ids of /lost.model"):
+    data_show.show(str(tmp_path / "store"), vocabulary="bytes")
 
 
 def _reimport(

@@ -39,7 +39,7 @@ class ComparisonBuilder(tfds.core.GeneratorBasedBuilder):
   """
 
   # Identifies prepared datasets: bump it whenever the examples change.
-  VERSION = tfds.core.Version("1.0.0")
+  VERSION = tfds.core.Version("1.1.0")
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     "Put the published files, with their own names, below the manual folder."
   )
