@@ -100,8 +100,11 @@ class Result:
 
 
 def _values(lines: list[dict[str, Any]]) -> np.ndarray:
-  """Returns the statistics `[line, name]`; every line has the same names."""
-  return np.array([[line[name] for name in sorted(line)] for line in lines])
+  """Returns the statistics `[line, name]`, NaN where one is undefined."""
+  names = sorted(set().union(*lines))
+  return np.array(
+    [[line.get(name, np.nan) for name in names] for line in lines]
+  )
 
 
 class _Runs:

@@ -44,24 +44,42 @@ MUTANTS = [
       "return f(beta * rho)",
       "return jnp.full_like(rho, f(beta * rho).mean())",
     ),
-    ("ipo: target 1/beta", "square(z - 0.5)", "square(z - 1.0)"),
-    ("ipo: target negative", "square(z - 0.5)", "square(z + 0.5)"),
-    ("ipo: factor 1/2", "jnp.square(z - 0.5)", "0.5 * jnp.square(z - 0.5)"),
-    ("ipo: not squared", "jnp.square(z - 0.5)", "jnp.abs(z - 0.5)"),
+    ("squared: target 1/beta", "square(z - 0.5)", "square(z - 1.0)"),
     (
-      "ipo: announces the target 1/beta",
-      "f=squared),\n    lambda beta: 1 / (2 * beta)",
-      "f=squared),\n    lambda beta: 1 / beta",
+      "ipo: sign",
+      "return jnp.square(beta * rho",
+      "return -jnp.square(beta * rho",
     ),
     (
-      "azar: begins at 1/(2 beta)",
-      "lambda beta: 1 / (2 * beta) ** 2",
-      "lambda beta: 1 / (2 * beta)",
+      "ipo: swapped pair",
+      "square(beta * rho - 0.5)",
+      "square(beta * -rho - 0.5)",
+    ),
+    ("ipo: dropped beta", "square(beta * rho - 0.5)", "square(rho - 0.5)"),
+    (
+      "ipo: beta inverted",
+      "square(beta * rho - 0.5)",
+      "square(rho / beta - 0.5)",
     ),
     (
-      "eq1: announces the target 1/(2 beta)",
-      "lambda beta: beta / 2,",
-      "lambda beta: 0.5 / beta,",
+      "ipo: target 1/beta",
+      "square(beta * rho - 0.5)",
+      "square(beta * rho - 1)",
+    ),
+    (
+      "ipo: target negative",
+      "square(beta * rho - 0.5)",
+      "square(beta * rho + 0.5)",
+    ),
+    (
+      "ipo: factor 1/2",
+      "jnp.square(beta * rho - 0.5)",
+      "0.5 * jnp.square(beta * rho - 0.5)",
+    ),
+    (
+      "ipo: not squared",
+      "jnp.square(beta * rho - 0.5)",
+      "jnp.abs(beta * rho - 0.5)",
     ),
     (
       "azar: factor 1/2 of the target",
@@ -115,6 +133,21 @@ MUTANTS = [
   *_in(
     _CONFIGURED,
     ("Ipo: form ignored", ", form=self.form)", ")"),
+    (
+      "Ipo: announces the target 1/beta",
+      "else 1 / (2 * self.beta)",
+      "else 1 / self.beta",
+    ),
+    (
+      "Ipo: eq1 announces the target 1/(2 beta)",
+      "return self.beta / 2 if",
+      "return 0.5 / self.beta if",
+    ),
+    (
+      "Ipo: azar begins at 1/(2 beta)",
+      "1 / (2 * self.beta) ** 2",
+      "1 / (2 * self.beta)",
+    ),
     (
       "Dpo: smoothing ignored",
       "beta=self.beta, label_smoothing=self.label_smoothing",
@@ -234,8 +267,19 @@ MUTANTS = [
     ),
     (
       "objective: rows counted",
-      '"weight": weight.sum()}',
-      '"weight": (weight * 0 + 1).sum()}',
+      '"weight": weight.sum(), ',
+      '"weight": rows, ',
+    ),
+    (
+      "objective: ties' responses left out",
+      "counted.get(name, weight)",
+      "weight",
+    ),
+    ("means: sums reported", "name: total * (over", "name: total + 0 * (over"),
+    (
+      "means: responses over the weight",
+      "over_rows if name in",
+      "over_weight if name in",
     ),
     (
       "objective: references swapped",
@@ -276,7 +320,6 @@ MUTANTS = [
   *_in(
     _STEP,
     ("step: ascends", "lambda g: g * scale", "lambda g: -g * scale"),
-    ("step: sums reported as means", "name: total * scale", "name: total"),
     (
       "step: keeps the old state",
       "is_finite), new, state",

@@ -50,7 +50,7 @@ def evaluate(
   policy = models.load(path, by.sources.dtype)
   models.check_same_architecture(policy, by.reference)
   checkpoint = policy.checkpoint
-  _ = by.golden_samples, by.reference_samples, by.reference_scores  # own bars
+  by.sample_opponents()  # beforehand: it has progress bars of its own
   name = os.path.basename(os.path.abspath(path))
   with progress.bar(f"evaluating {name}", _num_rows(by), "rows") as bar:
     using = batches.Batches(by.settings.batch_size, bar.update)

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from rlhf_gap import errors, records
 
@@ -145,6 +145,15 @@ def describe(folder: str) -> records.Run:
     method=settings.get(
       "objective.loss", settings.get("objective", "")
     ).lower(),
-    hyperparameters={k: v for k, v in settings.items() if "/" not in v},
+    hyperparameters={
+      name: value
+      for name, value in settings.items()
+      if "/" not in value and not _is_of_input(name, settings)
+    },
     seed=seed,
   )
+
+
+def _is_of_input(name: str, settings: Mapping[str, str]) -> bool:
+  """Whether a setting is an input's path or size: its fingerprint decides."""
+  return f"{name.removesuffix('.rows')}.sha256" in settings

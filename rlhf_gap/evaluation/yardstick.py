@@ -176,6 +176,11 @@ class Yardstick:
     plan = _plan(self.settings, self.prompts, "reference")
     return self._opponents(self.reference, plan)
 
+  def sample_opponents(self) -> None:
+    """Samples and scores now what is otherwise done at its first use."""
+    for name in ("golden_samples", "reference_samples", "reference_scores"):
+      getattr(self, name)
+
   def _opponents(self, model: models.Model, plan: samples.Plan) -> np.ndarray:
     what = f"sampling the {plan.role.replace('_', ' ')}"
     path = self.samples_path(model.checkpoint, plan)

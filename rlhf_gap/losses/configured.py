@@ -21,6 +21,14 @@ _UNITS = {
 }
 
 
+_IPO_FORMULAS = {
+  "gpo": "(beta rho - 1/2)^2",
+  "azar": "(rho - 1/(2 beta))^2",
+  "calandriello": "-rho + beta rho^2",
+  "eq1_literal": "(rho - beta/2)^2",
+}
+
+
 @runtime_checkable  # for checks of types while testing
 class PairLoss(Protocol):
   """A contrastive loss: what a policy is trained with, in every regime."""
@@ -60,17 +68,22 @@ class Ipo:
 
   def __post_init__(self) -> None:
     _check_positive("Ipo.beta", self.beta)
-    contrastive.ipo_form(self.form)
+    contrastive.check_ipo_form(self.form)
 
   @property
   def target_nats(self) -> float | None:
     """1/(2 beta); beta/2 for eq1_literal."""
-    return contrastive.ipo_form(self.form).target_nats(self.beta)
+    return self.beta / 2 if self.form == "eq1_literal" else 1 / (2 * self.beta)
 
   @property
   def initial_value(self) -> float:
     """Its value at rho = 0."""
-    return contrastive.ipo_form(self.form).initial_value(self.beta)
+    return {
+      "gpo": 0.25,
+      "azar": 1 / (2 * self.beta) ** 2,
+      "calandriello": 0.0,
+      "eq1_literal": (self.beta / 2) ** 2,
+    }[self.form]
 
   def __call__(self, rho: Float[Array, "batch"]) -> Float[Array, "batch"]:
     """Returns one value a pair."""
@@ -78,7 +91,7 @@ class Ipo:
 
   def describe(self, reduction: str) -> str:
     """Says in one line the formula, beta and the target margin."""
-    formula = contrastive.ipo_form(self.form).formula
+    formula = _IPO_FORMULAS[self.form]
     name = f"IPO ({self.form}): {formula}, beta = {self.beta:g}"
     return _line(name, "rho", self.target_nats, reduction)
 

@@ -8,7 +8,6 @@ log-probability is a sum over tokens, nats a token where it is a mean. All but
 
 import difflib
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,72 +49,7 @@ def hinged(z: Float[Array, "*any"]) -> Float[Array, "*any"]:
   return jax.nn.relu(1.0 - z)
 
 
-class IpoForm(NamedTuple):
-  """One of the objectives that are called IPO.
-
-  Attributes:
-    formula: in plain text.
-    loss: (rho, beta) -> one value a pair.
-    target_nats: beta -> the rho at which the loss is least.
-    initial_value: beta -> the loss at rho = 0.
-  """
-
-  formula: str
-  loss: Callable[[Array, float], Array]
-  target_nats: Callable[[float], float]
-  initial_value: Callable[[float], float]
-
-
-# With beta = tau the first three differ by the factors tau^2 : 1 : tau and by a
-# constant; the fourth is the second with tau = 1 / beta.
-IPO_FORMS = {
-  "gpo": IpoForm(
-    "(beta rho - 1/2)^2",
-    lambda rho, beta: gpo(rho, beta=beta, f=squared),
-    lambda beta: 1 / (2 * beta),
-    lambda beta: 0.25,
-  ),
-  "azar": IpoForm(
-    "(rho - 1/(2 beta))^2",
-    lambda rho, beta: jnp.square(rho - 1 / (2 * beta)),
-    lambda beta: 1 / (2 * beta),
-    lambda beta: 1 / (2 * beta) ** 2,
-  ),
-  "calandriello": IpoForm(
-    "-rho + beta rho^2",
-    lambda rho, beta: -rho + beta * jnp.square(rho),
-    lambda beta: 1 / (2 * beta),
-    lambda beta: 0.0,
-  ),
-  "eq1_literal": IpoForm(
-    "(rho - beta/2)^2",
-    lambda rho, beta: jnp.square(rho - beta / 2),
-    lambda beta: beta / 2,
-    lambda beta: (beta / 2) ** 2,
-  ),
-}
-
-
-def ipo_form(name: str) -> IpoForm:
-  """Returns the form of IPO of that name.
-
-  Args:
-    name: a key of `IPO_FORMS`.
-
-  Returns:
-    Its formulas.
-
-  Raises:
-    UserError: there is none; the message suggests the nearest name.
-  """
-  if name not in IPO_FORMS:
-    near = difflib.get_close_matches(str(name), IPO_FORMS, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    raise errors.UserError(
-      f"unknown form of IPO {name!r}{hint}; expected one of"
-      f" {', '.join(IPO_FORMS)}"
-    )
-  return IPO_FORMS[name]
+IPO_FORMS = ("gpo", "azar", "calandriello", "eq1_literal")
 
 
 def ipo(
@@ -131,11 +65,13 @@ def ipo(
   - eq1_literal: (rho - beta/2)^2. Tang et al. 2024, Eq. 1 as printed: beta is
     inverted, and at beta = 0.1 the policy hardly leaves the reference.
 
-  The first three have one minimiser, rho = 1/(2 beta); with a label of
-  probability q (`with_label`) it is (2 q - 1)/(2 beta).
+  The first three have one minimiser, rho = 1/(2 beta), and differ by the
+  factors beta^2 : 1 : beta and by a constant; with a label of probability q
+  (`with_label`) it is (2 q - 1)/(2 beta). The fourth is the second with
+  1/beta in beta's place.
 
   Args:
-    rho: policy margin less reference margin, in nats or nats a token.
+    rho: policy margin minus reference margin, in nats or nats a token.
     beta: strength of the regularisation, > 0; larger stays nearer the reference
       (but for eq1_literal).
     form: gpo, azar, calandriello or eq1_literal.
@@ -147,7 +83,28 @@ def ipo(
   Raises:
     UserError: there is no such form.
   """
-  return ipo_form(form).loss(rho, beta)
+  check_ipo_form(form)
+  match form:
+    case "gpo":
+      return jnp.square(beta * rho - 0.5)
+    case "azar":
+      return jnp.square(rho - 1 / (2 * beta))
+    case "calandriello":
+      return -rho + beta * jnp.square(rho)
+    case _:  # eq1_literal
+      return jnp.square(rho - beta / 2)
+
+
+def check_ipo_form(form: str) -> None:
+  """Raises `UserError` unless `form` is one of `IPO_FORMS`."""
+  if form in IPO_FORMS:
+    return
+  near = difflib.get_close_matches(str(form), IPO_FORMS, n=1)
+  hint = f" (did you mean {near[0]}?)" if near else ""
+  raise errors.UserError(
+    f"unknown form of IPO {form!r}{hint}; expected one of"
+    f" {', '.join(IPO_FORMS)}"
+  )
 
 
 def dpo(

@@ -15,11 +15,16 @@ from rlhf_gap.pairs.recording import Recorder as Recorder
 from rlhf_gap.pairs.recording import record as record
 from rlhf_gap.pairs.recording import recordable as recordable
 from rlhf_gap.pairs.reference import Reference as Reference
+from rlhf_gap.pairs.sources import CHECKPOINT as CHECKPOINT
+from rlhf_gap.pairs.sources import STORE as STORE
 from rlhf_gap.pairs.sources import Context as Context
 from rlhf_gap.pairs.sources import Draw as Draw
 from rlhf_gap.pairs.sources import Provenance as Provenance
 from rlhf_gap.pairs.sources import Source as Source
 from rlhf_gap.pairs.sources import Spec as Spec
+from rlhf_gap.pairs.sources import (
+  checkpoint_fingerprint as checkpoint_fingerprint,
+)
 from rlhf_gap.pairs.stored import Offline as Offline
 from rlhf_gap.pairs.stored import Replay as Replay
 from rlhf_gap.pairs.stored import Responses as Responses

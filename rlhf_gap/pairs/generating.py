@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from rlhf_gap import checkpoints, checks, errors, progress, stores
+from rlhf_gap import checks, errors, progress, stores
 from rlhf_gap.pairs.online import Generated
 from rlhf_gap.pairs.recording import Recorder
 from rlhf_gap.pairs.sources import Context
@@ -32,7 +32,7 @@ def generate(
   source = spec.open(context)
   manifest = source.manifest()
   drawn_from = {
-    f"{side}.sha256": checkpoints.fingerprint(path)
+    f"{side}.sha256": context.fingerprint(path)
     for side, path in (("first", spec.first), ("second", spec.second))
   }
   writer = stores.create(

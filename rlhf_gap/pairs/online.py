@@ -22,7 +22,13 @@ from rlhf_gap.batches import PreferenceBatch
 from rlhf_gap.inference import judge, sample
 from rlhf_gap.models import precision, t5
 from rlhf_gap.pairs import reference as references
-from rlhf_gap.pairs.sources import Context, Draw, Provenance
+from rlhf_gap.pairs.sources import (
+  CHECKPOINT,
+  STORE,
+  Context,
+  Draw,
+  Provenance,
+)
 
 # What each process reads of its own rows, and of all rows to record them.
 _TOKENS, _NAMES = ("prompt_tokens",), ("prompt_id", "truncated")
@@ -76,8 +82,8 @@ class Online:
       trained on; `sync_every_steps` must be a multiple.
   """
 
-  prompts: str
-  judge: str
+  prompts: str = dataclasses.field(metadata=STORE)
+  judge: str = dataclasses.field(metadata=CHECKPOINT)
   sampling: Sampling = Sampling()
   sync_every_steps: int | None = 1
   passes: int = 1
@@ -111,10 +117,10 @@ class Generated:
     sampling: how to draw and judge.
   """
 
-  first: str
-  second: str
-  prompts: str
-  judge: str
+  first: str = dataclasses.field(metadata=CHECKPOINT)
+  second: str = dataclasses.field(metadata=CHECKPOINT)
+  prompts: str = dataclasses.field(metadata=STORE)
+  judge: str = dataclasses.field(metadata=CHECKPOINT)
   sampling: Sampling = Sampling()
 
   def open(self, context: Context, *, start_step: int = 0) -> "_Generated":
@@ -160,7 +166,7 @@ class _Drawer:
     loaded = checkpoints.load(
       spec.judge, shardings=places, activations=dtype, optimizer_state=False
     )
-    identity = processes.from_first(lambda: checkpoints.fingerprint(spec.judge))
+    identity = context.fingerprint(spec.judge)
     self.judge_identity = stores.Checkpoint(spec.judge, identity, loaded.step)
     words = judge.words_of(manifest.vocabulary)
     sampling = with_judge_length(
@@ -326,18 +332,24 @@ def draw_pairs(
     where = swapped.reshape(-1, *[1] * (one.ndim - 1))
     return jnp.where(where, other, one), jnp.where(where, one, other)
 
+  chosen, rejected = ordered(first, second)
+  chosen_reference, rejected_reference = ordered(scores[:, 0], scores[:, 1])
+  r12, r21 = ordered(verdict.first_order, verdict.second_order)
   batch = PreferenceBatch(
-    prompt,
-    *ordered(first, second),
-    *ordered(scores[:, 0], scores[:, 1]),
-    *ordered(verdict.first_order, verdict.second_order),
-    (verdict.label != 0.5).astype(jnp.float32),
+    prompt=prompt,
+    chosen=chosen,
+    rejected=rejected,
+    chosen_reference=chosen_reference,
+    rejected_reference=rejected_reference,
+    judge_r12=r12,
+    judge_r21=r21,
+    weight=(verdict.label != 0.5).astype(jnp.float32),
   )
   # As a stored batch lies: the training step then is the same program.
-  batch, chosen = partitioning.constrain_rows(
+  batch, chosen_sample = partitioning.constrain_rows(
     (batch, swapped.astype(jnp.int32))
   )
-  return batch, chosen, bad
+  return batch, chosen_sample, bad
 
 
 def _two_samples(

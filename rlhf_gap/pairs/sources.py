@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -10,10 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from rlhf_gap import partitioning, stores
+from rlhf_gap import checkpoints, partitioning, processes, stores
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.models import t5
 from rlhf_gap.pairs.reference import Reference
+
+# Marks the fields of a description that name inputs by their paths. A run is
+# identified by what lies there, not by the path.
+STORE = {"input": "store"}
+CHECKPOINT = {"input": "checkpoint"}
 
 
 class Provenance(NamedTuple):
@@ -58,6 +63,11 @@ class Source(Protocol):
     """Takes over what `state` returned before a restart."""
 
 
+def checkpoint_fingerprint(path: str) -> str:
+  """Returns a checkpoint's fingerprint; process 0 reads it for all."""
+  return processes.from_first(lambda: checkpoints.fingerprint(path))
+
+
 @dataclasses.dataclass(frozen=True)
 class Context:
   """What a run tells the source that it opens.
@@ -69,6 +79,7 @@ class Context:
     batch_size: rows of a batch, all hosts together.
     seed: of orders and of sampling.
     mesh: what batches and models are spread over; None is the default device.
+    fingerprint: of the checkpoint at a path.
 
   Raises:
     UserError: the rows of a batch cannot be dealt out over the mesh.
@@ -79,6 +90,7 @@ class Context:
   batch_size: int
   seed: int
   mesh: jax.sharding.Mesh | None = None
+  fingerprint: Callable[[str], str] = checkpoint_fingerprint
 
   def __post_init__(self) -> None:
     if self.mesh is not None:

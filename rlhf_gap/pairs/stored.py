@@ -4,24 +4,32 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rlhf_gap import errors, stores
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
-from rlhf_gap.pairs.sources import Context, Draw
+from rlhf_gap.pairs.sources import STORE, Context, Draw
 
-_PAIR_COLUMNS = (
-  "prompt_tokens",
-  "chosen_tokens",
-  "rejected_tokens",
-  "chosen_reference_log_prob",
-  "rejected_reference_log_prob",
-  "judge_r12",
-  "judge_r21",
-  "weight",
-)
-_RESPONSE_COLUMNS = ("prompt_tokens", "response_tokens", "weight")
+# Field of a batch -> column of a store.
+_PAIR_COLUMNS = {
+  "prompt": "prompt_tokens",
+  "chosen": "chosen_tokens",
+  "rejected": "rejected_tokens",
+  "chosen_reference": "chosen_reference_log_prob",
+  "rejected_reference": "rejected_reference_log_prob",
+  "judge_r12": "judge_r12",
+  "judge_r21": "judge_r21",
+  "weight": "weight",
+}
+_RESPONSE_COLUMNS = {
+  "prompt": "prompt_tokens",
+  "response": "response_tokens",
+  "weight": "weight",
+}
+# Rows whose weights are read at a time, until one is above 0.
+_WEIGHTS_READ = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Offline:
       the store was scored with another reference.
   """
 
-  store: str
+  store: str = dataclasses.field(metadata=STORE)
   rescore: bool = False
 
   def open(self, context: Context, *, start_step: int = 0) -> "_StoredPairs":
@@ -60,7 +68,7 @@ class Replay:
     rescore: see `Offline`.
   """
 
-  store: str
+  store: str = dataclasses.field(metadata=STORE)
   block_batches: int | None = 1
   unit: str = "batch"
   rescore: bool = False
@@ -70,6 +78,11 @@ class Replay:
       stores.Blocks(self.block_batches, self.unit)
     except ValueError as error:
       raise errors.UserError(f"Replay: {error}") from error
+
+  @property
+  def may_grow(self) -> bool:
+    """Whether rows appended later leave the batches before them unchanged."""
+    return self.block_batches == 1
 
   def open(self, context: Context, *, start_step: int = 0) -> "_StoredPairs":
     """Opens the store at a step."""
@@ -89,7 +102,7 @@ class Responses:
     store: the directory of a store of schema "sft".
   """
 
-  store: str
+  store: str = dataclasses.field(metadata=STORE)
 
   def open(self, context: Context, *, start_step: int = 0) -> "_Stored":
     """Opens the store at a step."""
@@ -112,6 +125,23 @@ def _open(path: str, schema: str, expected: str) -> stores.Store:
   return store
 
 
+def check_has_weight(store: stores.Store) -> None:
+  """Checks that at least one row of a store counts.
+
+  Raises:
+    UserError: every row has weight 0, as ties of a judge have.
+  """
+  for first in range(0, store.num_rows, _WEIGHTS_READ):
+    rows = range(first, min(first + _WEIGHTS_READ, store.num_rows))
+    if store.read(rows, ["weight"])["weight"].any():
+      return
+  raise errors.UserError(
+    f"{store.path}: all {store.num_rows:,} rows have weight 0 (a judge's ties),"
+    " so there is nothing to learn from; label them with another judge, or"
+    " check that the judge was trained"
+  )
+
+
 class _Stored:
   """Reads the batches of a store one after another, ahead of their use."""
 
@@ -121,12 +151,13 @@ class _Stored:
     order: stores.Order,
     context: Context,
     start_step: int,
-    columns: tuple[str, ...],
+    columns: Mapping[str, str],
   ):
     self._store, self._order, self._context = store, order, context
     self._columns = columns
     self._next_step = start_step
     self._check_batch_size()
+    check_has_weight(store)
     self._batches = self._from(start_step)
 
   def _check_batch_size(self) -> None:
@@ -143,7 +174,7 @@ class _Stored:
       batch_size=self._context.batch_size,
       start_step=step,
       places=self._context.rows_held,
-      columns=self._columns,
+      columns=tuple(self._columns.values()),
     )
 
   def _values(self, step: int) -> dict[str, np.ndarray]:
@@ -162,9 +193,12 @@ class _Stored:
   def draw(self, step: int, params: Any) -> Draw:
     """Returns the responses of `step`."""
     del params  # the whole point of offline
-    return Draw(
-      ResponseBatch(*map(self._context.place, self._values(step).values()))
-    )
+    return Draw(ResponseBatch(**self._placed(self._values(step))))
+
+  def _placed(self, values: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Puts the columns on the devices, under the batch's names of them."""
+    place = self._context.place
+    return {f: place(values[name]) for f, name in self._columns.items()}
 
   def state(self) -> dict[str, Any]:
     """Nothing: the batch is a function of the step."""
@@ -196,7 +230,7 @@ class _StoredPairs(_Stored):
     del params
     reference = self._context.reference
     values = _with_labels_of_people(self._values(step))
-    batch = PreferenceBatch(*map(self._context.place, values.values()))
+    batch = PreferenceBatch(**self._placed(values))
     if reference is not None and not self._scored:
       responses = jnp.stack([batch.chosen, batch.rejected], axis=1)
       scores = reference.log_probs(batch.prompt, responses)

@@ -7,7 +7,7 @@ an error. Missing objects are an error too: zarr would read them as zeros.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorstore as ts
@@ -194,3 +194,12 @@ def chunk_keys_from(
     if match and match[1] in names and int(match[2]) >= chunk:
       beyond.append(key)
   return beyond
+
+
+def chunk_keys(manifest: manifests.Manifest, num_chunks: int) -> Iterator[str]:
+  """Yields the keys of the first chunks of every column, chunk by chunk."""
+  for chunk in range(num_chunks):
+    for spec in manifest.columns:
+      # One index per axis: chunks span whole rows.
+      rank = len(spec.row_shape(manifest.feature_lengths))
+      yield f"{spec.name}/c.{chunk}{'.0' * rank}"

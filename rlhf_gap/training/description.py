@@ -66,9 +66,13 @@ class Run:
   objective: objectives.Spec
   source: pairs.Spec
   optimizer: configured.Spec
-  initial: str | None = None
+  initial: str | None = dataclasses.field(
+    default=None, metadata=pairs.CHECKPOINT
+  )
   model: t5.T5Config | None = None
-  reference: str | None = None
+  reference: str | None = dataclasses.field(
+    default=None, metadata=pairs.CHECKPOINT
+  )
   train_steps: int = 4000
   batch_size: int = 32
   seed: int = 0
@@ -82,7 +86,7 @@ class Run:
   keep_steps: tuple[int, ...] = ()
   record: bool = False
   reference_every_steps: int | None = None
-  validation: str | None = None
+  validation: str | None = dataclasses.field(default=None, metadata=pairs.STORE)
   validation_batches: int = 16
   patience: int | None = None
   log_every_steps: int = 1

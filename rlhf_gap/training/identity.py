@@ -1,9 +1,18 @@
-"""What makes a run what it is, as flat names and values."""
+"""What makes a run what it is, as flat names and values.
+
+Inputs are identified by their content: `source.store.sha256` decides whether a
+run goes on with the same pairs, and `source.store`, the path, is for people.
+"""
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from rlhf_gap import pairs, processes, stores
 
 VOCABULARY = "vocabulary"
+# What is added to an input's name.
+SHA256, ROWS = ".sha256", ".rows"
 
 # Settings that say how far and how a run goes, not what it computes.
 _NOT_IDENTITY = frozenset(
@@ -21,21 +30,103 @@ _NOT_IDENTITY = frozenset(
 )
 
 
-def of(run: Any) -> dict[str, str]:
+class Identity(NamedTuple):
+  """What makes a run what it is.
+
+  Attributes:
+    now: with its inputs as they are now; what a new run notes.
+    before: the same, but of a recorded run that has grown since the run began
+      only the rows that there were then; what is compared with the notes.
+  """
+
+  now: dict[str, str]
+  before: dict[str, str]
+
+
+class Fingerprints:
+  """Hashes the inputs of one start of a run, each checkpoint once.
+
+  Every byte is read, by process 0 for all.
+  """
+
+  def __init__(self) -> None:
+    self._checkpoints: dict[str, str] = {}
+
+  def checkpoint(self, path: str) -> str:
+    """Returns a checkpoint's fingerprint, see `checkpoints.fingerprint`."""
+    if path not in self._checkpoints:
+      self._checkpoints[path] = pairs.checkpoint_fingerprint(path)
+    return self._checkpoints[path]
+
+  def store(self, path: str, num_rows: int) -> str:
+    """Returns the fingerprint of a store's first rows."""
+    return processes.from_first(
+      lambda: stores.fingerprint(stores.open(path), num_rows)
+    )
+
+  def rows(self, path: str) -> int:
+    """Returns how many rows a store holds now."""
+    return processes.from_first(lambda: stores.open(path).num_rows)
+
+
+def of(
+  run: Any, fingerprints: Fingerprints, noted: Mapping[str, str]
+) -> Identity:
   """Returns what makes a run what it is, flat: name -> value.
 
   Args:
     run: the description, a frozen dataclass.
+    fingerprints: hashes its inputs.
+    noted: what the run noted when it began; {} for a new one.
 
   Returns:
-    Settings that change what is computed; how long and how often saved is left
-    out, so that a run may be prolonged.
+    Settings that change what is computed, and its inputs' fingerprints. How
+    long and how often saved is left out, so that a run may be prolonged.
+
+  Raises:
+    UserError: an input is not there.
   """
-  flat: dict[str, str] = {}
+  now: dict[str, str] = {}
   for field in dataclasses.fields(run):
     if field.name not in _NOT_IDENTITY:
-      _flatten(field.name, getattr(run, field.name), flat)
-  return flat
+      _flatten(field.name, getattr(run, field.name), now)
+  before = dict(now)
+  for name, kind, path, may_grow in _inputs("", run):
+    if kind == "checkpoint":
+      now[name + SHA256] = before[name + SHA256] = fingerprints.checkpoint(path)
+      continue
+    rows = fingerprints.rows(path)
+    now[name + ROWS] = str(rows)
+    now[name + SHA256] = fingerprints.store(path, rows)
+    before |= {key: now[key] for key in (name + ROWS, name + SHA256)}
+    began_with = int(noted.get(name + ROWS, rows))
+    if may_grow and began_with < rows:
+      before[name + ROWS] = str(began_with)
+      before[name + SHA256] = fingerprints.store(path, began_with)
+  return Identity(now, before)
+
+
+class _Input(NamedTuple):
+  name: str
+  kind: str
+  path: str
+  may_grow: bool
+
+
+def _inputs(prefix: str, value: Any) -> Iterator[_Input]:
+  """Yields the fields marked as inputs, of a description and below it."""
+  if isinstance(value, tuple):
+    for number, item in enumerate(value):
+      yield from _inputs(f"{prefix}{number}.", item)
+  if not dataclasses.is_dataclass(value) or isinstance(value, type):
+    return
+  for field in dataclasses.fields(value):
+    below, name = getattr(value, field.name), f"{prefix}{field.name}"
+    kind = field.metadata.get("input")
+    if kind is None:
+      yield from _inputs(f"{name}.", below)
+    elif below is not None:
+      yield _Input(name, kind, below, getattr(value, "may_grow", False))
 
 
 def _flatten(name: str, value: Any, flat: dict[str, str]) -> None:

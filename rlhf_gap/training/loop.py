@@ -5,8 +5,10 @@ import contextlib
 import dataclasses
 import os
 import signal
+import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -14,6 +16,7 @@ import numpy as np
 
 from rlhf_gap import errors, pairs, processes, progress
 from rlhf_gap.training.configured import LearningRate
+from rlhf_gap.training.objectives import OVER_RESPONSES
 from rlhf_gap.training.saving import Saver
 from rlhf_gap.training.step import Step, StepMetrics, TrainState
 from rlhf_gap.training.validation import Validator
@@ -21,6 +24,9 @@ from rlhf_gap.training.validation import Validator
 # Steps whose metrics may still be on the device: waiting for the newest would
 # leave the device idle between steps.
 _MAX_IN_FLIGHT = 2
+# A run stops after so many steps in a row without weight: where half the pairs
+# are ties, a batch of one pair gets there once in a million.
+_MAX_TIED_STEPS = 20
 
 
 @runtime_checkable  # for checks of types while testing
@@ -35,8 +41,8 @@ class StartCheck(Protocol):
 class Log(Protocol):
   """Takes a run's metrics."""
 
-  def write(self, step: int, values: Mapping[str, float]) -> None:
-    """Logs the values of a step."""
+  def write(self, step: int, values: Mapping[str, float | None]) -> None:
+    """Logs the values of a step; None is an undefined one."""
 
   def flush(self) -> None:
     """Puts everything logged so far on disk."""
@@ -137,7 +143,8 @@ def run(
 
   Raises:
     UserError: the run starts wrong, loss, gradient or sampled logits are not
-      finite, or the disk is full. The last checkpoint is intact.
+      finite, every pair of many batches is a tie, or the disk is full. The last
+      checkpoint is intact.
   """
   first = int(state.step)
   watch = _Watch(parts, schedule, folder)
@@ -147,7 +154,7 @@ def run(
     if parts.validator.on_plateau:
       return Outcome(state, "plateau")
   with (
-    _sigterm() as stop,
+    _sigterm() as stops_at,
     progress.bar("training", schedule.train_steps, "steps") as bar,
   ):
     bar.update(first)
@@ -156,7 +163,7 @@ def run(
       watch.take(step, draw, metrics)
       bar.note(watch.note)
       bar.update(1)
-      planned, stopping = schedule.saves_at(step + 1), stop.follows(step)
+      planned, stopping = schedule.saves_at(step + 1), stops_at(step)
       if planned or stopping:
         watch.drain()
         # Only where an undisturbed run does: its log has the same lines.
@@ -216,45 +223,24 @@ def _save(state: TrainState, parts: Parts) -> None:
   parts.saver.save(state, parts.memory())
 
 
-class _Stop:
-  """Whether a SIGTERM asks for an end."""
-
-  def __init__(self) -> None:
-    self._is_requested = False
-
-  def request(self, *_: object) -> None:
-    """Takes the signal."""
-    self._is_requested = True
-
-  def follows(self, step: int) -> bool:
-    """Whether the run ends with this step."""
-    del step
-    return self._is_requested
-
-
-class _AgreedStop:
-  """Whether a SIGTERM to any process asks for an end, at one step for all."""
-
-  def follows(self, step: int) -> bool:
-    """Whether the run ends with this step."""
-    return processes.stops_at(step)
-
-
 @contextlib.contextmanager
-def _sigterm() -> Iterator[_Stop | _AgreedStop]:
-  """Turns SIGTERM into a request: clusters send it before they kill."""
-  if processes.count() > 1:
-    yield _AgreedStop()  # JAX takes the signal
-    return
-  stop = _Stop()
+def _sigterm() -> Iterator[Callable[[int], bool]]:
+  """Turns SIGTERM into a request: clusters send it before they kill.
 
+  Yields:
+    Whether the run is to end with a step: the same answer on all processes.
+  """
+  if processes.count() > 1:
+    yield processes.stops_at  # JAX takes the signal
+    return
+  requested = threading.Event()
   try:
-    before = signal.signal(signal.SIGTERM, stop.request)
+    before = signal.signal(signal.SIGTERM, lambda *_: requested.set())
   except ValueError:  # not the main thread: the host program decides
-    yield stop
+    yield lambda step: False
     return
   try:
-    yield stop
+    yield lambda step: requested.is_set()
   finally:
     signal.signal(signal.SIGTERM, before)
 
@@ -267,6 +253,7 @@ class _Watch:
     self._pending: collections.deque[tuple[int, pairs.Draw, StepMetrics]]
     self._pending = collections.deque()
     self._time = time.monotonic()
+    self._tied_steps = 0
     self.note = ""
 
   def take(self, step: int, draw: pairs.Draw, metrics: StepMetrics) -> None:
@@ -284,12 +271,16 @@ class _Watch:
     step, draw, on_device = self._pending.popleft()
     metrics: StepMetrics = jax.device_get(on_device)
     self._check_finite(step, draw, metrics)
-    values = {f"train/{k}": float(v) for k, v in metrics.means.items()}
+    self._check_has_weight(step, metrics)
+    means = {name: float(value) for name, value in metrics.means.items()}
     if step == 0 and self._parts.check_start is not None:
-      self._parts.check_start(
-        {name.removeprefix("train/"): v for name, v in values.items()},
-        float(metrics.weight),
-      )
+      self._parts.check_start(means, float(metrics.weight))
+    values: dict[str, float | None] = {
+      f"train/{name}": value
+      if metrics.weight or name in OVER_RESPONSES
+      else None
+      for name, value in means.items()
+    }
     values["train/gradient_norm"] = float(metrics.gradient_norm)
     values["train/weight"] = float(metrics.weight)
     now = time.monotonic()
@@ -299,6 +290,27 @@ class _Watch:
     if (step + 1) % self._schedule.log_every_steps == 0:
       self._parts.log.write(step + 1, values)
     self.note = _note(values)
+
+  def _check_has_weight(self, step: int, metrics: StepMetrics) -> None:
+    """Says when a batch teaches nothing, and ends a run that learns nothing."""
+    if metrics.weight:
+      self._tied_steps = 0
+      return
+    self._tied_steps += 1
+    if self._tied_steps == min(_MAX_TIED_STEPS, self._schedule.train_steps):
+      raise errors.UserError(
+        f"step {step}: every pair of the last {self._tied_steps} batches is a"
+        " tie (weight 0), so there is nothing to learn from; the last"
+        " checkpoint is intact; check the judge, and that the policy's"
+        " responses differ"
+      )
+    if self._tied_steps == 1 and processes.is_first():
+      print(
+        f"step {step}: every pair of the batch is a tie (weight 0); nothing is"
+        " learnt from it",
+        file=sys.stderr,
+        flush=True,
+      )
 
   def _check_finite(
     self, step: int, draw: pairs.Draw, metrics: StepMetrics
@@ -326,7 +338,7 @@ class _Watch:
 
 
 def _speeds(
-  values: dict[str, float], rows: int, seconds: float
+  values: Mapping[str, float | None], rows: int, seconds: float
 ) -> dict[str, float]:
   speeds = {"train/seconds": seconds, "train/rows_per_second": rows / seconds}
   length = values.get("train/response_length_tokens")
@@ -349,10 +361,10 @@ _SHOWN = {
 }
 
 
-def _note(values: dict[str, float]) -> str:
+def _note(values: Mapping[str, float | None]) -> str:
   shown = [
-    f"{short} {values[f'train/{name}']:{form}}"
+    f"{short} {value:{form}}"
     for name, (short, form) in _SHOWN.items()
-    if f"train/{name}" in values
+    if (value := values.get(f"train/{name}")) is not None
   ]
   return " ".join(shown)

@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorboardX
 
+from rlhf_gap import files
+
 _NAME = "metrics.jsonl"
 # Lines that differ from run to run: left out where runs are compared.
 _TIMES = ("seconds", "_per_second")
@@ -37,12 +39,19 @@ class MetricLog:
         folder, purge_step=done_steps + 1
       )
 
-  def write(self, step: int, values: Mapping[str, float]) -> None:
-    """Logs the values of a step, under names such as "train/loss"."""
+  def write(self, step: int, values: Mapping[str, float | None]) -> None:
+    """Logs the values of a step, under names such as "train/loss".
+
+    Args:
+      step: updates made.
+      values: by name; None where a value is undefined, as a mean over no rows
+        is. It becomes JSON's null and no TensorBoard event.
+    """
     self._file.write(json.dumps({"step": step, **values}) + "\n")
     if self._events is not None:
       for name, value in values.items():
-        self._events.add_scalar(name, value, step)
+        if value is not None:
+          self._events.add_scalar(name, value, step)
 
   def flush(self) -> None:
     """Puts everything logged so far on disk; before a checkpoint."""
@@ -60,7 +69,7 @@ class MetricLog:
 class Silent:
   """Keeps nothing: process 0 of the run does."""
 
-  def write(self, step: int, values: Mapping[str, float]) -> None:
+  def write(self, step: int, values: Mapping[str, float | None]) -> None:
     """Ignores the values."""
 
   def flush(self) -> None:
@@ -71,8 +80,16 @@ class Silent:
 
 
 def read(folder: str) -> list[dict[str, Any]]:
-  """Returns the logged lines of a run, those that a kill cut short left out."""
-  return list(_lines(os.path.join(folder, _NAME)))
+  """Returns the logged lines of a run.
+
+  Left out are a line that a kill cut short, and in each line the values that
+  were undefined (null).
+  """
+  lines = _lines(os.path.join(folder, _NAME))
+  return [
+    {name: value for name, value in line.items() if value is not None}
+    for line in lines
+  ]
 
 
 def without_times(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +112,4 @@ def _truncate(path: str, done_steps: int) -> None:
   if not os.path.exists(path):
     return
   kept = [line for line in _lines(path) if line["step"] <= done_steps]
-  partial = f"{path}.partial"
-  with open(partial, "w", encoding="utf-8") as file:
-    file.writelines(json.dumps(line) + "\n" for line in kept)
-  os.replace(partial, path)
+  files.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))

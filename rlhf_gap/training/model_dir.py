@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import subprocess
 import time
@@ -11,7 +10,8 @@ from typing import Any
 
 import jax
 
-from rlhf_gap import errors
+from rlhf_gap import errors, files
+from rlhf_gap.training import identity
 
 _IDENTITY = "run.json"
 _ENVIRONMENT = "environment.json"
@@ -23,60 +23,88 @@ COMPLETE = "complete"
 def locked(model_dir: str) -> Iterator[None]:
   """Holds a run's folder for this process.
 
+  The lock ends with the block, or with the process if it is killed. If the
+  block fails before it claims the folder, nothing is left behind: neither the
+  lock's file nor folders made for it.
+
   Args:
     model_dir: the folder; it is made if need be.
 
   Yields:
-    Nothing; the lock goes with the block, or with the process if it is killed.
+    Nothing.
 
   Raises:
     UserError: another process trains there, or the folder cannot be made.
   """
+  made = _make_folders(model_dir)
+  path = os.path.join(model_dir, _LOCK)
+  was_there = os.path.exists(path)
+  with _held(path, model_dir):
+    try:
+      yield
+    except BaseException:
+      if not was_there and not identity_of(model_dir):
+        os.remove(path)
+        for folder in made:
+          with contextlib.suppress(OSError):  # not empty
+            os.rmdir(folder)
+      raise
+
+
+def _make_folders(model_dir: str) -> list[str]:
+  """Makes a folder; returns which ones were made for it, innermost first."""
+  missing, folder = [], os.path.abspath(model_dir)
+  while not os.path.exists(folder):
+    missing.append(folder)
+    folder = os.path.dirname(folder)
   try:
     os.makedirs(model_dir, exist_ok=True)
   except (FileExistsError, NotADirectoryError) as error:
     raise errors.UserError(
       f"{model_dir}: is a file, not a folder; choose another MODEL_DIR"
     ) from error
-  with open(os.path.join(model_dir, _LOCK), "w") as lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise errors.UserError(
-        f"{model_dir}: another process is training there; wait for it, stop it,"
-        " or choose another MODEL_DIR"
-      ) from None
-    yield
+  return missing
 
 
-def claim(model_dir: str, identity: Mapping[str, str]) -> None:
-  """Makes the folder this run's, or checks that it is.
+@contextlib.contextmanager
+def _held(path: str, model_dir: str) -> Iterator[None]:
+  while True:
+    with open(path, "w") as lock:
+      try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        raise errors.UserError(
+          f"{model_dir}: another process is training there; wait for it, stop"
+          " it, or choose another MODEL_DIR"
+        ) from None
+      if not _is_at(lock.fileno(), path):
+        continue  # removed by a refused run before it was locked here
+      yield
+      return
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+  try:
+    return os.path.samestat(os.fstat(descriptor), os.stat(path))
+  except FileNotFoundError:
+    return False
+
+
+def check(model_dir: str, wanted: identity.Identity) -> None:
+  """Checks that a folder is this run's, or no run's yet; writes nothing.
 
   Args:
     model_dir: the run's folder.
-    identity: what makes the run what it is, by name: a restart must have all
-      of it in common with the run that it goes on with.
+    wanted: what makes the run what it is.
 
   Raises:
     UserError: the folder holds another run; the differences are named.
   """
-  path = os.path.join(model_dir, _IDENTITY)
-  found = identity_of(model_dir)
-  if not found:
-    others = [n for n in os.listdir(model_dir) if n.startswith("checkpoint_")]
-    if others:
-      raise errors.UserError(
-        f"{model_dir} holds {sorted(others)[0]}, which no run of ours wrote;"
-        " choose another MODEL_DIR"
-      )
-    _write(path, json.dumps(dict(identity), indent=1, sort_keys=True))
+  noted = identity_of(model_dir)
+  if not noted:
+    _check_no_checkpoints(model_dir)
     return
-  differing = [
-    f"{name} was {found.get(name, 'not set')}, is"
-    f" {identity.get(name, 'not set')}"
-    for name in sorted(set(found) | set(identity))
-    if found.get(name) != identity.get(name)
-  ]
+  differing = list(_differences(noted, wanted.before))
   if differing:
     shown = "; ".join(differing[:4])
     more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
@@ -84,6 +112,71 @@ def claim(model_dir: str, identity: Mapping[str, str]) -> None:
       f"{model_dir} holds another run ({shown}{more}); choose another MODEL_DIR"
       " or repeat that run as it was"
     )
+
+
+def claim(model_dir: str, wanted: identity.Identity) -> None:
+  """Makes the folder this run's, or checks that it is.
+
+  A `run.json` from before inputs were fingerprinted is completed: its paths
+  decided this time, and the fingerprints will from now on.
+
+  Args:
+    model_dir: the run's folder.
+    wanted: what makes the run what it is.
+
+  Raises:
+    UserError: the folder holds another run; the differences are named.
+  """
+  check(model_dir, wanted)
+  noted = identity_of(model_dir)
+  if noted and any(
+    name.endswith(identity.SHA256) and name not in noted for name in wanted.now
+  ):
+    print(
+      f"{model_dir}: {_IDENTITY} is from before inputs were fingerprinted; this"
+      " run takes the same paths for the same inputs and notes what they hold",
+      flush=True,
+    )
+  # Paths stay those that the run began with.
+  content = {
+    name: value
+    for name, value in wanted.now.items()
+    if name not in noted or name.endswith((identity.SHA256, identity.ROWS))
+  }
+  if noted | content != noted:
+    files.write_json(os.path.join(model_dir, _IDENTITY), noted | content)
+
+
+def _check_no_checkpoints(model_dir: str) -> None:
+  if not os.path.isdir(model_dir):
+    return
+  others = [n for n in os.listdir(model_dir) if n.startswith("checkpoint_")]
+  if others:
+    raise errors.UserError(
+      f"{model_dir} holds {sorted(others)[0]}, which no run of ours wrote;"
+      " choose another MODEL_DIR"
+    )
+
+
+def _differences(
+  noted: Mapping[str, str], wanted: Mapping[str, str]
+) -> Iterator[str]:
+  for name in sorted(set(noted) | set(wanted)):
+    was, value = noted.get(name), wanted.get(name)
+    by_content = f"{name}{identity.SHA256}"
+    if was == value or (noted.get(by_content) and wanted.get(by_content)):
+      continue
+    is_content = name.endswith((identity.SHA256, identity.ROWS))
+    if is_content and not (was and value):
+      continue  # the path decides
+    if name.endswith(identity.SHA256):
+      path = wanted[name.removesuffix(identity.SHA256)]
+      yield f"{name} was {str(was)[:12]}, is {str(value)[:12]} now at {path}"
+    else:
+      yield (
+        f"{name} was {noted.get(name, 'not set')}, is"
+        f" {wanted.get(name, 'not set')}"
+      )
 
 
 def identity_of(model_dir: str) -> dict[str, str]:
@@ -131,9 +224,8 @@ def note_environment(
     "seed": seed,
     "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
   }
-  text = json.dumps(environment, indent=1, sort_keys=True)
-  _write(os.path.join(model_dir, _ENVIRONMENT), text)
-  _write(os.path.join(model_dir, "config.gin"), config_text)
+  files.write_json(os.path.join(model_dir, _ENVIRONMENT), environment)
+  files.write_text(os.path.join(model_dir, "config.gin"), config_text)
 
 
 def mark_begun(model_dir: str) -> None:
@@ -144,7 +236,7 @@ def mark_begun(model_dir: str) -> None:
 
 def mark_complete(model_dir: str, step: int) -> None:
   """Says to whoever follows the run that `step` was its last."""
-  _write(os.path.join(model_dir, COMPLETE), f"{step}\n")
+  files.write_text(os.path.join(model_dir, COMPLETE), f"{step}\n")
 
 
 def completed_step(model_dir: str) -> int | None:
@@ -157,17 +249,9 @@ def completed_step(model_dir: str) -> int | None:
 
 
 def _read_json(path: str) -> dict[str, Any]:
-  if not os.path.exists(path):
+  if not os.path.isfile(path):
     return {}
-  with open(path, encoding="utf-8") as file:
-    return json.load(file)
-
-
-def _write(path: str, text: str) -> None:
-  partial = f"{path}.partial"
-  with open(partial, "w", encoding="utf-8") as file:
-    file.write(text)
-  os.replace(partial, path)
+  return files.read_json(path, dict)
 
 
 def _git_commit() -> str:

@@ -1,7 +1,7 @@
 """What a training step makes smaller, and what it reports on the way.
 
 An objective maps (params, batch, dropout key) to the weighted sum of its rows'
-losses and to other weighted sums; `weight` among them is what divides them all.
+losses and to other sums, which `means` divides.
 Where the rows came from is not its business.
 """
 
@@ -27,6 +27,12 @@ Objective = Callable[..., tuple[Float[Array, ""], Sums]]
 Score = Callable[..., Float[Array, "batch responses target"]]
 # (params, judge inputs, dropout key or None) -> log-odds of the answer A
 LogOdds = Callable[..., Float[Array, "batch"]]
+
+# Means over all responses of a batch: a tie's responses count as any others.
+# Every other metric is a mean over the rows' weights, so undefined at weight 0.
+OVER_RESPONSES = ("response_length_tokens", "eos_rate")
+# Below it a batch has no weight at all.
+_LEAST_WEIGHT = 1e-12
 
 _REDUCTIONS = {"sum": logprobs.sequence_sum, "mean": logprobs.sequence_mean}
 
@@ -208,7 +214,7 @@ def contrastive(score_tokens: Score, spec: Contrastive) -> Objective:
     Sums of the loss; of rho (nats, or nats a token) and its size; of accuracy
     (the sign of the margin of log pi/pi_ref summed over tokens, Appendix E; a
     tie counts half); of both responses' log pi/pi_ref in nats summed over
-    tokens; of lengths and of EOS.
+    tokens; of lengths and of EOS, these over all rows whatever their weight.
   """
   reduce = _REDUCTIONS[spec.reduction]
 
@@ -382,11 +388,34 @@ def _summed(
   metrics: dict[str, Float[Array, "batch"]],
 ) -> tuple[Float[Array, ""], Sums]:
   loss = (weight * values).sum()
+  counted = dict.fromkeys(OVER_RESPONSES, 1.0)
   sums = {
-    name: (weight * jax.lax.stop_gradient(value)).sum()
+    name: (counted.get(name, weight) * jax.lax.stop_gradient(value)).sum()
     for name, value in metrics.items()
   }
-  return loss, {"loss": loss, **sums, "weight": weight.sum()}
+  rows = jnp.ones_like(weight).sum()
+  return loss, {"loss": loss, **sums, "weight": weight.sum(), "rows": rows}
+
+
+def means(sums: Sums) -> tuple[Sums, Float[Array, ""]]:
+  """Returns the means behind an objective's sums, and the weight of the rows.
+
+  Args:
+    sums: of one batch, or added up over several.
+
+  Returns:
+    By metric, the mean over the weights, or over all rows for those of
+    `OVER_RESPONSES`; where the weight is 0 the former are 0 and mean nothing.
+  """
+  rest = dict(sums)
+  weight, rows = rest.pop("weight"), rest.pop("rows", jnp.ones(()))
+  over_weight = 1 / jnp.maximum(weight, _LEAST_WEIGHT)
+  over_rows = 1 / rows
+  divided = {
+    name: total * (over_rows if name in OVER_RESPONSES else over_weight)
+    for name, total in rest.items()
+  }
+  return divided, weight
 
 
 def _t5_score(config: t5.T5Config) -> Score:

@@ -39,7 +39,7 @@ class Prepared:
     context: what the source is opened with.
     initial: the checkpoint to start from; None for new parameters, and for a
       run that goes on.
-    identity: what makes the run what it is.
+    identity: what makes the run what it is, inputs by their content.
     words: the preference model's; None for a policy.
     seed: of new parameters.
   """
@@ -48,7 +48,7 @@ class Prepared:
   objective: objectives.Objective
   context: pairs.Context
   initial: checkpoints.Checkpoint | None
-  identity: dict[str, str]
+  identity: identity.Identity
   words: judge.Words | None
   seed: int
 
@@ -71,21 +71,27 @@ class Prepared:
     config, initial = _model(run, mesh)
     for store in opened:
       _check_ids(store, config, run.initial or "the model")
-    fingerprint = _fingerprint(run.initial) if run.initial else ""
+    fingerprints = identity.Fingerprints()
     words = None
     if isinstance(run.objective, objectives.PreferenceModel):
       words = judge.words_of(vocabulary)
-    reference = _reference(run, config, initial, fingerprint, mesh)
-    context = pairs.Context(config, reference, run.batch_size, run.seed, mesh)
-    settings = {
-      **identity.of(run),
-      "initial.sha256": fingerprint,
-      identity.VOCABULARY: vocabulary.fingerprint,
-    }
+    reference = _reference(run, config, initial, fingerprints, mesh)
+    context = pairs.Context(
+      config,
+      reference,
+      run.batch_size,
+      run.seed,
+      mesh,
+      fingerprint=fingerprints.checkpoint,
+    )
+    noted = processes.from_first(lambda: model_dir.identity_of(run.model_dir))
+    wanted = identity.of(run, fingerprints, noted)
+    for settings in wanted:
+      settings[identity.VOCABULARY] = vocabulary.fingerprint
     objective = bound(run.objective, config, words)
     if processes.from_first(lambda: saving.steps_in(run.model_dir)):
       initial = None  # it would lie in memory for nothing
-    return cls(config, objective, context, initial, settings, words, run.seed)
+    return cls(config, objective, context, initial, wanted, words, run.seed)
 
   def initial_params(self) -> t5.Params:
     """Returns parameters that training may overwrite."""
@@ -161,11 +167,6 @@ def _model(
   return config, initial
 
 
-def _fingerprint(path: str) -> str:
-  # Every byte is read: once is enough.
-  return processes.from_first(lambda: checkpoints.fingerprint(path))
-
-
 @functools.cache
 def bound(
   spec: objectives.Spec, config: t5.T5Config, words: judge.Words | None
@@ -178,7 +179,7 @@ def _reference(
   run: Run,
   config: t5.T5Config,
   initial: checkpoints.Checkpoint | None,
-  fingerprint: str,
+  fingerprints: identity.Fingerprints,
   mesh: jax.sharding.Mesh | None,
 ) -> pairs.Reference | None:
   if not run.objective.needs_reference:
@@ -196,7 +197,6 @@ def _reference(
     loaded = checkpoints.load(
       path, shardings=places, activations=run.dtype, optimizer_state=False
     )
-    fingerprint = _fingerprint(path)
     if not same_architecture(loaded.config, config):
       raise errors.UserError(
         f"{path}: the reference is another architecture than the policy"
@@ -205,7 +205,7 @@ def _reference(
   return pairs.Reference(
     config,
     loaded.params,
-    stores.Checkpoint(path, fingerprint, loaded.step),
+    stores.Checkpoint(path, fingerprints.checkpoint(path), loaded.step),
     every_steps=run.reference_every_steps,
   )
 

@@ -6,6 +6,7 @@ import functools
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 
@@ -30,7 +31,7 @@ _SHARED_SECONDS = 60.0
 
 
 def train(run: Run, config_text: str = "") -> loop.Outcome:
-  """Trains, or goes on where the same run was interrupted.
+  """Trains, or resumes where the same run was interrupted.
 
   Args:
     run: the description.
@@ -45,50 +46,112 @@ def train(run: Run, config_text: str = "") -> loop.Outcome:
   """
   processes.mark("loading checkpoints")
   prepared = Prepared.of(run)
-  with partitioning.active(prepared.context.mesh):
-    return _prepared(run, prepared, config_text)
-
-
-def _prepared(run: Run, prepared: Prepared, config_text: str) -> loop.Outcome:
-  done = _steps_done(run)
-  # Opened before anything is written: a wrong judge must not claim the folder.
-  source = run.source.open(prepared.context, start_step=done[-1] if done else 0)
-  if run.record:
-    pairs.recordable(source)
-  validator = _validator(run, prepared)
-  with _folder(run, prepared) as same_devices:
-    recorder = _recorder(run, source, same_devices)
-    if processes.is_first():
-      # Not before the recorded pairs are those of these devices.
-      model_dir.note_environment(
-        run.model_dir, config_text, run.seed, str(run.mesh)
-      )
-    outcome = _train(run, prepared, source, validator, recorder)
+  schedule = loop.Schedule(
+    run.train_steps,
+    run.checkpoint_every_steps,
+    run.keep_steps,
+    run.log_every_steps,
+  )
+  with (
+    partitioning.active(prepared.context.mesh),
+    saving.one_line_of_a_full_disk(),
+    _build(run, prepared, config_text) as (state, parts),
+  ):
+    outcome = loop.run(state, parts, schedule, run.model_dir)
+    parts.saver.wait()
+    if parts.recorder is not None and outcome.reason != "stopped":
+      parts.recorder.finish()
     if outcome.reason != "stopped" and processes.is_first():
       model_dir.mark_complete(run.model_dir, int(outcome.state.step))
     return outcome
 
 
 @contextlib.contextmanager
-def _folder(run: Run, prepared: Prepared) -> Iterator[bool]:
-  """Holds the run's folder, through process 0.
+def _build(
+  run: Run, prepared: Prepared, config_text: str
+) -> Iterator[tuple[step.TrainState, loop.Parts]]:
+  """Holds the run's folder and makes everything that the loop works with.
+
+  Everything that can be refused is opened or read before anything is written.
+
+  Args:
+    run: the description.
+    prepared: what it names, loaded.
+    config_text: kept beside the results.
 
   Yields:
-    Whether devices and mesh are those that the run began with, as process 0
-    needs it.
+    The state that training starts from, and the loop's parts.
   """
-  if not processes.is_first():
+  done = processes.from_first(lambda: saving.steps_in(run.model_dir))
+  source = run.source.open(prepared.context, start_step=done[-1] if done else 0)
+  if run.record:
+    pairs.recordable(source)
+  validator = _validator(run, prepared)
+  with contextlib.ExitStack() as opened:
+    if processes.is_first():
+      model_dir.check(run.model_dir, prepared.identity)
+      opened.enter_context(model_dir.locked(run.model_dir))
+    # Again: another process may have trained on until the lock was free.
+    done = processes.from_first(lambda: saving.steps_in(run.model_dir))
+    if done and not processes.is_first():
+      _check_shared(run.model_dir)
+    state, memory = _start(run, prepared, done)
+    recorder = _recorder(run, source, done)
+    if processes.is_first():
+      _begin(run, prepared, config_text)
     processes.meet()
     _check_shared(run.model_dir)
-    yield True
-    return
-  with model_dir.locked(run.model_dir):
-    model_dir.claim(run.model_dir, prepared.identity)
-    same_devices = model_dir.has_same_devices(run.model_dir, str(run.mesh))
-    model_dir.mark_begun(run.model_dir)
-    print(f"{run.model_dir}: {run.objective.describe()}", flush=True)
-    processes.meet()
-    yield same_devices
+    start = int(state.step)
+    if validator is not None:
+      validator.recall(processes.from_first(lambda: _history(run, start)))
+    parts = loop.Parts(
+      step=_step(run, prepared),
+      learning_rate=run.optimizer.learning_rate,
+      source=source,
+      saver=opened.enter_context(contextlib.closing(_saver(run))),
+      log=opened.enter_context(contextlib.closing(_log(run, start))),
+      recorder=recorder,
+      validator=validator,
+      check_start=start_check(run),
+      reference=prepared.context.reference,
+    )
+    parts.restore(memory)
+    if not done:
+      parts.saver.save(state, parts.memory())
+    yield state, parts
+
+
+def _start(
+  run: Run, prepared: Prepared, done: list[int]
+) -> tuple[step.TrainState, dict[str, Any]]:
+  """Returns the state to train from, and the source's memory."""
+  optimizer = run.optimizer.make()
+  mesh, config = prepared.context.mesh, prepared.config
+  places = None if mesh is None else step.shardings_of(config, optimizer, mesh)
+  processes.mark("restoring")
+  if done:
+    return saving.restore_latest(run.model_dir, done, config, optimizer, places)
+  return step.init(prepared.initial_params(), optimizer, places), {}
+
+
+def _begin(run: Run, prepared: Prepared, config_text: str) -> None:
+  """Writes, as process 0, what the run is made with."""
+  folder = run.model_dir
+  model_dir.claim(folder, prepared.identity)
+  # Not before the recorded pairs are those of these devices.
+  model_dir.note_environment(folder, config_text, run.seed, str(run.mesh))
+  model_dir.mark_begun(folder)
+  print(f"{folder}: {run.objective.describe()}", flush=True)
+
+
+def _history(run: Run, start: int) -> list[dict[str, Any]]:
+  """Returns the measurements on held-out rows up to step `start`."""
+  lines = metric_log.read(run.model_dir)
+  return validation.history_of([x for x in lines if x["step"] <= start])
+
+
+def _saver(run: Run) -> saving.Saver:
+  return saving.Saver(run.model_dir, keep=run.keep, keep_steps=run.keep_steps)
 
 
 def _check_shared(folder: str) -> None:
@@ -101,64 +164,6 @@ def _check_shared(folder: str) -> None:
         " wrote there; put MODEL_DIR on storage that all hosts share"
       )
     time.sleep(0.1)
-
-
-def _steps_done(run: Run) -> list[int]:
-  return processes.from_first(lambda: saving.steps_in(run.model_dir))
-
-
-def _train(
-  run: Run,
-  prepared: Prepared,
-  source: pairs.Source,
-  validator: Validator | None,
-  recorder: pairs.Recorder | None,
-) -> loop.Outcome:
-  optimizer = run.optimizer.make()
-  mesh, config = prepared.context.mesh, prepared.config
-  places = None if mesh is None else step.shardings_of(config, optimizer, mesh)
-  done = _steps_done(run)
-  processes.mark("restoring")
-  if done:
-    latest = saving.path_of(run.model_dir, done[-1])
-    state, memory = saving.restore(latest, config, optimizer, places)
-  else:
-    params, memory = prepared.initial_params(), {}
-    state = step.init(params, optimizer, places)
-  start = int(state.step)
-  log = _log(run, start)
-  if validator is not None:
-    validator.recall(
-      processes.from_first(
-        lambda: validation.history_of(metric_log.read(run.model_dir))
-      )
-    )
-  saver = saving.Saver(run.model_dir, keep=run.keep, keep_steps=run.keep_steps)
-  parts = loop.Parts(
-    step=_step(run, prepared),
-    learning_rate=run.optimizer.learning_rate,
-    source=source,
-    saver=saver,
-    log=log,
-    recorder=recorder,
-    validator=validator,
-    check_start=start_check(run),
-    reference=prepared.context.reference,
-  )
-  parts.restore(memory)
-  schedule = loop.Schedule(
-    run.train_steps,
-    run.checkpoint_every_steps,
-    run.keep_steps,
-    run.log_every_steps,
-  )
-  if not done:
-    saver.save(state, parts.memory())
-  with contextlib.closing(saver), contextlib.closing(log):
-    outcome = loop.run(state, parts, schedule, run.model_dir)
-  if parts.recorder is not None and outcome.reason != "stopped":
-    parts.recorder.finish()
-  return outcome
 
 
 def _log(run: Run, start: int) -> loop.Log:
@@ -207,15 +212,16 @@ def _step(run: Run, prepared: Prepared) -> step.Step:
 
 
 def _recorder(
-  run: Run, source: pairs.Source, same_devices: bool
+  run: Run, source: pairs.Source, done: list[int]
 ) -> pairs.Recorder | None:
   if not run.record:
     return None
   recorder = pairs.record(source, os.path.join(run.model_dir, "pairs"))
-  if not same_devices:
+  if processes.is_first() and not model_dir.has_same_devices(
+    run.model_dir, str(run.mesh)
+  ):
     # Other devices round differently: what lies beyond the checkpoint is drawn
     # again rather than compared.
-    done = saving.steps_in(run.model_dir)
     recorder.truncate(done[-1] if done else 0)
   return recorder
 

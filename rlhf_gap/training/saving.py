@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 import re
+import shlex
 import shutil
 import sys
 import warnings
@@ -34,6 +35,8 @@ _CHECKPOINT = re.compile(r"checkpoint_(\d+)")
 _LEFT_BEHIND = re.compile(r"\.orbax-checkpoint-tmp|^deleting-")
 _STATE, _SOURCE = "state", "source"
 _SAVE_SECONDS = 24 * 3600
+# What reading a damaged checkpoint raises: our own checks, TensorStore, Orbax.
+_DAMAGE = (errors.UserError, ValueError, KeyError, TypeError, OSError)
 
 
 def steps_in(model_dir: str) -> list[int]:
@@ -47,6 +50,65 @@ def steps_in(model_dir: str) -> list[int]:
 def path_of(model_dir: str, step: int) -> str:
   """Returns the folder of a run's checkpoint."""
   return os.path.join(model_dir, f"checkpoint_{step}")
+
+
+def restore_latest(
+  model_dir: str,
+  steps: list[int],
+  config: t5.T5Config,
+  optimizer: optax.GradientTransformation,
+  shardings: TrainState | None = None,
+) -> tuple[TrainState, dict[str, Any]]:
+  """Reads a run's newest checkpoint.
+
+  Args:
+    model_dir: the run's folder.
+    steps: of its checkpoints, ascending, at least one.
+    config: see `restore`.
+    optimizer: see `restore`.
+    shardings: see `restore`.
+
+  Returns:
+    As `restore`.
+
+  Raises:
+    UserError: it is damaged. None is skipped: the message names the newest one
+      that is whole and what to do to resume from it.
+  """
+  *earlier, last = steps
+  path = path_of(model_dir, last)
+  try:
+    return restore(path, config, optimizer, shardings)
+  except _DAMAGE as error:
+    reason = " ".join(str(error).split())[:300]
+    for step in reversed(earlier):
+      try:
+        restore(path_of(model_dir, step), config, optimizer, shardings)
+      except _DAMAGE:
+        continue
+      aside = " && ".join(
+        _moving_aside(model_dir, later) for later in steps if later > step
+      )
+      raise errors.UserError(
+        f"{path} cannot be resumed from ({reason}); the newest whole checkpoint"
+        f" is checkpoint_{step}: to resume from it, run `{aside}`, then the"
+        " same command again"
+      ) from error
+    raise errors.UserError(
+      f"{path} cannot be resumed from ({reason}), and no earlier checkpoint is"
+      " whole; choose another MODEL_DIR to train anew"
+    ) from error
+
+
+def _moving_aside(model_dir: str, step: int) -> str:
+  name = f"checkpoint_{step}"
+  return shlex.join(
+    [
+      "mv",
+      os.path.join(model_dir, name),
+      os.path.join(model_dir, f"damaged_{name}"),
+    ]
+  )
 
 
 def restore(
@@ -141,9 +203,6 @@ class Saver:
       keep: how many of the latest checkpoints to keep; None keeps all.
       keep_steps: steps that are kept whatever `keep` says.
     """
-    sys.unraisablehook = _unraisable
-    for name in ("absl", "asyncio"):
-      logging.getLogger(name).addFilter(_RAISED_HERE)
     self._model_dir = os.path.abspath(model_dir)
     self._keep = keep
     self._keep_steps = set(keep_steps)
@@ -254,11 +313,28 @@ class _RaisedHere(logging.Filter):
 _RAISED_HERE = _RaisedHere()
 
 
-def _unraisable(found: Any) -> None:
-  # Where a disk is full, TensorStore's later failures find the event loop of
-  # their checkpoint closed, and nobody to tell.
-  if "Event loop is closed" not in str(found.exc_value):
-    sys.__unraisablehook__(found)
+@contextlib.contextmanager
+def one_line_of_a_full_disk() -> Iterator[None]:
+  """Keeps a full disk from printing more than the error that ends the run.
+
+  One of Orbax's errors reaches `Saver`; the others are logged by its threads,
+  and TensorStore's later failures find the event loop of their checkpoint
+  closed. If the block fails, they are still to come, so this stays in force.
+  """
+  before = sys.unraisablehook
+
+  def report(unraisable: Any) -> None:
+    if "Event loop is closed" not in str(unraisable.exc_value):
+      before(unraisable)
+
+  loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+  for logger in loggers:
+    logger.addFilter(_RAISED_HERE)
+  sys.unraisablehook = report
+  yield
+  sys.unraisablehook = before
+  for logger in loggers:
+    logger.removeFilter(_RAISED_HERE)
 
 
 def _is_full(error: BaseException) -> bool:

@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Float, Int
 from rlhf_gap import partitioning
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.models import t5
-from rlhf_gap.training import gradients
+from rlhf_gap.training import gradients, objectives
 from rlhf_gap.training.objectives import Objective, Sums
 
-# Below it a batch has no weight at all: its gradient is 0, not 0 / 0.
+# Below it a batch has no weight at all.
 _LEAST_WEIGHT = 1e-12
 
 
@@ -37,8 +37,8 @@ class StepMetrics(NamedTuple):
   """What a step reports.
 
   Attributes:
-    means: of the objective's sums over the batch's weight.
-    weight: the batch's weight.
+    means: see `objectives.means`.
+    weight: the batch's weight; 0 where all its pairs are ties.
     gradient_norm: of all gradients together, before any clipping.
     is_finite: whether loss and gradient were; if not, the step changed nothing.
   """
@@ -134,8 +134,8 @@ def train_step(
     dropout_key=key,
     num_microbatches=num_microbatches,
   )
-  sums = dict(sums)
-  weight = sums.pop("weight")
+  means, weight = objectives.means(sums)
+  # A batch without weight has the gradient 0, not 0 / 0.
   scale = 1 / jnp.maximum(weight, _LEAST_WEIGHT)
   gradient = jax.tree.map(lambda g: g * scale, gradient)
   norm = optax.global_norm(gradient)
@@ -145,7 +145,6 @@ def train_step(
   params = optax.apply_updates(state.params, updates)
   new = TrainState(state.step + 1, params, opt_state)
   kept = jax.tree.map(functools.partial(jnp.where, is_finite), new, state)
-  means = {name: total * scale for name, total in sums.items()}
   return kept, StepMetrics(means, weight, norm, is_finite)
 
 
@@ -172,22 +171,13 @@ def compiled(
     (state, batch, learning rate = 1) -> (state, metrics); the given state's
     buffers are reused.
   """
-
-  def one(
-    state: TrainState,
-    batch: PreferenceBatch | ResponseBatch,
-    learning_rate: float | Float[Array, ""] = 1.0,
-  ) -> tuple[TrainState, StepMetrics]:
-    return train_step(
-      state,
-      batch,
-      learning_rate,
-      objective=objective,
-      optimizer=optimizer,
-      dropout_key=dropout_key,
-      num_microbatches=num_microbatches,
-    )
-
+  update = functools.partial(
+    train_step,
+    objective=objective,
+    optimizer=optimizer,
+    dropout_key=dropout_key,
+    num_microbatches=num_microbatches,
+  )
   if shardings is None:
-    return jax.jit(one, donate_argnums=0)
-  return jax.jit(one, donate_argnums=0, out_shardings=shardings)
+    return jax.jit(update, donate_argnums=0)
+  return jax.jit(update, donate_argnums=0, out_shardings=shardings)

@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 
-from rlhf_gap import pairs
+from rlhf_gap import errors, pairs
 from rlhf_gap.models import t5
-from rlhf_gap.training.objectives import Objective
+from rlhf_gap.training.objectives import OVER_RESPONSES, Objective
 
 LOSS = "validation/loss"
 
@@ -64,14 +64,26 @@ class Validator:
 
     Returns:
       The objective's metrics.
+
+    Raises:
+      UserError: none of the rows has weight.
     """
     totals: dict[str, float] = {}
     for index in range(self._num_batches):
       batch = self._source.draw(index, params).batch
       for name, value in jax.device_get(self._objective(params, batch)).items():
         totals[name] = totals.get(name, 0.0) + float(value)
-    weight = totals.pop("weight")
-    return {f"validation/{n}": v / weight for n, v in totals.items()}
+    weight, rows = totals.pop("weight"), totals.pop("rows", 1.0)
+    if not weight:
+      raise errors.UserError(
+        f"step {step}: all pairs of the {self._num_batches} batches to validate"
+        " on are ties (weight 0); raise validation_batches or validate on other"
+        " pairs"
+      )
+    return {
+      f"validation/{n}": v / (rows if n in OVER_RESPONSES else weight)
+      for n, v in totals.items()
+    }
 
   def note(self, step: int, metrics: Mapping[str, float]) -> int:
     """Adds a measurement and returns the best step now.

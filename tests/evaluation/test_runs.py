@@ -94,3 +94,18 @@ def test_a_description_that_is_none(tmp_path, content):
   ) as error:
     runs.describe(str(tmp_path))
   assert "\n" not in str(error.value)
+
+
+def test_an_input_is_described_by_what_it_holds(tmp_path):
+  """A relative path is no hyper-parameter either, nor is a store's size."""
+  fields = {
+    "source": "Offline",
+    "source.store": "pairs",
+    "source.store.rows": "24",
+    "source.store.sha256": "0a" * 32,
+  }
+  (tmp_path / "run.json").write_text(json.dumps(fields))
+  assert runs.describe(str(tmp_path)).hyperparameters == {
+    "source": "Offline",
+    "source.store.sha256": "0a" * 32,
+  }

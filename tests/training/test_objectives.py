@@ -118,11 +118,31 @@ def test_contrastive_reports_pairs_in_nats_summed_over_tokens(log_probs, batch):
     "rejected_log_ratio_nats": WEIGHT @ ratio[:, 1],
     "log_ratio_nats": WEIGHT @ ratio.mean(1),
     "accuracy": WEIGHT @ (ratio[:, 0] > ratio[:, 1]),
-    "response_length_tokens": 1.0 * 2.5 + 0.5 * 3 + 2.0 * 3.5,
-    "eos_rate": 1.0 * 1 + 0.5 * 0.5 + 2.0 * 1,
+    # Of all four rows: a tie's responses were sampled like any others.
+    "response_length_tokens": 2.5 + 3 + 3.5 + 2,
+    "eos_rate": 1 + 0.5 + 1 + 1,
+    "rows": 4,
   }
   for name, value in expected.items():
     assert sums[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_means_are_over_the_weight_but_for_the_responses():
+  sums = {"loss": 6.0, "eos_rate": 3.0, "weight": 2.0, "rows": 4.0}
+  means, weight = objectives.means({k: jnp.float32(v) for k, v in sums.items()})
+  assert (float(weight), means) == (2, {"loss": 3, "eos_rate": 0.75})
+
+
+def test_ties_alone_have_no_weight_but_responses(log_probs, batch):
+  objective = objectives.contrastive(_score, objectives.Contrastive())
+  ties = batch._replace(weight=jnp.zeros(4))
+  sums, slope = _value(objective, log_probs[0], ties)
+  sums = {name: jnp.float32(value) for name, value in sums.items()}
+  means, weight = objectives.means(sums)
+  assert weight == means["loss"] == 0
+  assert means["response_length_tokens"] == pytest.approx(LENGTHS.mean())
+  assert means["eos_rate"] == pytest.approx(3.5 / 4)
+  assert not np.any(slope)
 
 
 @reductions

@@ -1,8 +1,10 @@
 """Whole runs of a tiny model: every regime, interrupted, stopped, checked."""
 
 import dataclasses
+import json
 import os
 import pathlib
+import shutil
 import signal
 
 import jax
@@ -342,6 +344,87 @@ def test_soft_labels_weigh_both_orders_by_the_judges_probability(
     expected = p * hard + (1 - p) * swapped
     assert line["train/loss"] == pytest.approx(expected, rel=1e-5)
   assert abs(rho) > 0.01
+
+
+def _rewrite(path, **changes):
+  """Writes other pairs at the same path."""
+  shutil.rmtree(path)
+  ingredients.write(path, "pairs", **changes)
+
+
+def test_other_pairs_at_the_same_path_are_another_run(describe, tmp_path):
+  store, path = tmp_path / "pairs", tmp_path / "run"
+  ingredients.write(store, "pairs")
+  described = describe(path, pairs.Offline(str(store)), train_steps=1)
+  run.train(described)
+  before = (path / "metrics.jsonl").read_text()
+  moved = shutil.copytree(store, tmp_path / "copy")
+  run.train(describe(path, pairs.Offline(str(moved)), train_steps=2))
+  values = ingredients.columns(stores.PAIRS)
+  values["chosen_tokens"][23, 0] += 1
+  _rewrite(store, **values)
+  lines = (path / "metrics.jsonl").read_text()
+  assert lines.startswith(before)
+  with pytest.raises(errors.UserError, match=r"source\.store\.sha256 was"):
+    run.train(dataclasses.replace(described, train_steps=3))
+  assert (path / "metrics.jsonl").read_text() == lines
+  assert saving.steps_in(str(path)) == [0, 1, 2]
+
+
+def test_a_replay_of_a_run_still_recording_goes_on_in_what_was_added(
+  describe, tmp_path
+):
+  """What was there when it began must not change; more may follow."""
+  store, path = tmp_path / "pairs", tmp_path / "run"
+  values = ingredients.columns(stores.PAIRS)
+  values["weight"] = np.ones(24, np.float32)
+  early = {name: value[:12] for name, value in values.items()}
+  ingredients.write(store, "pairs", 12, chunk_rows=4, **early)
+  described = describe(path, pairs.Replay(str(store)), train_steps=2)
+  run.train(described)
+  _rewrite(store, chunk_rows=4, **values)
+  longer = dataclasses.replace(described, train_steps=5)
+  run.train(longer)
+  noted = model_dir.identity_of(str(path))
+  assert noted["source.store.rows"] == "24"
+  values["chosen_tokens"][13, 0] += 1
+  _rewrite(store, chunk_rows=4, **values)
+  with pytest.raises(errors.UserError, match=r"source\.store\.sha256 was"):
+    run.train(dataclasses.replace(longer, train_steps=6))
+
+
+def test_a_judge_that_ties_everything_stops_the_run(
+  describe, online, tmp_path, capsys
+):
+  """A model of zeros gives both answers the same score."""
+  nothing = jax.tree.map(jax.numpy.zeros_like, tiny.params(2))
+  judge = tiny.save(tmp_path / "judge", nothing)
+  path = tmp_path / "run"
+  source = dataclasses.replace(online, judge=judge)
+  message = "step 5: every pair of the last 6 batches is a tie"
+  with pytest.raises(errors.UserError, match=message):
+    run.train(describe(path, source))
+  assert "step 0: every pair of the batch is a tie" in capsys.readouterr().err
+  assert saving.steps_in(str(path)) == [0, 3]
+  raw = (path / "metrics.jsonl").read_text().splitlines()
+  assert raw
+  for line in map(json.loads, raw):
+    assert line["train/loss"] is line["train/accuracy"] is None
+    assert line["train/weight"] == line["train/gradient_norm"] == 0
+    assert 1 <= line["train/response_length_tokens"] <= 8
+    assert 0 <= line["train/eos_rate"] <= 1
+    assert line["train/tokens_per_second"] > 0
+
+
+def test_a_store_of_ties_is_refused(describe, tmp_path):
+  ties = ingredients.write(
+    tmp_path / "ties", "pairs", weight=np.zeros(24, np.float32)
+  )
+  for changes in (_offline(ties), {"validation": ties}):
+    _before_anything(
+      describe, tmp_path / "run", "all 24 rows have weight 0", **changes
+    )
+  assert sorted(os.listdir(tmp_path)) == ["ties"]
 
 
 def test_slic_without_a_reference_in_its_loss_is_reported_with_one(

@@ -12,7 +12,14 @@ import optax
 import pytest
 
 from rlhf_gap import errors
-from rlhf_gap.training import metric_log, model_dir, optimizers, saving, step
+from rlhf_gap.training import (
+  identity,
+  metric_log,
+  model_dir,
+  optimizers,
+  saving,
+  step,
+)
 from tests.evaluation import tiny
 
 OPTIMIZER = optimizers.adamw(lambda count: 0.1 + 0 * count)
@@ -140,13 +147,123 @@ def test_one_process_at_a_time(tmp_path):
     assert other.exitcode == 0
 
 
+def _same(settings):
+  return identity.Identity(settings, settings)
+
+
+PAIRS = {
+  "source": "Offline",
+  "source.store": "here/pairs",
+  "source.store.rows": "24",
+  "source.store.sha256": "0a" * 32,
+}
+
+
+def test_an_input_is_what_it_holds_and_not_its_path(tmp_path):
+  path = str(tmp_path)
+  model_dir.claim(path, _same(PAIRS))
+  model_dir.claim(path, _same({**PAIRS, "source.store": "there/pairs"}))
+  assert model_dir.identity_of(path) == PAIRS
+  for name, value, line in (
+    (
+      "source.store.sha256",
+      "0b" * 32,
+      f"store.sha256 was {'0a' * 6}, is {'0b' * 6} now at here/pairs",
+    ),
+    ("source.store.rows", "32", "source.store.rows was 24, is 32"),
+  ):
+    with pytest.raises(errors.UserError, match=line):
+      model_dir.check(path, _same({**PAIRS, name: value}))
+
+
+def test_notes_without_fingerprints_are_completed(tmp_path, capsys):
+  """As long as the path, which is all they have, is the same."""
+  path = str(tmp_path)
+  old = {"source": "Offline", "source.store": "here/pairs"}
+  model_dir.claim(path, _same({**old, "initial.sha256": ""}))
+  with pytest.raises(errors.UserError, match=r"store was here/pairs, is there"):
+    model_dir.claim(path, _same({**PAIRS, "source.store": "there/pairs"}))
+  assert not capsys.readouterr().out
+  model_dir.claim(path, _same(PAIRS))
+  assert "before inputs were fingerprinted" in capsys.readouterr().out
+  assert model_dir.identity_of(path) == {**PAIRS, "initial.sha256": ""}
+  model_dir.claim(path, _same(PAIRS))
+  assert not capsys.readouterr().out
+
+
+def _refuse(folder):
+  with pytest.raises(errors.UserError), model_dir.locked(str(folder)):
+    raise errors.UserError("refused")
+
+
+def test_a_refused_run_leaves_no_lock_and_no_folder(tmp_path):
+  theirs = tmp_path / "theirs"
+  theirs.mkdir()
+  (theirs / "notes.txt").write_text("")
+  _refuse(theirs)
+  assert os.listdir(theirs) == ["notes.txt"]
+  _refuse(tmp_path / "new" / "below")
+  assert os.listdir(tmp_path) == ["theirs"]
+  model_dir.claim(str(theirs), _same(PAIRS))
+  _refuse(theirs)
+  assert {"run.json", "lock"} <= set(os.listdir(theirs))
+
+
+def _damage(checkpoint):
+  """Truncates the index and every data file of a checkpoint."""
+  names = [p for p in checkpoint.rglob("*") if p.is_file()]
+  for file in names:
+    file.write_bytes(file.read_bytes()[:16])
+
+
+def test_a_damaged_newest_checkpoint_is_named_with_the_newest_whole_one(
+  tmp_path,
+):
+  path = str(tmp_path)
+  _save(tmp_path, [1, 2, 3])
+  for number in (2, 3):
+    _damage(tmp_path / f"checkpoint_{number}")
+  with pytest.raises(errors.UserError) as caught:
+    saving.restore_latest(path, [1, 2, 3], tiny.CONFIG, OPTIMIZER)
+  message, newest = str(caught.value), tmp_path / "checkpoint_3"
+  assert message.startswith(f"{newest} cannot be resumed from")
+  assert "the newest whole checkpoint is checkpoint_1" in message
+  for number in (2, 3):
+    name = f"checkpoint_{number}"
+    command = f"mv {tmp_path / name} {tmp_path / 'damaged_'}{name}"
+    assert command in message
+    os.rename(tmp_path / name, tmp_path / f"damaged_{name}")
+  assert saving.steps_in(path) == [1]
+  state, _ = saving.restore_latest(path, [1], tiny.CONFIG, OPTIMIZER)
+  assert int(state.step) == 1
+  _damage(tmp_path / "checkpoint_1")
+  with pytest.raises(errors.UserError, match="no earlier checkpoint is whole"):
+    saving.restore_latest(path, [1], tiny.CONFIG, OPTIMIZER)
+
+
+def test_an_undefined_value_is_null_and_no_reader_sees_it(tmp_path):
+  log = metric_log.MetricLog(str(tmp_path), 0, tensorboard=True)
+  log.write(1, {"train/loss": None, "train/weight": 0.0})
+  log.close()
+  text = (tmp_path / "metrics.jsonl").read_text()
+  assert text == '{"step": 1, "train/loss": null, "train/weight": 0.0}\n'
+  assert metric_log.read(str(tmp_path)) == [{"step": 1, "train/weight": 0.0}]
+  (events,) = tmp_path.glob("events.*")
+  assert b"train/weight" in events.read_bytes()
+  assert b"train/loss" not in events.read_bytes()
+  metric_log.MetricLog(str(tmp_path), 1, tensorboard=False).close()
+  assert (tmp_path / "metrics.jsonl").read_text() == text
+
+
 def test_a_folder_belongs_to_one_run(tmp_path):
   path = str(tmp_path)
   mine = {"seed": "0", "batch_size": "32", "source": "Offline"}
-  model_dir.claim(path, mine)
-  model_dir.claim(path, mine)
+  model_dir.claim(path, _same(mine))
+  model_dir.claim(path, _same(mine))
   with pytest.raises(errors.UserError) as caught:
-    model_dir.claim(path, {"seed": "1", "batch_size": "32", "beta": "0.1"})
+    model_dir.claim(
+      path, _same({"seed": "1", "batch_size": "32", "beta": "0.1"})
+    )
   message = str(caught.value)
   assert "seed was 0, is 1" in message
   assert "beta was not set, is 0.1" in message
@@ -158,7 +275,7 @@ def test_a_folder_belongs_to_one_run(tmp_path):
 def test_checkpoints_of_others_are_not_gone_on_with(tmp_path):
   (tmp_path / "checkpoint_1000").mkdir()
   with pytest.raises(errors.UserError, match="holds checkpoint_1000, which no"):
-    model_dir.claim(str(tmp_path), {"seed": "0"})
+    model_dir.claim(str(tmp_path), _same({"seed": "0"}))
   assert os.listdir(tmp_path) == ["checkpoint_1000"]
 
 
