@@ -19,7 +19,7 @@ setuptools.setup(
       "py.typed",
       "data/mini/mini.model",
       "data/mini/pretrained/*/*",
-      "study/report.css",
+      "report/report.css",
     ]
   },
   entry_points={"console_scripts": ["rlhf-gap=rlhf_gap.cli.main:main"]},

@@ -16,15 +16,11 @@ import sys
 from typing import Any, NamedTuple
 
 from rlhf_gap import errors
+from rlhf_gap.analysis import statistics, summary
 from rlhf_gap.cli import gin_files
-from rlhf_gap.study import (
-  experiment,
-  loaded,
-  paper,
-  pipeline,
-  statistics,
-  summary,
-)
+from rlhf_gap.paper import registry
+from rlhf_gap.report import loading
+from rlhf_gap.study import experiment, pipeline
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _README = _ROOT / "README.md"
@@ -43,7 +39,7 @@ class _Row(NamedTuple):
 
   Attributes:
     figures: of the paper.
-    section: the beginning of its title in `paper.SECTIONS`.
+    section: the beginning of its title in `registry.SECTIONS`.
     file: the study file that makes it by itself.
   """
 
@@ -69,8 +65,8 @@ _ROWS = (
 )
 
 
-def _section(row: _Row) -> paper.Section:
-  (found,) = [s for s in paper.SECTIONS if s.title.startswith(row.section)]
+def _section(row: _Row) -> registry.Section:
+  (found,) = [s for s in registry.SECTIONS if s.title.startswith(row.section)]
   return found
 
 
@@ -108,7 +104,7 @@ def measured(workdir: str) -> dict[str, Any]:
       " run the study again"
     )
   seconds = {stage.name: stage.seconds or 0.0 for stage in told.stages}
-  tasks = list(loaded.load(workdir, told, statistics.Settings()))
+  tasks = list(loading.load(workdir, told, statistics.Settings()))
   answers = [answered for task in tasks for answered in task.answers()]
   first = next(r for task in tasks for r in task.evidence.records)
   rows = []

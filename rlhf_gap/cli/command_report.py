@@ -21,10 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
   """Writes the report and prints holes, verdicts and its path."""
-  from rlhf_gap.study import report, statistics
+  from rlhf_gap.analysis import statistics
+  from rlhf_gap.report import build
 
   settings = statistics.Settings(arguments.replicates, arguments.seed)
-  options = report.Options(settings, arguments.log_base)
-  made = report.make(arguments.workdir, options, output=arguments.output)
+  options = build.Options(settings, arguments.log_base)
+  made = build.make(arguments.workdir, options, output=arguments.output)
   for line in made.lines():
     print(line)

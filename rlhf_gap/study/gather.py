@@ -9,15 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import jax
 
 from rlhf_gap import checkpoints, records, stores
+from rlhf_gap.analysis import arm_names, arms, summary
 from rlhf_gap.models import t5
-from rlhf_gap.study import (
-  ablation_stages,
-  arms,
-  judges,
-  paper_arms,
-  pipeline,
-  summary,
-)
+from rlhf_gap.study import ablation_stages, judges, pipeline
 from rlhf_gap.study.commands import Commands
 from rlhf_gap.study.experiment import Study
 from rlhf_gap.study.scheduler import Result
@@ -182,7 +176,7 @@ def _curves(
 ) -> list[summary.Curve]:
   wanted = list(_CURVES)
   for name, arm in pipeline.arms(study, task):
-    if paper_arms.is_ablation(arm):
+    if arm_names.is_ablation(arm):
       continue  # no report shows their logs
     run = name.removeprefix(f"{task}/")
     wanted += [(run, arm, metric) for metric in _POLICY_CURVES]

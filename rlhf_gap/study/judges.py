@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from rlhf_gap import stores
+from rlhf_gap.analysis.summary import Bin, Judge
 from rlhf_gap.evaluation import intervals
-from rlhf_gap.study.summary import Bin, Judge
 
 # (prompt, response) -> hidden utility
 Utility = Callable[[str, str], float]

@@ -1,0 +1,115 @@
+"""An arm's runs at the online runs' own hyper-parameters.
+
+Several of the paper's figures show single runs of the default configuration
+(Tang et al. 2024, Figs. 6 to 8), not the pooled sweep.
+"""
+
+from collections.abc import Iterable
+
+from rlhf_gap.analysis import arms
+from rlhf_gap.analysis.resampling import UndefinedError
+from rlhf_gap.analysis.verdicts import Evidence
+from rlhf_gap.records import RunRecord
+
+_COMPARED = ("objective", "optimizer", "batch_size")
+
+
+def arm(evidence: Evidence, name: str, like: str = "online") -> arms.Arm:
+  """Returns the runs of an arm that are trained as `like` is.
+
+  Args:
+    evidence: of one task, with its records.
+    name: of the arm.
+    like: the arm whose loss, optimizer, batch and steps they share.
+
+  Raises:
+    UndefinedError: there is no such arm, or none of its runs is.
+  """
+  wanted, found = evidence.arm(like), evidence.arm(name)
+  settings = {settings_of(r) for r in _of(evidence.records, wanted)}
+  length = steps_of(evidence, like)
+  alike = {r.run.name for r in _of(evidence.records, found)} & {
+    r.run.name for r in evidence.records if settings_of(r) in settings
+  }
+  # Of a seed's runs the one that got farthest: one that stopped short may have
+  # made a configuration of its own beside a longer run's.
+  by_seed: dict[int, arms.Trajectory] = {}
+  for run in sorted(found.runs, key=lambda run: int(run.steps[-1])):
+    if run.name in alike and _ends_like(run, length):
+      by_seed[run.seed] = run
+  if not by_seed:
+    raise UndefinedError(f"no run of {name} has the hyper-parameters of {like}")
+  runs = tuple(by_seed[seed] for seed in sorted(by_seed))
+  return arms.Arm(name, (arms.Configuration("", runs),))
+
+
+def steps_of(evidence: Evidence, name: str = "online") -> int:
+  """Returns after how many steps an arm's longest run ends.
+
+  Args:
+    evidence: of one task.
+    name: of the arm.
+  """
+  return max(int(run.steps[-1]) for run in evidence.arm(name).runs)
+
+
+def _ends_like(run: arms.Trajectory, length: int) -> bool:
+  """Not a longer run; one that stopped short is still of the configuration."""
+  return int(run.steps[-1]) <= length and int(run.steps[0]) < length
+
+
+def _of(found: Iterable[RunRecord], arm: arms.Arm) -> list[RunRecord]:
+  return [record for record in found if record.run.arm == arm.name]
+
+
+def settings_of(
+  record: RunRecord, kinds: tuple[str, ...] = _COMPARED
+) -> tuple[tuple[str, str], ...]:
+  """Returns the hyper-parameters of some kinds, to be compared.
+
+  Args:
+    record: of the run.
+    kinds: beginnings of their names.
+  """
+  return tuple(
+    sorted(
+      (key, str(value))
+      for key, value in record.run.hyperparameters.items()
+      if key.startswith(kinds)
+    )
+  )
+
+
+def last_metric(
+  evidence: Evidence, of: arms.Arm, metric: str
+) -> dict[int, tuple[float, int]]:
+  """Returns a metric at the end of training.
+
+  Args:
+    evidence: of one task, with its records.
+    of: the runs, of one configuration: see `arm`.
+    metric: such as "pair_accuracy_sum".
+
+  Returns:
+    By seed, the value and what it rests on.
+
+  Raises:
+    UndefinedError: a run was not evaluated at its end, or not so measured.
+  """
+  found = {}
+  length = steps_of(evidence)
+  for run in of.runs:
+    if int(run.steps[-1]) < length:
+      raise UndefinedError(
+        f"{run.name} was evaluated up to step {run.steps[-1]} of {length}"
+      )
+    last = [
+      record.metrics.get(metric)
+      for record in evidence.records
+      if record.run.name == run.name
+      and record.checkpoint.step == int(run.steps[-1])
+    ]
+    if not last or last[0] is None:
+      raise UndefinedError(f"{metric} of {of.name} was not measured")
+    found[run.seed] = (last[0].value, last[0].n)
+  return found

@@ -1,0 +1,156 @@
+"""What an arm loses when it is trained beyond its peak."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from rlhf_gap.analysis import arms, curves, resampling
+from rlhf_gap.analysis.resampling import Estimate, UndefinedError
+from rlhf_gap.analysis.statistics import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Fall:
+  """What an arm loses after its peak, when trained on.
+
+  Attributes:
+    win_rate: the golden win rate at the peak less that at the end of training.
+    proxy: the proxy's opinion at the end less that at the peak; None where the
+      proxy was not asked.
+    configuration: the one that falls most; "" where there is one.
+    peak_kl_nats: its KL at the peak, the mean over seeds.
+    end_kl_nats: at the end.
+  """
+
+  win_rate: Estimate
+  proxy: Estimate | None
+  configuration: str
+  peak_kl_nats: float
+  end_kl_nats: float
+
+
+def fall(arm: arms.Arm, settings: Settings) -> Fall:
+  """Measures how far an arm falls from its peak to the end of training.
+
+  Configuration and step of the peak are chosen where the fall is greatest, on
+  other prompts and seeds than those that value it (see `curves`): a peak picked
+  out of noise falls by itself.
+
+  Args:
+    arm: the arm. Its runs of one configuration have common steps.
+    settings: of the bootstrap.
+
+  Returns:
+    The fall; 0 where the last checkpoint is the highest.
+
+  Raises:
+    UndefinedError: no configuration has two steps that all its runs reach.
+  """
+  design = settings.design(arm)
+  metrics = [arms.WIN]
+  if arm.has(f"proxy_{arms.WIN}"):
+    metrics.append(f"proxy_{arms.WIN}")
+  paths = _Paths(arm)
+
+  def change(metric: str) -> resampling.Statistic:
+    return lambda draws: paths.cross_fitted(draws, metric)
+
+  falls, *rises = (
+    resampling.estimate(change(metric), design) for metric in metrics
+  )
+  place = paths.place(resampling.draw(design))
+  number, step = divmod(place, paths.most_steps)
+  return Fall(
+    win_rate=falls,
+    proxy=negative(rises[0]) if rises else None,
+    configuration=arm.configurations[number].label,
+    peak_kl_nats=paths.kl(number, step),
+    end_kl_nats=paths.kl(number, -1),
+  )
+
+
+def negative(of: Estimate) -> Estimate:
+  """Returns a difference taken the other way round."""
+  return dataclasses.replace(
+    of, value=-of.value, ci95_low=-of.ci95_high, ci95_high=-of.ci95_low
+  )
+
+
+class _Paths:
+  """Win rates by training step, the mean over seeds."""
+
+  def __init__(self, arm: arms.Arm):
+    self._arm = arm
+    self._steps = [
+      sorted(set.intersection(*(set(r.steps.tolist()) for r in c.runs)))
+      for c in arm.configurations
+    ]
+    self.most_steps = max(map(len, self._steps))
+    if self.most_steps < 2:
+      raise UndefinedError(
+        f"{arm.name} has no two steps that all runs of a configuration reach"
+      )
+
+  def kl(self, number: int, place: int) -> float:
+    """Returns a configuration's KL at one of its steps."""
+    step = self._steps[number][place]
+    return float(
+      np.mean(
+        [
+          run.kl_nats[run.steps.tolist().index(step)].mean()
+          for run in self._arm.configurations[number].runs
+        ]
+      )
+    )
+
+  def place(self, draws: resampling.Draws) -> int:
+    """Returns where the fall is greatest on all prompts and seeds."""
+    lost = self._lost(draws, arms.WIN, "all")
+    weights = draws.of_seeds(self._arm.seeds)
+    mean = curves.mean_over_seeds(lost, weights)[0]
+    return int(np.argmax(np.nan_to_num(mean, nan=-np.inf)))
+
+  def cross_fitted(self, draws: resampling.Draws, metric: str) -> np.ndarray:
+    """Returns what `metric` loses after the peak of the golden win rate."""
+    parts: tuple[tuple[resampling.Part, resampling.Part], ...]
+    parts = (("even", "odd"), ("odd", "even"))
+    weights = draws.of_seeds(self._arm.seeds)
+    return np.mean(
+      [
+        curves.cross_fitted(
+          self._lost(draws, arms.WIN, choose)[..., None],
+          self._lost(draws, metric, judge)[..., None],
+          weights,
+        )[:, 0]
+        for choose, judge in parts
+      ],
+      axis=0,
+    )
+
+  def _lost(
+    self, draws: resampling.Draws, metric: str, part: resampling.Part
+  ) -> np.ndarray:
+    """Returns value at a step less that at the end, [seeds, rows, places]."""
+    seeds = self._arm.seeds
+    places = (len(self._steps), self.most_steps)
+    lost = np.full((len(seeds), draws.num_rows, *places), np.nan)
+    for number, steps in enumerate(self._steps):
+      if len(steps) < 2:
+        continue
+      for run in self._arm.configurations[number].runs:
+        path = _at_steps(run, steps, metric, draws, part)
+        here = lost[seeds.index(run.seed), :, number]
+        here[:, : len(steps)] = path - path[:, -1:]
+    return lost.reshape(*lost.shape[:2], -1)
+
+
+def _at_steps(
+  run: arms.Trajectory,
+  steps: Sequence[int],
+  metric: str,
+  draws: resampling.Draws,
+  part: resampling.Part,
+) -> np.ndarray:
+  rows = np.searchsorted(run.steps, steps)
+  return curves.mean(run, metric, draws, part)[:, rows]

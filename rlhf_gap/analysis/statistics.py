@@ -1,0 +1,296 @@
+"""Gaps, peaks and gains of arms, with intervals over prompts and seeds."""
+
+import dataclasses
+import math
+
+import numpy as np
+from jaxtyping import Float
+
+from rlhf_gap.analysis import arms, curves, resampling
+from rlhf_gap.analysis.resampling import Estimate, UndefinedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Of every bootstrap of a report.
+
+  Attributes:
+    replicates: how many draws.
+    seed: of the draws.
+  """
+
+  replicates: int = 1000
+  seed: int = 0
+
+  def design(self, *compared: arms.Arm) -> resampling.Design:
+    """Returns what to draw for a statistic of these arms."""
+    return resampling.Design(
+      num_prompts=compared[0].num_prompts,
+      # Of each configuration: any may be the one that decides.
+      num_seeds=min(
+        len(configuration.runs)
+        for arm in compared
+        for configuration in arm.configurations
+      ),
+      replicates=self.replicates,
+      seed=self.seed,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MatchedGap:
+  """By how much one arm beats another at the same KL.
+
+  Attributes:
+    mean: the mean difference of their frontiers over the shared range of KL,
+      every stretch of log KL counting by its length.
+    at_peak: the difference of their highest win rates, each at its own KL.
+    low_kl_nats: where the shared range begins.
+    high_kl_nats: where it ends.
+  """
+
+  mean: Estimate
+  at_peak: Estimate
+  low_kl_nats: float
+  high_kl_nats: float
+
+
+def matched_gap(
+  first: arms.Arm,
+  second: arms.Arm,
+  settings: Settings,
+  *,
+  coordinate: curves.Coordinate = "log",
+  metric: str = arms.WIN,
+) -> MatchedGap:
+  """Compares the frontiers of two arms (see `curves`).
+
+  The range is that of the data as they are, in all replicates alike.
+
+  Args:
+    first: whose win rate counts positive.
+    second: whose counts negative.
+    settings: of the bootstrap.
+    coordinate: in which win rates are joined and averaged.
+    metric: of the outcomes by prompt; others than the win rate against the
+      golden policy are asked of the same prompts.
+
+  Returns:
+    Both differences.
+
+  Raises:
+    UndefinedError: the arms reach no common range of KL.
+  """
+  ends = curves.shared_extent(first, second, coordinate)
+  if ends is None:
+    raise UndefinedError(
+      f"the KL ranges of {first.name} ({_range(first)}) and {second.name}"
+      f" ({_range(second)}) do not overlap"
+    )
+  design = settings.design(first, second)
+  grid = curves.grid_of(ends)
+
+  def difference(draws: resampling.Draws) -> np.ndarray:
+    one, other = (
+      curves.frontier(
+        curves.by_configuration(
+          arm, draws, grid, metric=metric, coordinate=coordinate
+        )
+      )
+      for arm in (first, second)
+    )
+    return _mean_where_defined(one - other)
+
+  def of_peaks(draws: resampling.Draws) -> np.ndarray:
+    one, other = (
+      curves.highest(_on_own_grid(arm, draws, coordinate, metric))
+      for arm in (first, second)
+    )
+    return one - other
+
+  low, high = curves.kl_of(np.array(ends), coordinate).tolist()
+  return MatchedGap(
+    mean=resampling.estimate(difference, design),
+    at_peak=resampling.estimate(of_peaks, design),
+    low_kl_nats=low,
+    high_kl_nats=high,
+  )
+
+
+def _range(arm: arms.Arm) -> str:
+  ends = curves.extent(arm)
+  if ends is None:
+    return "no run with two checkpoints"
+  return " to ".join(f"{math.exp(end):.3g}" for end in ends) + " nats"
+
+
+def _mean_where_defined(
+  values: Float[np.ndarray, "rows grid"],
+) -> Float[np.ndarray, "rows"]:
+  defined = ~np.isnan(values)
+  # By the trapezoidal rule: an end stands for half a stretch.
+  stretch = np.ones(values.shape[1])
+  stretch[[0, -1]] = 0.5
+  total = np.where(defined, values, 0.0) @ stretch
+  count = defined @ stretch
+  return np.divide(
+    total, count, out=np.full_like(total, np.nan), where=count > 0
+  )
+
+
+def _on_own_grid(
+  arm: arms.Arm,
+  draws: resampling.Draws,
+  coordinate: curves.Coordinate = "log",
+  metric: str = arms.WIN,
+) -> curves.Curves:
+  ends = curves.extent(arm, coordinate)
+  if ends is None:
+    raise UndefinedError(f"{arm.name} has no run with two checkpoints")
+  return curves.by_configuration(
+    arm, draws, curves.grid_of(ends), metric=metric, coordinate=coordinate
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Peak:
+  """The highest win rate of an arm.
+
+  Attributes:
+    win_rate: cross-fitted (see `curves`).
+    log_kl: log of the KL in nats where it is.
+    at_the_end: whether that is the far end of the curve, so that the arm might
+      rise on.
+  """
+
+  win_rate: Estimate
+  log_kl: Estimate
+  at_the_end: bool
+
+  @property
+  def kl_nats(self) -> float:
+    """Where it is, in nats."""
+    return math.exp(self.log_kl.value)
+
+
+def peak(arm: arms.Arm, settings: Settings) -> Peak:
+  """Finds the highest win rate of an arm's frontier.
+
+  Args:
+    arm: the arm.
+    settings: of the bootstrap.
+
+  Returns:
+    The peak.
+
+  Raises:
+    UndefinedError: no run has two checkpoints with a KL.
+  """
+  design = settings.design(arm)
+  found = _on_own_grid(arm, resampling.draw(design))
+  places = curves.place_of_highest(found)
+  return Peak(
+    win_rate=resampling.estimate(
+      lambda draws: curves.highest(_on_own_grid(arm, draws)), design
+    ),
+    log_kl=resampling.estimate(
+      lambda draws: _log_kl_at_peak(arm, draws), design
+    ),
+    at_the_end=bool(places[0] == curves.GRID_POINTS - 1),
+  )
+
+
+def log_peak_ratio(
+  first: arms.Arm, second: arms.Arm, settings: Settings
+) -> Estimate:
+  """Returns the log of the factor by which two arms' peaks differ in KL.
+
+  Args:
+    first: whose KL at the peak is divided.
+    second: by whose.
+    settings: of the bootstrap.
+
+  Raises:
+    UndefinedError: an arm has no run with two checkpoints with a KL.
+  """
+
+  def of(draws: resampling.Draws) -> np.ndarray:
+    return _log_kl_at_peak(first, draws) - _log_kl_at_peak(second, draws)
+
+  return resampling.estimate(of, settings.design(first, second))
+
+
+def _log_kl_at_peak(arm: arms.Arm, draws: resampling.Draws) -> np.ndarray:
+  places = curves.place_of_highest(_on_own_grid(arm, draws))
+  ends = curves.extent(arm)
+  if ends is None:
+    raise UndefinedError(f"{arm.name} has no run with two checkpoints")
+  return curves.grid_of(ends)[places]
+
+
+def gain(arm: arms.Arm, reference: arms.Arm, settings: Settings) -> Estimate:
+  """Returns an arm's highest win rate less the reference's.
+
+  Args:
+    arm: the arm.
+    reference: such as the SFT policy's arm; its last checkpoint counts.
+    settings: of the bootstrap.
+
+  Returns:
+    The gain, cross-fitted (see `curves`).
+
+  Raises:
+    UndefinedError: no run of the arm has two checkpoints with a KL.
+  """
+
+  def of(draws: resampling.Draws) -> np.ndarray:
+    start = curves.mean(reference.runs[0], arms.WIN, draws)[:, -1]
+    return curves.highest(_on_own_grid(arm, draws)) - start
+
+  return resampling.estimate(of, settings.design(arm))
+
+
+def overlap(first: arms.Arm, second: arms.Arm, settings: Settings) -> Estimate:
+  """Returns the length of the range of KL that these runs share, in log KL.
+
+  Of these very runs: prompts are drawn, seeds are not.
+
+  Args:
+    first: an arm.
+    second: another.
+    settings: of the bootstrap.
+
+  Returns:
+    log(high / low); negative where there is a gap between the ranges.
+
+  Raises:
+    UndefinedError: an arm has no run with two checkpoints with a KL.
+  """
+
+  def of(draws: resampling.Draws) -> np.ndarray:
+    low, high = zip(
+      *(_extents(arm, draws) for arm in (first, second)), strict=True
+    )
+    return np.minimum(*high) - np.maximum(*low)
+
+  found = resampling.estimate(of, settings.design(first, second))
+  prompts = min(run.kl_nats.shape[1] for run in (*first.runs, *second.runs))
+  return dataclasses.replace(found, num_prompts=prompts)
+
+
+def _extents(
+  arm: arms.Arm, draws: resampling.Draws
+) -> tuple[np.ndarray, np.ndarray]:
+  """As `curves.extent`, for every row of draws."""
+  lows, highs = [], []
+  for configuration in arm.configurations:
+    of_runs = [
+      np.log(curves.mean(run, arms.KL, draws)[:, curves.moved(run)])
+      for run in configuration.runs
+    ]
+    if min(x.shape[1] for x in of_runs) > 1:
+      lows.append(np.max([x.min(axis=1) for x in of_runs], axis=0))
+      highs.append(np.min([x.max(axis=1) for x in of_runs], axis=0))
+  if not lows:
+    raise UndefinedError(f"{arm.name} has no run with two checkpoints")
+  return np.min(lows, axis=0), np.max(highs, axis=0)
