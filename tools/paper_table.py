@@ -104,7 +104,7 @@ def measured(workdir: str) -> dict[str, Any]:
       " run the study again"
     )
   seconds = {stage.name: stage.seconds or 0.0 for stage in told.stages}
-  tasks = list(loading.load(workdir, told, statistics.Settings()))
+  tasks = list(loading.load(workdir, told, statistics.BootstrapSettings()))
   answers = [answered for task in tasks for answered in task.answers()]
   first = next(r for task in tasks for r in task.evidence.records)
   rows = []

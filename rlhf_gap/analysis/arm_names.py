@@ -1,15 +1,17 @@
 """Names of arms, as records store them, and what legends call them."""
 
-from collections.abc import Mapping
+METHODS = ("online", "tandem", "offline")
+"""Arms of every study.
 
-from rlhf_gap.analysis import arms
+"tandem" is how records and folders spell the offline runs on shuffled online
+data (the tandem setting of Ostrovski et al. 2021); readers never see the word.
+"""
 
-_BEST_OF_TWO = ("online_bo2", "tandem_bo2", "offline_bo2")
 GENERATED = ("final_final", "early_final", "sft_early")
-"""Arms of offline runs on pairs of two checkpoints: whose, in order."""
+"""Offline arms on generated pairs: the checkpoints of either response."""
 
 FULL_GRID = "offline_grid"
-"""Arm of the offline settings that combine several changes of the baseline."""
+"""Offline arm that changes several settings of the baseline at once."""
 
 _TITLES = {
   FULL_GRID: "offline, full grid",
@@ -26,24 +28,8 @@ _TITLES = {
 }
 
 
-def is_ablation(name: str) -> bool:
-  """Returns whether an arm belongs to one figure of the paper alone."""
-  return (
-    bool(arms.size_of(name))
-    or name in _BEST_OF_TWO
-    or name in GENERATED
-    or name == FULL_GRID
-    or name.startswith(("shuffle_", "stale_", "reuse_"))
-  )
-
-
-def main(found: Mapping[str, arms.Arm]) -> dict[str, arms.Arm]:
-  """Returns the arms that no single figure owns: online, offline, tandem."""
-  return {name: arm for name, arm in found.items() if not is_ablation(name)}
-
-
 def title(name: str) -> str:
-  """Returns what a legend calls an arm."""
+  """Returns the name of an arm that readers see."""
   method, _, size = name.partition("@")
   if method.startswith("shuffle_") and method not in _TITLES:
     return f"within {method.removeprefix('shuffle_')} batches"

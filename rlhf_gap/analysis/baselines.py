@@ -7,9 +7,9 @@ Several of the paper's figures show single runs of the default configuration
 from collections.abc import Iterable
 
 from rlhf_gap.analysis import arms
+from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
-from rlhf_gap.analysis.verdicts import Evidence
-from rlhf_gap.records import RunRecord
+from rlhf_gap.records import Measurement, RunRecord
 
 _COMPARED = ("objective", "optimizer", "batch_size")
 
@@ -25,16 +25,16 @@ def arm(evidence: Evidence, name: str, like: str = "online") -> arms.Arm:
   Raises:
     UndefinedError: there is no such arm, or none of its runs is.
   """
-  wanted, found = evidence.arm(like), evidence.arm(name)
-  settings = {settings_of(r) for r in _of(evidence.records, wanted)}
+  model, candidate = evidence.arm(like), evidence.arm(name)
+  settings = {settings_of(r) for r in _records_of(evidence.records, model)}
   length = steps_of(evidence, like)
-  alike = {r.run.name for r in _of(evidence.records, found)} & {
+  alike = {r.run.name for r in _records_of(evidence.records, candidate)} & {
     r.run.name for r in evidence.records if settings_of(r) in settings
   }
   # Of a seed's runs the one that got farthest: one that stopped short may have
   # made a configuration of its own beside a longer run's.
   by_seed: dict[int, arms.Trajectory] = {}
-  for run in sorted(found.runs, key=lambda run: int(run.steps[-1])):
+  for run in sorted(candidate.runs, key=lambda run: int(run.steps[-1])):
     if run.name in alike and _ends_like(run, length):
       by_seed[run.seed] = run
   if not by_seed:
@@ -58,8 +58,8 @@ def _ends_like(run: arms.Trajectory, length: int) -> bool:
   return int(run.steps[-1]) <= length and int(run.steps[0]) < length
 
 
-def _of(found: Iterable[RunRecord], arm: arms.Arm) -> list[RunRecord]:
-  return [record for record in found if record.run.arm == arm.name]
+def _records_of(records: Iterable[RunRecord], arm: arms.Arm) -> list[RunRecord]:
+  return [record for record in records if record.run.arm == arm.name]
 
 
 def settings_of(
@@ -81,24 +81,24 @@ def settings_of(
 
 
 def last_metric(
-  evidence: Evidence, of: arms.Arm, metric: str
-) -> dict[int, tuple[float, int]]:
+  evidence: Evidence, arm: arms.Arm, metric: str
+) -> dict[int, Measurement]:
   """Returns a metric at the end of training.
 
   Args:
     evidence: of one task, with its records.
-    of: the runs, of one configuration: see `arm`.
+    arm: runs of one configuration; see `arm`.
     metric: such as "pair_accuracy_sum".
 
   Returns:
-    By seed, the value and what it rests on.
+    The measurements, by seed.
 
   Raises:
     UndefinedError: a run was not evaluated at its end, or not so measured.
   """
-  found = {}
+  by_seed = {}
   length = steps_of(evidence)
-  for run in of.runs:
+  for run in arm.runs:
     if int(run.steps[-1]) < length:
       raise UndefinedError(
         f"{run.name} was evaluated up to step {run.steps[-1]} of {length}"
@@ -110,6 +110,29 @@ def last_metric(
       and record.checkpoint.step == int(run.steps[-1])
     ]
     if not last or last[0] is None:
-      raise UndefinedError(f"{metric} of {of.name} was not measured")
-    found[run.seed] = (last[0].value, last[0].n)
-  return found
+      raise UndefinedError(f"{metric} of {arm.name} was not measured")
+    by_seed[run.seed] = last[0]
+  return by_seed
+
+
+def metric_by_step(
+  evidence: Evidence, arm: arms.Arm, metric: str
+) -> dict[int, dict[int, Measurement]]:
+  """Returns a metric over training.
+
+  Args:
+    evidence: one task's evidence, with its records.
+    arm: the runs.
+    metric: the metric's name in records.
+
+  Returns:
+    The measurements, by seed and step.
+  """
+  seeds = {run.name: run.seed for run in arm.runs}
+  by_seed: dict[int, dict[int, Measurement]] = {}
+  for record in evidence.records:
+    measured = record.metrics.get(metric)
+    if measured is not None and record.run.name in seeds:
+      by_step = by_seed.setdefault(seeds[record.run.name], {})
+      by_step[record.checkpoint.step] = measured
+  return by_seed

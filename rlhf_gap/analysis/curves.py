@@ -1,7 +1,7 @@
 """Win rate as a function of KL: a run's curve, an arm's frontier.
 
 Between two checkpoints a run is joined linearly in log KL, the axis on which
-the paper draws (Tang et al. 2024, Fig. 1): a decade of KL counts the same
+the paper resamples (Tang et al. 2024, Fig. 1): a decade of KL counts the same
 wherever it lies, and the win rates of neighbouring checkpoints, which follow
 each other by a factor in KL rather than by a difference, are nearly straight
 there. `coordinate="sqrt"` takes Gao's d = sqrt(KL) instead, as a check.
@@ -46,30 +46,30 @@ def kl_of(
 def mean(
   run: arms.Trajectory,
   metric: str,
-  draws: resampling.Draws,
-  part: resampling.Part = "all",
+  resamples: resampling.Resamples,
+  subset: resampling.PromptSubset = "all",
 ) -> Float[np.ndarray, "rows checkpoints"]:
   """Returns a metric's means over the prompts drawn.
 
   Args:
     run: the run.
     metric: "kl_nats" or one of its outcomes.
-    draws: how often each prompt was drawn.
-    part: which prompts count.
+    resamples: how often each prompt was drawn.
+    subset: which prompts count.
   """
-  return _mean(run, metric, draws.prompts, part)
+  return _mean(run, metric, resamples.prompts, subset)
 
 
 # Several statistics ask for the same means, each twice: with the seeds drawn
-# and with the seeds fixed. Runs and draws are told apart by identity.
+# and with the seeds fixed. Runs and resamples are told apart by identity.
 @functools.lru_cache(maxsize=1024)
 def _mean(
   run: arms.Trajectory,
   metric: str,
-  prompts: resampling.Prompts,
-  part: resampling.Part,
+  prompts: resampling.PromptCounts,
+  subset: resampling.PromptSubset,
 ) -> np.ndarray:
-  means = prompts.mean(run.by_prompt(metric), part)
+  means = prompts.mean(run.by_prompt(metric), subset)
   means.flags.writeable = False
   return means
 
@@ -180,7 +180,7 @@ class Curves:
 
 def by_configuration(
   arm: arms.Arm,
-  draws: resampling.Draws,
+  resamples: resampling.Resamples,
   grid: Float[np.ndarray, "grid"],
   *,
   metric: str = arms.WIN,
@@ -190,42 +190,42 @@ def by_configuration(
 
   Args:
     arm: the arm.
-    draws: what was drawn.
+    resamples: what was drawn.
     grid: in the coordinate.
     metric: of the outcomes by prompt.
     coordinate: log KL or sqrt(KL).
   """
   shape = (
-    *(len(resampling.PARTS), len(arm.seeds), draws.num_rows),
+    *(len(resampling.PROMPT_SUBSETS), len(arm.seeds), resamples.num_rows),
     *(len(arm.configurations), len(grid)),
   )
   values = np.full(shape, np.nan)
   for number, configuration in enumerate(arm.configurations):
     reached = np.ones(len(grid), bool)
     for run in configuration.runs:
-      of_run = _of_run(run, draws, grid, metric, coordinate)
+      of_run = _of_run(run, resamples, grid, metric, coordinate)
       values[:, arm.seeds.index(run.seed), :, number] = of_run
       reached &= ~np.isnan(of_run[0, 0])
     values[:, :, :, number, ~reached] = np.nan
-  whole, even, odd = values  # in the order of `resampling.PARTS`
-  return Curves(whole, even, odd, draws.of_seeds(arm.seeds))
+  whole, even, odd = values  # in the order of `resampling.PROMPT_SUBSETS`
+  return Curves(whole, even, odd, resamples.seed_counts(arm.seeds))
 
 
 def _of_run(
   run: arms.Trajectory,
-  draws: resampling.Draws,
+  resamples: resampling.Resamples,
   grid: np.ndarray,
   metric: str,
   coordinate: Coordinate,
 ) -> np.ndarray:
   """Returns [parts, rows, grid]."""
   here = moved(run)
-  kl = np.maximum(mean(run, arms.KL, draws)[:, here], LEAST_KL_NATS / 10)
+  kl = np.maximum(mean(run, arms.KL, resamples)[:, here], LEAST_KL_NATS / 10)
   x = coordinate_of(kl, coordinate)
   return np.stack(
     [
-      interpolate(x, mean(run, metric, draws, part)[:, here], grid)
-      for part in resampling.PARTS
+      interpolate(x, mean(run, metric, resamples, subset)[:, here], grid)
+      for subset in resampling.PROMPT_SUBSETS
     ]
   )
 
@@ -316,7 +316,8 @@ def highest(curves: Curves) -> Float[np.ndarray, "rows"]:
     curves: of all configurations.
   """
   even, odd = (
-    part.reshape(*part.shape[:2], -1, 1) for part in (curves.even, curves.odd)
+    subset.reshape(*subset.shape[:2], -1, 1)
+    for subset in (curves.even, curves.odd)
   )
   return _both_ways(even, odd, curves.weights)[:, 0]
 

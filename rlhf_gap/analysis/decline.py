@@ -7,11 +7,11 @@ import numpy as np
 
 from rlhf_gap.analysis import arms, curves, resampling
 from rlhf_gap.analysis.resampling import Estimate, UndefinedError
-from rlhf_gap.analysis.statistics import Settings
+from rlhf_gap.analysis.statistics import BootstrapSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class Fall:
+class Decline:
   """What an arm loses after its peak, when trained on.
 
   Attributes:
@@ -30,7 +30,7 @@ class Fall:
   end_kl_nats: float
 
 
-def fall(arm: arms.Arm, settings: Settings) -> Fall:
+def measure(arm: arms.Arm, settings: BootstrapSettings) -> Decline:
   """Measures how far an arm falls from its peak to the end of training.
 
   Configuration and step of the peak are chosen where the fall is greatest, on
@@ -54,26 +54,29 @@ def fall(arm: arms.Arm, settings: Settings) -> Fall:
   paths = _Paths(arm)
 
   def change(metric: str) -> resampling.Statistic:
-    return lambda draws: paths.cross_fitted(draws, metric)
+    return lambda resamples: paths.cross_fitted(resamples, metric)
 
-  falls, *rises = (
+  decline, *rises = (
     resampling.estimate(change(metric), design) for metric in metrics
   )
-  place = paths.place(resampling.draw(design))
+  place = paths.place(resampling.resample(design))
   number, step = divmod(place, paths.most_steps)
-  return Fall(
-    win_rate=falls,
-    proxy=negative(rises[0]) if rises else None,
+  return Decline(
+    win_rate=decline,
+    proxy=negated(rises[0]) if rises else None,
     configuration=arm.configurations[number].label,
     peak_kl_nats=paths.kl(number, step),
     end_kl_nats=paths.kl(number, -1),
   )
 
 
-def negative(of: Estimate) -> Estimate:
+def negated(estimate: Estimate) -> Estimate:
   """Returns a difference taken the other way round."""
   return dataclasses.replace(
-    of, value=-of.value, ci95_low=-of.ci95_high, ci95_high=-of.ci95_low
+    estimate,
+    value=-estimate.value,
+    ci95_low=-estimate.ci95_high,
+    ci95_high=-estimate.ci95_low,
   )
 
 
@@ -104,23 +107,25 @@ class _Paths:
       )
     )
 
-  def place(self, draws: resampling.Draws) -> int:
+  def place(self, resamples: resampling.Resamples) -> int:
     """Returns where the fall is greatest on all prompts and seeds."""
-    lost = self._lost(draws, arms.WIN, "all")
-    weights = draws.of_seeds(self._arm.seeds)
+    lost = self._lost(resamples, arms.WIN, "all")
+    weights = resamples.seed_counts(self._arm.seeds)
     mean = curves.mean_over_seeds(lost, weights)[0]
     return int(np.argmax(np.nan_to_num(mean, nan=-np.inf)))
 
-  def cross_fitted(self, draws: resampling.Draws, metric: str) -> np.ndarray:
+  def cross_fitted(
+    self, resamples: resampling.Resamples, metric: str
+  ) -> np.ndarray:
     """Returns what `metric` loses after the peak of the golden win rate."""
-    parts: tuple[tuple[resampling.Part, resampling.Part], ...]
+    parts: tuple[tuple[resampling.PromptSubset, resampling.PromptSubset], ...]
     parts = (("even", "odd"), ("odd", "even"))
-    weights = draws.of_seeds(self._arm.seeds)
+    weights = resamples.seed_counts(self._arm.seeds)
     return np.mean(
       [
         curves.cross_fitted(
-          self._lost(draws, arms.WIN, choose)[..., None],
-          self._lost(draws, metric, judge)[..., None],
+          self._lost(resamples, arms.WIN, choose)[..., None],
+          self._lost(resamples, metric, judge)[..., None],
           weights,
         )[:, 0]
         for choose, judge in parts
@@ -129,17 +134,20 @@ class _Paths:
     )
 
   def _lost(
-    self, draws: resampling.Draws, metric: str, part: resampling.Part
+    self,
+    resamples: resampling.Resamples,
+    metric: str,
+    subset: resampling.PromptSubset,
   ) -> np.ndarray:
     """Returns value at a step less that at the end, [seeds, rows, places]."""
     seeds = self._arm.seeds
     places = (len(self._steps), self.most_steps)
-    lost = np.full((len(seeds), draws.num_rows, *places), np.nan)
+    lost = np.full((len(seeds), resamples.num_rows, *places), np.nan)
     for number, steps in enumerate(self._steps):
       if len(steps) < 2:
         continue
       for run in self._arm.configurations[number].runs:
-        path = _at_steps(run, steps, metric, draws, part)
+        path = _at_steps(run, steps, metric, resamples, subset)
         here = lost[seeds.index(run.seed), :, number]
         here[:, : len(steps)] = path - path[:, -1:]
     return lost.reshape(*lost.shape[:2], -1)
@@ -149,8 +157,8 @@ def _at_steps(
   run: arms.Trajectory,
   steps: Sequence[int],
   metric: str,
-  draws: resampling.Draws,
-  part: resampling.Part,
+  resamples: resampling.Resamples,
+  subset: resampling.PromptSubset,
 ) -> np.ndarray:
   rows = np.searchsorted(run.steps, steps)
-  return curves.mean(run, metric, draws, part)[:, rows]
+  return curves.mean(run, metric, resamples, subset)[:, rows]

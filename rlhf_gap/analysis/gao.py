@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from rlhf_gap.analysis import arms, curves, resampling
 from rlhf_gap.analysis.resampling import Estimate, Percentiles, UndefinedError
-from rlhf_gap.analysis.statistics import Settings
+from rlhf_gap.analysis.statistics import BootstrapSettings
 
 Name = Literal["reinforcement", "best_of_n"]
 
@@ -97,12 +97,12 @@ class Fit:
 
 
 def fit(
-  form: Name, arm: arms.Arm, reference: arms.Arm, settings: Settings
+  form: Name, arm: arms.Arm, reference: arms.Arm, settings: BootstrapSettings
 ) -> Fit:
   """Fits a form to all checkpoints of an arm.
 
-  Every checkpoint counts alike. The bootstrap draws prompts and seeds; KL, win
-  rate and the reference's win rate follow the prompts that are drawn.
+  Every checkpoint has the same weight. The bootstrap resamples prompts and
+  seeds; KL, win rate and the reference's win rate follow the prompts.
 
   Args:
     form: which.
@@ -122,20 +122,20 @@ def fit(
     )
   design = settings.design(arm)
 
-  def solved(draws: resampling.Draws) -> np.ndarray:
-    return _solve(form, _points(arm, reference, draws))
+  def solved(resamples: resampling.Resamples) -> np.ndarray:
+    return _solve(form, _points(arm, reference, resamples))
 
   def curve(kl_nats: np.ndarray) -> resampling.Spread:
-    def along(draws: resampling.Draws) -> np.ndarray:
-      a, b = solved(draws).T[..., None]
-      start = _start(reference, draws)[:, None]
+    def along(resamples: resampling.Resamples) -> np.ndarray:
+      a, b = solved(resamples).T[..., None]
+      start = _start(reference, resamples)[:, None]
       return start + value(form, np.sqrt(kl_nats)[None], a, b)
 
     return resampling.spread(along, design)
 
-  draws = resampling.draw(design)
-  both = solved(draws)
-  points = _points(arm, reference, draws)
+  resamples = resampling.resample(design)
+  both = solved(resamples)
+  points = _points(arm, reference, resamples)
   fitted = value(form, points.d[:1], *both[0])
   return Fit(
     form=form,
@@ -154,24 +154,26 @@ class _Points:
   weight: Float[np.ndarray, "rows points"]
 
 
-def _start(reference: arms.Arm, draws: resampling.Draws) -> np.ndarray:
-  return curves.mean(reference.runs[0], arms.WIN, draws)[:, -1]
+def _start(reference: arms.Arm, resamples: resampling.Resamples) -> np.ndarray:
+  return curves.mean(reference.runs[0], arms.WIN, resamples)[:, -1]
 
 
 def _points(
-  arm: arms.Arm, reference: arms.Arm, draws: resampling.Draws
+  arm: arms.Arm, reference: arms.Arm, resamples: resampling.Resamples
 ) -> _Points:
-  weights = draws.of_seeds(arm.seeds)
+  weights = resamples.seed_counts(arm.seeds)
   d, gain, weight = [], [], []
   for run in arm.runs:
     here = curves.moved(run)
-    kl = curves.mean(run, arms.KL, draws)[:, here]
+    kl = curves.mean(run, arms.KL, resamples)[:, here]
     d.append(np.sqrt(np.maximum(kl, curves.LEAST_KL_NATS / 10)))
-    win_rate = curves.mean(run, arms.WIN, draws)[:, here]
-    gain.append(win_rate - _start(reference, draws)[:, None])
+    win_rate = curves.mean(run, arms.WIN, resamples)[:, here]
+    gain.append(win_rate - _start(reference, resamples)[:, None])
     column = weights[:, [arm.seeds.index(run.seed)]]
     weight.append(np.broadcast_to(column, kl.shape))
-  return _Points(*(np.concatenate(part, axis=1) for part in (d, gain, weight)))
+  return _Points(
+    *(np.concatenate(column, axis=1) for column in (d, gain, weight))
+  )
 
 
 def _solve(form: Name, points: _Points) -> Float[np.ndarray, "rows 2"]:

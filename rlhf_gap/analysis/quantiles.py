@@ -1,43 +1,38 @@
-"""Statistics of all checkpoints of an arm together."""
-
-import dataclasses
-import math
-from collections.abc import Sequence
+"""Quantiles of win rate over all checkpoints of an arm."""
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from rlhf_gap.analysis import arms, curves, resampling
-from rlhf_gap.analysis.resampling import Estimate, UndefinedError
-from rlhf_gap.analysis.statistics import Settings
+from rlhf_gap.analysis.resampling import Estimate
+from rlhf_gap.analysis.statistics import BootstrapSettings
 
 
-def quantile(arm: arms.Arm, q: float, settings: Settings) -> Estimate:
+def quantile(arm: arms.Arm, q: float, settings: BootstrapSettings) -> Estimate:
   """Returns a quantile of win rate over all checkpoints of an arm.
 
-  Tang et al. (2024), Figs. 11 and 14, take q = 0.9 over checkpoints and
-  hyper-parameters as "best performance". It is no maximum, but still the upper
-  end of noisy numbers, so a little high.
+  Tang et al. (2024), Figs. 11 and 14, report q = 0.9 over checkpoints and
+  hyper-parameters as "best performance". It is not a maximum, but it is still
+  the upper end of noisy numbers and therefore slightly too high.
 
   Args:
     arm: the arm.
     q: in [0, 1].
-    settings: of the bootstrap; a seed that is drawn twice counts twice.
+    settings: of the bootstrap; a seed that is resampled twice counts twice.
 
   Returns:
-    The quantile: the least win rate that a share q of checkpoints does not
+    The quantile: the lowest win rate that a share q of checkpoints does not
     exceed.
   """
 
-  def of(draws: resampling.Draws) -> np.ndarray:
-    return _quantile(arm, q, draws)
+  def statistic(resamples: resampling.Resamples) -> np.ndarray:
+    return _quantile(arm, q, resamples)
 
-  return resampling.estimate(of, settings.design(arm))
+  return resampling.estimate(statistic, settings.design(arm))
 
 
 def quantile_difference(
-  first: arms.Arm, second: arms.Arm, q: float, settings: Settings
+  first: arms.Arm, second: arms.Arm, q: float, settings: BootstrapSettings
 ) -> Estimate:
   """Returns by how much a quantile of one arm exceeds another's.
 
@@ -48,14 +43,14 @@ def quantile_difference(
     settings: of the bootstrap.
   """
 
-  def of(draws: resampling.Draws) -> np.ndarray:
-    return _quantile(first, q, draws) - _quantile(second, q, draws)
+  def statistic(resamples: resampling.Resamples) -> np.ndarray:
+    return _quantile(first, q, resamples) - _quantile(second, q, resamples)
 
-  return resampling.estimate(of, settings.design(first, second))
+  return resampling.estimate(statistic, settings.design(first, second))
 
 
 def quantile_ratio(
-  first: arms.Arm, second: arms.Arm, q: float, settings: Settings
+  first: arms.Arm, second: arms.Arm, q: float, settings: BootstrapSettings
 ) -> Estimate:
   """Returns a quantile of one arm relative to another's.
 
@@ -69,25 +64,25 @@ def quantile_ratio(
     UndefinedError: the second's quantile is 0.
   """
 
-  def of(draws: resampling.Draws) -> np.ndarray:
-    below = _quantile(second, q, draws)
+  def statistic(resamples: resampling.Resamples) -> np.ndarray:
+    below = _quantile(second, q, resamples)
     return np.divide(
-      _quantile(first, q, draws),
+      _quantile(first, q, resamples),
       below,
       out=np.full_like(below, np.nan),
       where=below > 0,
     )
 
-  return resampling.estimate(of, settings.design(first, second))
+  return resampling.estimate(statistic, settings.design(first, second))
 
 
 def _quantile(
-  arm: arms.Arm, q: float, draws: resampling.Draws
+  arm: arms.Arm, q: float, resamples: resampling.Resamples
 ) -> Float[np.ndarray, "rows"]:
-  weights = draws.of_seeds(arm.seeds)
+  weights = resamples.seed_counts(arm.seeds)
   values, counts = [], []
   for run in arm.runs:
-    means = curves.mean(run, arms.WIN, draws)
+    means = curves.mean(run, arms.WIN, resamples)
     values.append(means)
     column = weights[:, [arm.seeds.index(run.seed)]]
     counts.append(np.broadcast_to(column, means.shape))
@@ -104,77 +99,8 @@ def _weighted_quantile(
   order = np.argsort(values, axis=1, kind="stable")
   ranked = np.take_along_axis(values, order, axis=1)
   reached = np.take_along_axis(counts, order, axis=1).cumsum(axis=1)
-  # A hair of slack: q times a whole number may round up.
+  # Rounding tolerance: q times a whole number may round up.
   enough = reached >= q * reached[:, -1:] - 1e-9
-  # The first that counts at all, where q is 0.
+  # If q is 0, the first value with a positive count.
   first = np.argmax(enough & (reached > 0), axis=1)
   return np.take_along_axis(ranked, first[:, None], axis=1)[:, 0]
-
-
-@dataclasses.dataclass(frozen=True)
-class Correlation:
-  """Pearson's r of points that come in groups.
-
-  Attributes:
-    value: r.
-    ci95_low: lower end of its 95% interval.
-    ci95_high: upper end.
-    num_points: points behind it.
-    num_groups: independent groups of them.
-  """
-
-  value: float
-  ci95_low: float
-  ci95_high: float
-  num_points: int
-  num_groups: int
-
-
-def correlation(
-  x: Float[np.ndarray, "points"],
-  y: Float[np.ndarray, "points"],
-  groups: Sequence[str],
-) -> Correlation:
-  """Returns Pearson's r with an interval that respects runs.
-
-  Checkpoints of a run are no independent points. On Fisher's scale z = artanh r
-  the standard error is a jackknife that leaves one group out at a time; the
-  interval is Student's with one degree of freedom less than groups.
-
-  Args:
-    x: such as accuracy, a value a checkpoint.
-    y: such as win rate.
-    groups: the run of each point.
-
-  Returns:
-    r and its interval, within [-1, 1].
-
-  Raises:
-    UndefinedError: fewer than three groups, or a group without which x or y
-      does not vary.
-  """
-  names = sorted(set(groups))
-  if len(names) < 3:
-    raise UndefinedError(
-      f"{len(names)} runs; an interval of a correlation needs three or more"
-    )
-  member = np.array([names.index(group) for group in groups])
-  z = _fisher(x, y)
-  left_out = np.array(
-    [_fisher(x[member != i], y[member != i]) for i in range(len(names))]
-  )
-  n = len(names)
-  spread = left_out - left_out.mean()
-  sem = math.sqrt((n - 1) / n * float((spread**2).sum()))
-  half = float(stats.t.ppf(0.975, n - 1)) * sem
-  return Correlation(
-    math.tanh(z), math.tanh(z - half), math.tanh(z + half), len(x), n
-  )
-
-
-def _fisher(x: np.ndarray, y: np.ndarray) -> float:
-  if np.ptp(x) == 0 or np.ptp(y) == 0:
-    raise UndefinedError("a correlation needs values that vary")
-  # Points on a line: artanh 1 is infinite, the interval need not be.
-  r = float(np.clip(np.corrcoef(x, y)[0, 1], -1 + 1e-12, 1 - 1e-12))
-  return math.atanh(r)

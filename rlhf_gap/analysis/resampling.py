@@ -38,7 +38,7 @@ class Design:
     num_prompts: prompts that every checkpoint answered.
     num_seeds: seeds of the arm that has the fewest.
     replicates: how many times to draw.
-    seed: of the draws.
+    seed: of the resamples.
 
   Raises:
     ValueError: a number is too small for a bootstrap.
@@ -54,8 +54,8 @@ class Design:
       raise ValueError(f"no bootstrap can be made with {self}")
 
 
-Part = Literal["all", "even", "odd"]
-PARTS: Mapping[Part, slice] = {
+PromptSubset = Literal["all", "even", "odd"]
+PROMPT_SUBSETS: Mapping[PromptSubset, slice] = {
   "all": slice(None),
   "even": slice(0, None, 2),
   "odd": slice(1, None, 2),
@@ -64,7 +64,7 @@ PARTS: Mapping[Part, slice] = {
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Prompts:
+class PromptCounts:
   """How often each prompt was drawn, in each row.
 
   Attributes:
@@ -76,38 +76,38 @@ class Prompts:
   def mean(
     self,
     values: Float[np.ndarray, "points first_prompts"],
-    part: Part = "all",
+    subset: PromptSubset = "all",
   ) -> Float[np.ndarray, "rows points"]:
     """Returns means over the prompts drawn.
 
     Args:
       values: by prompt, of all prompts or of the first few.
-      part: which prompts count.
+      subset: which prompts count.
     """
-    values = values[:, PARTS[part]]
-    counts = self._parts[part][:, : values.shape[1]]
+    values = values[:, PROMPT_SUBSETS[subset]]
+    counts = self._counts_by_subset[subset][:, : values.shape[1]]
     return counts @ values.T / counts.sum(axis=1, keepdims=True)
 
   @functools.cached_property
-  def _parts(self) -> dict[Part, np.ndarray]:
+  def _counts_by_subset(self) -> dict[PromptSubset, np.ndarray]:
     # In one piece each: they are multiplied again and again.
     return {
-      part: np.ascontiguousarray(self.counts[:, prompts])
-      for part, prompts in PARTS.items()
+      subset: np.ascontiguousarray(self.counts[:, prompts])
+      for subset, prompts in PROMPT_SUBSETS.items()
     }
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Draws:
+class Resamples:
   """How much each prompt and seed counts in each replicate.
 
   Attributes:
     prompts: that were drawn.
-    seed: of the draws of seeds.
+    seed: of the resamples of seeds.
     fixed_seeds: whether every seed counts once in every replicate.
   """
 
-  prompts: Prompts
+  prompts: PromptCounts
   seed: int
   fixed_seeds: bool = False
 
@@ -116,12 +116,12 @@ class Draws:
     """Replicates, and one row for the data as they are."""
     return len(self.prompts.counts)
 
-  def of_seeds(
+  def seed_counts(
     self, seeds: tuple[int, ...]
   ) -> Float[np.ndarray, "rows num_seeds"]:
     """Returns how often each seed was drawn.
 
-    Arms with the same seeds get the same draws: their runs of one seed are
+    Arms with the same seeds get the same resamples: their runs of one seed are
     compared with each other.
 
     Args:
@@ -137,27 +137,27 @@ class Draws:
     return counts
 
 
-def draw(design: Design) -> Draws:
+def resample(design: Design) -> Resamples:
   """Draws prompts; seeds are drawn when an arm asks for them.
 
   Args:
     design: what to draw. Designs that differ in seeds alone draw equal prompts.
 
   Returns:
-    The draws, the same ones for the same design.
+    The resamples, the same ones for the same design.
   """
   prompts = _prompts(design.num_prompts, design.replicates, design.seed)
-  return Draws(prompts, design.seed)
+  return Resamples(prompts, design.seed)
 
 
 @functools.lru_cache(maxsize=4)
-def _prompts(num_prompts: int, replicates: int, seed: int) -> Prompts:
+def _prompts(num_prompts: int, replicates: int, seed: int) -> PromptCounts:
   random = np.random.default_rng([seed, 0])
   counts = np.ones((replicates + 1, num_prompts))
   counts[1:] = random.multinomial(
     num_prompts, np.full(num_prompts, 1 / num_prompts), size=replicates
   )
-  return Prompts(counts)
+  return PromptCounts(counts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,8 +188,8 @@ class Estimate:
     return self.value - t * self.sem, self.value + t * self.sem
 
 
-Statistic = Callable[[Draws], np.ndarray]
-"""From draws to values, a row a replicate, NaN where a replicate has none."""
+Statistic = Callable[[Resamples], np.ndarray]
+"""From resamples to values, a row a replicate; NaN if a replicate has none."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -208,19 +208,19 @@ def spread(statistic: Statistic, design: Design) -> Spread:
   """Returns a statistic with pointwise 95% intervals.
 
   Args:
-    statistic: computed on all rows of draws at once; gives [rows, values...].
+    statistic: maps all rows of resamples at once to [rows, values...].
     design: what to draw.
 
   Returns:
     The values; NaN where the data leave one undefined, or more than 5% of the
     replicates do.
   """
-  draws = draw(design)
-  values = statistic(draws)
+  resamples = resample(design)
+  values = statistic(resamples)
   variance = _variance(values[1:])
   by_prompts = variance
   if design.num_seeds > 1:
-    fixed = dataclasses.replace(draws, fixed_seeds=True)
+    fixed = dataclasses.replace(resamples, fixed_seeds=True)
     by_prompts = np.minimum(_variance(statistic(fixed)[1:]), variance)
   freedom = _satterthwaite(by_prompts, variance - by_prompts, design)
   sem = np.sqrt(variance)
@@ -266,10 +266,10 @@ def estimate(statistic: Statistic, design: Design) -> Estimate:
     UndefinedError: the data leave it undefined, or more than 5% of the
       replicates do.
   """
-  found = spread(lambda draws: statistic(draws)[:, None], design)
+  found = spread(lambda resamples: statistic(resamples)[:, None], design)
   value, sem, low, high, freedom = (
-    float(part[0])
-    for part in (
+    float(subset[0])
+    for subset in (
       found.value,
       found.sem,
       found.low,
@@ -301,7 +301,7 @@ def percentiles(values: Float[np.ndarray, "rows"]) -> Percentiles:
   """Returns the first value with the 2.5% and 97.5% points of the others.
 
   Args:
-    values: of all rows of draws; infinite ones count, NaN do not.
+    values: of all rows of resamples; infinite ones count, NaN do not.
 
   Raises:
     UndefinedError: the first is NaN, or more than 5% of the others are.

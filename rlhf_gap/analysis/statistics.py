@@ -11,12 +11,12 @@ from rlhf_gap.analysis.resampling import Estimate, UndefinedError
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class BootstrapSettings:
   """Of every bootstrap of a report.
 
   Attributes:
-    replicates: how many draws.
-    seed: of the draws.
+    replicates: how many resamples.
+    seed: of the resamples.
   """
 
   replicates: int = 1000
@@ -58,7 +58,7 @@ class MatchedGap:
 def matched_gap(
   first: arms.Arm,
   second: arms.Arm,
-  settings: Settings,
+  settings: BootstrapSettings,
   *,
   coordinate: curves.Coordinate = "log",
   metric: str = arms.WIN,
@@ -90,20 +90,20 @@ def matched_gap(
   design = settings.design(first, second)
   grid = curves.grid_of(ends)
 
-  def difference(draws: resampling.Draws) -> np.ndarray:
+  def difference(resamples: resampling.Resamples) -> np.ndarray:
     one, other = (
       curves.frontier(
         curves.by_configuration(
-          arm, draws, grid, metric=metric, coordinate=coordinate
+          arm, resamples, grid, metric=metric, coordinate=coordinate
         )
       )
       for arm in (first, second)
     )
     return _mean_where_defined(one - other)
 
-  def of_peaks(draws: resampling.Draws) -> np.ndarray:
+  def of_peaks(resamples: resampling.Resamples) -> np.ndarray:
     one, other = (
-      curves.highest(_on_own_grid(arm, draws, coordinate, metric))
+      curves.highest(_on_own_grid(arm, resamples, coordinate, metric))
       for arm in (first, second)
     )
     return one - other
@@ -140,7 +140,7 @@ def _mean_where_defined(
 
 def _on_own_grid(
   arm: arms.Arm,
-  draws: resampling.Draws,
+  resamples: resampling.Resamples,
   coordinate: curves.Coordinate = "log",
   metric: str = arms.WIN,
 ) -> curves.Curves:
@@ -148,7 +148,7 @@ def _on_own_grid(
   if ends is None:
     raise UndefinedError(f"{arm.name} has no run with two checkpoints")
   return curves.by_configuration(
-    arm, draws, curves.grid_of(ends), metric=metric, coordinate=coordinate
+    arm, resamples, curves.grid_of(ends), metric=metric, coordinate=coordinate
   )
 
 
@@ -173,7 +173,7 @@ class Peak:
     return math.exp(self.log_kl.value)
 
 
-def peak(arm: arms.Arm, settings: Settings) -> Peak:
+def peak(arm: arms.Arm, settings: BootstrapSettings) -> Peak:
   """Finds the highest win rate of an arm's frontier.
 
   Args:
@@ -187,21 +187,21 @@ def peak(arm: arms.Arm, settings: Settings) -> Peak:
     UndefinedError: no run has two checkpoints with a KL.
   """
   design = settings.design(arm)
-  found = _on_own_grid(arm, resampling.draw(design))
+  found = _on_own_grid(arm, resampling.resample(design))
   places = curves.place_of_highest(found)
   return Peak(
     win_rate=resampling.estimate(
-      lambda draws: curves.highest(_on_own_grid(arm, draws)), design
+      lambda resamples: curves.highest(_on_own_grid(arm, resamples)), design
     ),
     log_kl=resampling.estimate(
-      lambda draws: _log_kl_at_peak(arm, draws), design
+      lambda resamples: _log_kl_at_peak(arm, resamples), design
     ),
     at_the_end=bool(places[0] == curves.GRID_POINTS - 1),
   )
 
 
 def log_peak_ratio(
-  first: arms.Arm, second: arms.Arm, settings: Settings
+  first: arms.Arm, second: arms.Arm, settings: BootstrapSettings
 ) -> Estimate:
   """Returns the log of the factor by which two arms' peaks differ in KL.
 
@@ -214,21 +214,27 @@ def log_peak_ratio(
     UndefinedError: an arm has no run with two checkpoints with a KL.
   """
 
-  def of(draws: resampling.Draws) -> np.ndarray:
-    return _log_kl_at_peak(first, draws) - _log_kl_at_peak(second, draws)
+  def statistic(resamples: resampling.Resamples) -> np.ndarray:
+    return _log_kl_at_peak(first, resamples) - _log_kl_at_peak(
+      second, resamples
+    )
 
-  return resampling.estimate(of, settings.design(first, second))
+  return resampling.estimate(statistic, settings.design(first, second))
 
 
-def _log_kl_at_peak(arm: arms.Arm, draws: resampling.Draws) -> np.ndarray:
-  places = curves.place_of_highest(_on_own_grid(arm, draws))
+def _log_kl_at_peak(
+  arm: arms.Arm, resamples: resampling.Resamples
+) -> np.ndarray:
+  places = curves.place_of_highest(_on_own_grid(arm, resamples))
   ends = curves.extent(arm)
   if ends is None:
     raise UndefinedError(f"{arm.name} has no run with two checkpoints")
   return curves.grid_of(ends)[places]
 
 
-def gain(arm: arms.Arm, reference: arms.Arm, settings: Settings) -> Estimate:
+def gain(
+  arm: arms.Arm, reference: arms.Arm, settings: BootstrapSettings
+) -> Estimate:
   """Returns an arm's highest win rate less the reference's.
 
   Args:
@@ -243,14 +249,16 @@ def gain(arm: arms.Arm, reference: arms.Arm, settings: Settings) -> Estimate:
     UndefinedError: no run of the arm has two checkpoints with a KL.
   """
 
-  def of(draws: resampling.Draws) -> np.ndarray:
-    start = curves.mean(reference.runs[0], arms.WIN, draws)[:, -1]
-    return curves.highest(_on_own_grid(arm, draws)) - start
+  def statistic(resamples: resampling.Resamples) -> np.ndarray:
+    start = curves.mean(reference.runs[0], arms.WIN, resamples)[:, -1]
+    return curves.highest(_on_own_grid(arm, resamples)) - start
 
-  return resampling.estimate(of, settings.design(arm))
+  return resampling.estimate(statistic, settings.design(arm))
 
 
-def overlap(first: arms.Arm, second: arms.Arm, settings: Settings) -> Estimate:
+def overlap(
+  first: arms.Arm, second: arms.Arm, settings: BootstrapSettings
+) -> Estimate:
   """Returns the length of the range of KL that these runs share, in log KL.
 
   Of these very runs: prompts are drawn, seeds are not.
@@ -267,25 +275,25 @@ def overlap(first: arms.Arm, second: arms.Arm, settings: Settings) -> Estimate:
     UndefinedError: an arm has no run with two checkpoints with a KL.
   """
 
-  def of(draws: resampling.Draws) -> np.ndarray:
+  def statistic(resamples: resampling.Resamples) -> np.ndarray:
     low, high = zip(
-      *(_extents(arm, draws) for arm in (first, second)), strict=True
+      *(_extents(arm, resamples) for arm in (first, second)), strict=True
     )
     return np.minimum(*high) - np.maximum(*low)
 
-  found = resampling.estimate(of, settings.design(first, second))
+  found = resampling.estimate(statistic, settings.design(first, second))
   prompts = min(run.kl_nats.shape[1] for run in (*first.runs, *second.runs))
   return dataclasses.replace(found, num_prompts=prompts)
 
 
 def _extents(
-  arm: arms.Arm, draws: resampling.Draws
+  arm: arms.Arm, resamples: resampling.Resamples
 ) -> tuple[np.ndarray, np.ndarray]:
-  """As `curves.extent`, for every row of draws."""
+  """As `curves.extent`, for every row of resamples."""
   lows, highs = [], []
   for configuration in arm.configurations:
     of_runs = [
-      np.log(curves.mean(run, arms.KL, draws)[:, curves.moved(run)])
+      np.log(curves.mean(run, arms.KL, resamples)[:, curves.moved(run)])
       for run in configuration.runs
     ]
     if min(x.shape[1] for x in of_runs) > 1:

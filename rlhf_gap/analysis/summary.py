@@ -26,7 +26,7 @@ Status = Literal["done", "failed", "missing", "running"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class StageSummary:
   """One command of a study, and how it went.
 
   Attributes:
@@ -49,7 +49,7 @@ class Stage:
 
 
 @dataclasses.dataclass(frozen=True)
-class Bin:
+class CalibrationBin:
   """Pairs to which a judge gave similar probabilities.
 
   Attributes:
@@ -78,7 +78,7 @@ class Judge:
   name: str
   accuracy: Mapping[str, Measurement]
   position_bias: Measurement | None = None
-  calibration: tuple[Bin, ...] = ()
+  calibration: tuple[CalibrationBin, ...] = ()
   calibrated_against: str = ""
 
 
@@ -94,7 +94,7 @@ class Sample:
 
 
 @dataclasses.dataclass(frozen=True)
-class Curve:
+class LoggedCurve:
   """A metric of training over steps.
 
   Attributes:
@@ -120,7 +120,7 @@ class Curve:
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class TaskSummary:
   """One data set with all its arms.
 
   Attributes:
@@ -139,7 +139,7 @@ class Task:
   records: str = "records.jsonl"
   judges: tuple[Judge, ...] = ()
   samples: tuple[Sample, ...] = ()
-  curves: tuple[Curve, ...] = ()
+  curves: tuple[LoggedCurve, ...] = ()
   arms: tuple[str, ...] = ()
   online_data: str = ""
   sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -156,8 +156,8 @@ class Summary:
   """
 
   name: str
-  stages: tuple[Stage, ...] = ()
-  tasks: tuple[Task, ...] = ()
+  stages: tuple[StageSummary, ...] = ()
+  tasks: tuple[TaskSummary, ...] = ()
 
 
 def write(folder: str | os.PathLike[str], summary: Summary) -> None:
@@ -230,7 +230,7 @@ def thinned(
     most: how many points to keep, at least 1.
 
   Returns:
-    Steps and values for `Curve`.
+    Steps and values for `LoggedCurve`.
   """
   found = [
     (int(line["step"]), float(line[metric]))
@@ -252,22 +252,22 @@ def _first_line(error: Exception) -> str:
 def _summary(fields: Mapping[str, Any]) -> Summary:
   return Summary(
     name=str(fields["name"]),
-    stages=tuple(Stage(**stage) for stage in fields["stages"]),
+    stages=tuple(StageSummary(**stage) for stage in fields["stages"]),
     tasks=tuple(map(_task, fields["tasks"])),
   )
 
 
-def _task(fields: Mapping[str, Any]) -> Task:
+def _task(fields: Mapping[str, Any]) -> TaskSummary:
   curves = (
     {**c, "steps": tuple(c["steps"]), "values": tuple(c["values"])}
     for c in fields["curves"]
   )
-  return Task(
+  return TaskSummary(
     **{
       **fields,
       "judges": tuple(map(_judge, fields["judges"])),
       "samples": tuple(Sample(**sample) for sample in fields["samples"]),
-      "curves": tuple(Curve(**curve) for curve in curves),
+      "curves": tuple(LoggedCurve(**curve) for curve in curves),
       "arms": tuple(fields.get("arms", ())),
     }
   )
@@ -282,7 +282,7 @@ def _judge(fields: Mapping[str, Any]) -> Judge:
       "accuracy": {key: Measurement(**value) for key, value in accuracy},
       "position_bias": None if bias is None else Measurement(**bias),
       "calibration": tuple(
-        Bin(one["predicted"], Measurement(**one["observed"]))
+        CalibrationBin(one["predicted"], Measurement(**one["observed"]))
         for one in fields["calibration"]
       ),
     }

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
   from rlhf_gap.analysis import statistics
   from rlhf_gap.report import build
 
-  settings = statistics.Settings(arguments.replicates, arguments.seed)
+  settings = statistics.BootstrapSettings(arguments.replicates, arguments.seed)
   options = build.Options(settings, arguments.log_base)
   made = build.make(arguments.workdir, options, output=arguments.output)
   for line in made.lines():

@@ -8,14 +8,14 @@ class Departure:
   """Something that is not done as the paper does it, or says it does.
 
   Attributes:
-    what: it is about.
+    topic: what it is about.
     paper: what the paper does or prints.
     here: what is done here.
     why: the reason.
     miniature: whether it holds for the miniature studies alone.
   """
 
-  what: str
+  topic: str
   paper: str
   here: str
   why: str
@@ -135,7 +135,7 @@ ALL = (
   ),
   Departure(
     "peak KL over sizes",
-    "Compared by eye.",
+    "Comparison by eye.",
     "By the ratio of KLs at the peaks, with an interval; similar is within a"
     " factor of 2.",
     "'Similar' needs a number to be decided.",
@@ -211,10 +211,10 @@ ALL = (
 """In the order of the report."""
 
 
-def of(*, miniature: bool) -> tuple[Departure, ...]:
+def select(*, miniature: bool) -> tuple[Departure, ...]:
   """Returns the departures of a study.
 
   Args:
-    miniature: whether it is one of miniatures.
+    miniature: whether the study is one of the miniatures.
   """
-  return tuple(one for one in ALL if miniature or not one.miniature)
+  return tuple(each for each in ALL if miniature or not each.miniature)

@@ -1,142 +1,143 @@
-"""The paper's main statements: the gap, what closes it, what goes too far."""
+"""Figures 1 and 4: online, offline, and offline on shuffled online data."""
 
-from rlhf_gap.analysis import arms, comparison, decline
-from rlhf_gap.analysis.resampling import UndefinedError
-from rlhf_gap.analysis.verdicts import (
-  MIN_SEEDS,
-  SMALLEST_EFFECT,
-  Answer,
-  Claim,
-  Evidence,
-  Verdict,
-  basis,
-  exceeds,
-  few_seeds,
-  signed,
+import dataclasses
+
+from rlhf_gap.analysis import arm_names, arms, comparison
+from rlhf_gap.analysis.claims import Answer, Claim
+from rlhf_gap.analysis.evidence import Evidence
+from rlhf_gap.paper import over_optimization
+from rlhf_gap.paper.section import Section
+from rlhf_gap.plotting import styles, win_rate_over_kl
+from rlhf_gap.plotting.drawing import Picture
+from rlhf_gap.plotting.win_rate_over_kl import PlottedArm, in_method_color
+
+
+def _plot_figure_1(evidence: Evidence, log_base: float) -> Picture:
+  return win_rate_over_kl.plot(
+    evidence,
+    [in_method_color("online"), in_method_color("offline")],
+    name="fig_1",
+    title="Figure 1: online and offline",
+    caption=(
+      "Each point is a checkpoint; each curve is the arm's best at that KL."
+    ),
+    log_base=log_base,
+  )
+
+
+def _plot_figure_4(evidence: Evidence, log_base: float) -> Picture:
+  return win_rate_over_kl.plot(
+    evidence,
+    [in_method_color(name) for name in arm_names.METHODS],
+    name="fig_4",
+    title="Figure 4: the same pairs, shuffled",
+    caption="Offline runs on the pairs that the online runs sampled, shuffled.",
+    log_base=log_base,
+  )
+
+
+def full_grid(evidence: Evidence) -> arms.Arm:
+  """Returns the offline arm with every combination of hyper-parameters.
+
+  Args:
+    evidence: one task's evidence.
+
+  Raises:
+    UndefinedError: only the sweep was run.
+  """
+  rest = evidence.arm(arm_names.FULL_GRID)
+  sweep = evidence.arm("offline").configurations
+  return arms.Arm(arm_names.FULL_GRID, (*sweep, *rest.configurations))
+
+
+def _plot_full_grid(evidence: Evidence, log_base: float) -> Picture:
+  name = arm_names.FULL_GRID
+  combined = {**evidence.arms, name: full_grid(evidence)}
+  style = styles.extra_style(1)
+  return win_rate_over_kl.plot(
+    dataclasses.replace(evidence, arms=combined),
+    [
+      in_method_color("online"),
+      in_method_color("offline"),
+      PlottedArm(name, arm_names.title(name), style),
+    ],
+    name="fig_1_grid",
+    title="Figure 1 with the full grid",
+    caption=(
+      "The offline sweep that changes one setting at a time, and all"
+      " combinations of its settings."
+    ),
+    log_base=log_base,
+  )
+
+
+def _online_beats(evidence: Evidence, other: str) -> Answer:
+  compared = comparison.compare(
+    evidence, evidence.arm("online"), evidence.arm(other)
+  )
+  verdict, reason = compared.exceeds()
+  return Answer(verdict, f"win rate of {compared.numbers}", reason)
+
+
+def _online_beats_full_grid(evidence: Evidence) -> Answer:
+  compared = comparison.compare(
+    evidence, evidence.arm("online"), full_grid(evidence)
+  )
+  verdict, reason = compared.exceeds()
+  return Answer(verdict, compared.numbers, reason)
+
+
+ONLINE_BEATS_OFFLINE = Claim(
+  "online beats offline",
+  "At the same KL, online alignment wins more often than offline alignment"
+  " over its whole sweep.",
+  "Tang et al. (2024), Fig. 1",
+  lambda evidence: _online_beats(evidence, "offline"),
 )
 
-# At twice the peak's d = sqrt(KL), Gao's form has lost 39% of the gain: there a
-# fall would show.
-_FAR_BEYOND = 4.0
-
-
-def _beats(first: str, second: str, evidence: Evidence) -> Answer:
-  found = comparison.compare(
-    evidence, evidence.arm(first), evidence.arm(second)
-  )
-  verdict, reason = found.exceeds()
-  return Answer(verdict, f"win rate of {found.numbers}", reason)
-
-
-def _online_beats_offline(evidence: Evidence) -> Answer:
-  return _beats("online", "offline", evidence)
-
-
-def _tandem_does_not_close(evidence: Evidence) -> Answer:
-  return _beats("online", "tandem", evidence)
-
-
-def _proxy_is_over_optimized(evidence: Evidence) -> Answer:
-  found = decline.fall(evidence.arm("online"), evidence.settings)
-  if found.proxy is None:
-    raise UndefinedError("the proxy was not asked when online was evaluated")
-  verdict, reason = _falls(found)
-  rises, why = exceeds(found.proxy, at_least=0.0)
-  if verdict is Verdict.SUPPORTED and rises is not Verdict.SUPPORTED:
-    verdict = rises
-    reason = "the golden win rate falls, and the proxy's opinion does not rise"
-    if why:
-      reason = f"the golden win rate falls; of the proxy's opinion {why}"
-  return Answer(verdict, _numbers(found), reason)
-
-
-def _falls(found: decline.Fall) -> tuple[Verdict, str]:
-  verdict, reason = exceeds(found.win_rate)
-  ratio = found.end_kl_nats / max(found.peak_kl_nats, 1e-9)
-  if verdict is Verdict.CONTRADICTED and ratio < _FAR_BEYOND:
-    return Verdict.UNDERPOWERED, (
-      f"the win rate is highest at KL {found.peak_kl_nats:.2g} nats and"
-      f" training ends at {found.end_kl_nats:.2g}: not pushed far enough to see"
-      " a fall"
-    )
-  return verdict, reason
-
-
-def _numbers(found: decline.Fall) -> str:
-  proxy = f", proxy {signed(found.proxy)}" if found.proxy else ""
-  golden = signed(decline.negative(found.win_rate))
-  where = f"from KL {found.peak_kl_nats:.2g} to {found.end_kl_nats:.2g} nats"
-  if found.peak_kl_nats == found.end_kl_nats:
-    where = f"highest at the end, KL {found.end_kl_nats:.2g} nats; from before"
-  return f"{where} golden {golden}{proxy} ({basis(found.win_rate)})"
-
-
-def _some_arm_falls(evidence: Evidence) -> Answer:
-  """At least one arm falls; several looked at, so each at 1 - 5% / arms."""
-  found = {
-    name: decline.fall(arm, evidence.settings)
-    for name, arm in evidence.arms.items()
-    if _is_trained_on(arm)
-  }
-  if not found:
-    raise UndefinedError("no arm has two checkpoints")
-  confidence = 1 - 0.05 / len(found)
-  name = max(
-    found, key=lambda name: found[name].win_rate.interval(confidence)[0]
-  )
-  fallen = found[name]
-  low, high = fallen.win_rate.interval(confidence)
-  numbers = (
-    f"{name}: {_numbers(fallen)}; {len(found)} arms looked at, so decided by"
-    f" the {confidence:.1%} interval [{-high:+.3f}, {-low:+.3f}]"
-  )
-  if fallen.win_rate.num_seeds < MIN_SEEDS:
-    return Answer(
-      Verdict.UNDERPOWERED, numbers, few_seeds(fallen.win_rate.num_seeds)
-    )
-  if low > 0:
-    return Answer(Verdict.SUPPORTED, numbers)
-  verdicts = {_falls(one)[0] for one in found.values()}
-  if verdicts == {Verdict.CONTRADICTED}:
-    return Answer(Verdict.CONTRADICTED, numbers)
-  return Answer(
-    Verdict.UNDERPOWERED,
-    numbers,
-    f"no fall is sure, and one of {SMALLEST_EFFECT:g} is not excluded",
-  )
-
-
-def _is_trained_on(arm: arms.Arm) -> bool:
-  return arm.num_checkpoints >= 2 * len(arm.runs)
-
-
-CLAIMS = (
-  Claim(
-    "online beats offline",
-    "At the same KL, online alignment wins more often than offline alignment"
-    " over its whole sweep.",
-    "Tang et al. (2024), Fig. 1",
-    _online_beats_offline,
+FIGURES_1_AND_4 = Section(
+  title="Figures 1 and 4: online, offline, and offline on shuffled online data",
+  paper_shows=(
+    "In all four tasks of the paper, online's cloud of checkpoints lies above"
+    " offline's at the same KL. Offline runs on the online runs' own pairs,"
+    " shuffled, stay below online (hypothesis 1, coverage, is not enough)."
   ),
-  Claim(
-    "shuffled online data do not close the gap",
-    "Offline alignment on the pairs that an online run made, shuffled, stays"
-    " below that online run at the same KL.",
-    "Tang et al. (2024), Fig. 4",
-    _tandem_does_not_close,
+  pictures=(_plot_figure_1, _plot_figure_4),
+  claims=(
+    ONLINE_BEATS_OFFLINE,
+    Claim(
+      "shuffled online data do not close the gap",
+      "Offline alignment on the shuffled pairs of an online run stays below"
+      " that online run at the same KL.",
+      "Tang et al. (2024), Fig. 4",
+      lambda evidence: _online_beats(evidence, "tandem"),
+    ),
+    *over_optimization.CLAIMS,
   ),
-  Claim(
-    "the proxy is over-optimized",
-    "Trained on, online alignment loses golden win rate beyond a peak while the"
-    " proxy's opinion of it keeps rising.",
-    "Tang et al. (2024), section 4; Gao et al. (2023)",
-    _proxy_is_over_optimized,
-  ),
-  Claim(
-    "win rate falls beyond a peak",
-    "At least one arm, pushed far, falls from its peak.",
-    "Tang et al. (2024), Fig. 1",
-    _some_arm_falls,
+  # A study of these arms alone has them in the report's first picture.
+  requires_any=(
+    *("final_final", "online_bo2", "*@*"),
+    *("stale_*", "reuse_*", "shuffle_*"),
   ),
 )
-"""The statements that the main study is about."""
+
+FULL_GRID = Section(
+  title="Figure 1: is it the offline sweep?",
+  paper_shows=(
+    "The paper pools learning rates, betas and lengths of its offline runs. It"
+    " does not say whether they are fully crossed."
+  ),
+  pictures=(_plot_full_grid,),
+  claims=(
+    Claim(
+      "online beats the full grid",
+      "At the same KL, online alignment wins more often than offline alignment"
+      " over all combinations of its hyper-parameters.",
+      "Tang et al. (2024), Fig. 1",
+      _online_beats_full_grid,
+      requires_any=(arm_names.FULL_GRID,),
+    ),
+  ),
+  requires_any=(arm_names.FULL_GRID,),
+  own_arms=(arm_names.FULL_GRID,),
+)

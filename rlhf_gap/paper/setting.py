@@ -1,4 +1,4 @@
-"""Whether a setting can show anything: the judges, the start, the ranges."""
+"""Can the setting show anything? Checks of judges, start and KL ranges."""
 
 import math
 import statistics as stdlib_statistics
@@ -6,31 +6,23 @@ import statistics as stdlib_statistics
 import numpy as np
 
 from rlhf_gap.analysis import arms, curves, resampling, statistics
+from rlhf_gap.analysis.claims import Answer, Claim
+from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
-from rlhf_gap.analysis.verdicts import (
-  Answer,
-  Claim,
-  Evidence,
-  Verdict,
-  all_of,
-  basis,
-  exceeds,
-  plain,
-  signed,
-  within,
-)
+from rlhf_gap.analysis.verdicts import Verdict, all_of, exceeds, within
+from rlhf_gap.analysis.wording import basis, plain, signed
 
-_LEAST_ACCURACY, _MOST_ACCURACY = 0.70, 0.95
-_MOST_START = 0.35
+_LOWEST_ACCURACY, _HIGHEST_ACCURACY = 0.70, 0.95
+_HIGHEST_START = 0.35
 _Z = stdlib_statistics.NormalDist().inv_cdf(0.975)
 
 
 def _proxy_is_useful_and_fallible(evidence: Evidence) -> Answer:
-  found = evidence.accuracy("proxy", "golden")
-  verdict, reason = within(found, _LEAST_ACCURACY, _MOST_ACCURACY)
+  accuracy = evidence.accuracy("proxy", "golden")
+  verdict, reason = within(accuracy, _LOWEST_ACCURACY, _HIGHEST_ACCURACY)
   return Answer(
     verdict,
-    f"accuracy against golden labels {plain(found)} ({found.n:,} pairs)",
+    f"accuracy against golden labels {plain(accuracy)} ({accuracy.n:,} pairs)",
     reason,
   )
 
@@ -40,7 +32,7 @@ def _golden_is_the_better_judge(evidence: Evidence) -> Answer:
     evidence.accuracy(judge, "utility") for judge in ("golden", "proxy")
   )
   difference = golden.value - proxy.value
-  # As if on different pairs; on the same ones it is surer than that.
+  # An interval for independent pairs: on the same pairs it is conservative.
   half = _Z * math.hypot(golden.sem, proxy.sem)
   numbers = (
     f"accuracy against the hidden utility: golden {plain(golden)}, proxy"
@@ -58,34 +50,34 @@ def _golden_is_the_better_judge(evidence: Evidence) -> Answer:
 def _there_is_room_to_rise(evidence: Evidence) -> Answer:
   start = evidence.arm("sft")
 
-  def win_rate(draws: resampling.Draws) -> np.ndarray:
-    return curves.mean(start.runs[0], arms.WIN, draws)[:, -1]
+  def win_rate(resamples: resampling.Resamples) -> np.ndarray:
+    return curves.mean(start.runs[0], arms.WIN, resamples)[:, -1]
 
-  found = resampling.estimate(win_rate, evidence.settings.design(start))
+  start_rate = resampling.estimate(win_rate, evidence.settings.design(start))
   numbers = (
-    f"SFT's win rate against the golden policy {plain(found)}"
-    f" ({found.num_prompts:,} prompts)"
+    f"SFT's win rate against the golden policy {plain(start_rate)}"
+    f" ({start_rate.num_prompts:,} prompts)"
   )
-  if found.ci95_high < _MOST_START:
+  if start_rate.ci95_high < _HIGHEST_START:
     return Answer(Verdict.SUPPORTED, numbers)
-  if found.ci95_low >= _MOST_START:
+  if start_rate.ci95_low >= _HIGHEST_START:
     return Answer(Verdict.CONTRADICTED, numbers)
   return Answer(
-    Verdict.UNDERPOWERED, numbers, f"the interval holds {_MOST_START}"
+    Verdict.UNDERPOWERED, numbers, f"the interval holds {_HIGHEST_START}"
   )
 
 
 def _the_ranges_overlap(evidence: Evidence) -> Answer:
   both = evidence.arm("online"), evidence.arm("offline")
-  found = statistics.overlap(*both, evidence.settings)
+  shared = statistics.overlap(*both, evidence.settings)
   ranges = ", ".join(f"{arm.name} {_range(arm)}" for arm in both)
   numbers = (
-    f"KL {ranges} nats; shared log KL of these runs {plain(found, 2)}"
-    f" ({basis(found)})"
+    f"KL {ranges} nats; shared log KL of these runs {plain(shared, 2)}"
+    f" ({basis(shared)})"
   )
-  if found.ci95_low > 0:
+  if shared.ci95_low > 0:
     return Answer(Verdict.SUPPORTED, numbers)
-  if found.ci95_high < 0:
+  if shared.ci95_high < 0:
     return Answer(Verdict.CONTRADICTED, numbers)
   return Answer(Verdict.UNDERPOWERED, numbers, "the interval holds 0")
 
@@ -99,15 +91,15 @@ def _range(arm: arms.Arm) -> str:
 
 def _win_rates_rise(evidence: Evidence) -> Answer:
   start = evidence.arm("sft")
-  found = {
+  gains = {
     name: statistics.gain(evidence.arm(name), start, evidence.settings)
     for name in ("online", "offline")
   }
-  numbers = ", ".join(f"{name} {signed(one)}" for name, one in found.items())
+  numbers = ", ".join(f"{name} {signed(gain)}" for name, gain in gains.items())
   verdict, reason = all_of(
-    [exceeds(one, parts=len(found)) for one in found.values()]
+    [exceeds(gain, num_parts=len(gains)) for gain in gains.values()]
   )
-  text = f"highest win rate less SFT's: {numbers} ({basis(*found.values())})"
+  text = f"highest win rate minus SFT's: {numbers} ({basis(*gains.values())})"
   return Answer(verdict, text, reason)
 
 
@@ -143,4 +135,4 @@ CLAIMS = (
     _win_rates_rise,
   ),
 )
-"""What must hold for the main statements to mean anything."""
+"""Conditions without which the other claims mean little."""

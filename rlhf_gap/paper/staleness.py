@@ -1,9 +1,9 @@
-"""What it costs that pairs are old: from online to sampled once for ever.
+"""How old may an online run's pairs be? Not in the paper.
 
-The sampling parameters are refreshed every s steps: s = 1 is online, s = the
-whole run is offline on the SFT policy's own samples (Lanchantin et al. 2025,
-"Bridging offline and online reinforcement learning for LLMs"). A batch that is
-trained on several times is reused (Tajwar et al. 2024, T passes over B fresh
+The sampling parameters are refreshed every s steps: s = 1 is online, and s =
+the whole run is training on the SFT policy's own samples (Lanchantin et al.
+2025, "Bridging offline and online reinforcement learning for LLMs"). Reuse
+trains on every batch several times (Tajwar et al. 2024: T passes over B fresh
 samples).
 """
 
@@ -13,22 +13,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from matplotlib import axes
 
 from rlhf_gap.analysis import arm_names, statistics
+from rlhf_gap.analysis.claims import Answer, Claim
+from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
-from rlhf_gap.analysis.verdicts import Evidence
-from rlhf_gap.plotting.drawing import Cell, Figure
+from rlhf_gap.paper import ahead
+from rlhf_gap.paper.section import Section, without_kl_axis
+from rlhf_gap.plotting.drawing import Cell, Picture
 from rlhf_gap.plotting.styles import BLUE, GREEN, PURPLE, VERMILLION
+
+_PREFIXES = ("stale_", "reuse_")
+_PATTERNS = tuple(f"{prefix}*" for prefix in _PREFIXES)
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-  """One arm's place in the figure.
+  """One arm in the picture.
 
   Attributes:
-    arm: its name.
-    age_steps: how many steps before a batch is trained on, on average, the
-      parameters were current that drew it.
+    arm: the arm's name.
+    age_steps: how many steps old the parameters that sampled a batch are, on
+      average, when the policy trains on it.
     passes: how often a batch is trained on.
-    gap: its win rate less online's, at matched KL.
+    gap: its win rate minus online's, at matched KL.
   """
 
   arm: str
@@ -37,20 +43,15 @@ class Point:
   gap: statistics.MatchedGap
 
 
-def is_stale(name: str) -> bool:
-  """Returns whether an arm is one of old pairs."""
-  return name.startswith(("stale_", "reuse_"))
-
-
 def age_steps(name: str, steps: int) -> tuple[float, int]:
   """Returns the mean age of an arm's pairs in steps, and their passes.
 
-  With refreshes every s steps, the parameters behind a batch are 0 to s - 1
-  steps old, all alike often: (s - 1) / 2.
+  With a refresh every s steps, the parameters that sampled a batch are 0 to
+  s - 1 steps old, equally often: (s - 1) / 2 on average.
 
   Args:
     name: "stale_16", "stale_never" or "reuse_4x16".
-    steps: of the whole run.
+    steps: steps of the whole run.
   """
   kind, _, rest = name.partition("_")
   passes = 1
@@ -61,8 +62,8 @@ def age_steps(name: str, steps: int) -> tuple[float, int]:
   return (min(every, steps) - 1) / 2, passes
 
 
-def less_than_online(evidence: Evidence, name: str) -> statistics.MatchedGap:
-  """Returns an arm's win rate less online's, at the KLs that both reach.
+def gap_to_online(evidence: Evidence, name: str) -> statistics.MatchedGap:
+  """Returns an arm's win rate minus online's at the KLs that both reach.
 
   Args:
     evidence: of one task.
@@ -77,43 +78,44 @@ def less_than_online(evidence: Evidence, name: str) -> statistics.MatchedGap:
 
 
 def points(evidence: Evidence) -> tuple[list[Point], list[str]]:
-  """Returns every arm's place, and what is missing.
+  """Returns every arm's point, and a line for each missing arm.
 
   Args:
     evidence: of one task.
   """
-  found, missing = [], []
-  for name in filter(is_stale, evidence.names):
+  stale, missing = [], []
+  names = (n for n in evidence.names if n.startswith(_PREFIXES))
+  for name in names:
     try:
-      gap = less_than_online(evidence, name)
+      gap = gap_to_online(evidence, name)
     except UndefinedError as error:
       missing.append(f"{arm_names.title(name)}: {error}")
     else:
       steps = max(int(run.steps[-1]) for run in evidence.arm(name).runs)
       age, passes = age_steps(name, steps)
-      found.append(Point(name, age, passes, gap))
-  return sorted(found, key=lambda p: (p.age_steps, p.passes)), missing
+      stale.append(Point(name, age, passes, gap))
+  return sorted(stale, key=lambda p: (p.age_steps, p.passes)), missing
 
 
-def cost_of_staleness(evidence: Evidence) -> Figure:
-  """Win rate at matched KL against the mean age of the pairs."""
-  found, missing = points(evidence)
-  if not found:
+def plot_staleness(evidence: Evidence) -> Picture:
+  """Plots win rate at matched KL over the mean age of the pairs."""
+  stale, missing = points(evidence)
+  if not stale:
     reason = "; ".join(missing) or "there are no records of old pairs"
     raise UndefinedError(reason)
   levels: dict[str, statistics.MatchedGap] = {}
   for name in ("tandem", "offline"):
     try:
-      levels[name] = less_than_online(evidence, name)
+      levels[name] = gap_to_online(evidence, name)
     except UndefinedError as error:
       missing.append(f"{arm_names.title(name)}: {error}")
-  return Figure(
+  return Picture(
     name="staleness",
-    title="What it costs that pairs are old",
+    title="The cost of old pairs",
     caption=(
-      "Semi-online runs refresh the sampler every s steps; the age is of the"
-      " parameters that drew a batch. Each arm over the KLs that it shares with"
-      " online (among the numbers); 95% intervals."
+      "Semi-online runs refresh the sampler every s steps; the age is that of"
+      " the parameters that sampled a batch. Each arm is compared over the KLs"
+      " that it shares with online (see the numbers); 95% intervals."
     ),
     header=(
       *("arm", "age_steps", "passes", "win_rate_less_online"),
@@ -121,10 +123,10 @@ def cost_of_staleness(evidence: Evidence) -> Figure:
       *("low_kl_nats", "high_kl_nats"),
     ),
     rows=[
-      *(_row(p.arm, p.age_steps, p.passes, p.gap) for p in found),
+      *(_row(p.arm, p.age_steps, p.passes, p.gap) for p in stale),
       *(_row(name, "", "", gap) for name, gap in levels.items()),
     ],
-    draw=lambda ax: _draw(ax, found, levels),
+    draw=lambda ax: _draw(ax, stale, levels),
     missing=tuple(missing),
   )
 
@@ -141,12 +143,12 @@ def _row(
 
 def _draw(
   ax: axes.Axes,
-  found: Sequence[Point],
+  stale: Sequence[Point],
   levels: Mapping[str, statistics.MatchedGap],
 ) -> None:
   ax.axhline(0, color=BLUE, lw=1.6, label="online")
-  for passes in sorted({point.passes for point in found}):
-    own = [point for point in found if point.passes == passes]
+  for passes in sorted({point.passes for point in stale}):
+    own = [point for point in stale if point.passes == passes]
     label = "one pass" if passes == 1 else f"{passes} passes"
     color, marker = (BLUE, "o") if passes == 1 else (PURPLE, "D")
     gaps = [point.gap.mean for point in own]
@@ -171,19 +173,51 @@ def _draw(
     ax.axhspan(mean.ci95_low, mean.ci95_high, color=color, alpha=0.1, lw=0)
   ax.set_xscale("log", base=2)
   ax.set_xlabel("1 + mean age of the pairs, in steps")
-  ax.set_ylabel("win rate less online's, same KL")
+  ax.set_ylabel("win rate minus online's, same KL")
 
 
-def least_stale(found: Iterable[str]) -> str:
-  """Returns the arm of the least old pairs that are trained on once.
-
-  Args:
-    found: names of arms.
-
-  Raises:
-    UndefinedError: there is none.
-  """
-  names = [n for n in found if n.startswith("stale_") and n != "stale_never"]
-  if not names:
+def _least_stale(names: Iterable[str]) -> str:
+  """Returns the arm with the youngest pairs that are trained on once."""
+  stale = [n for n in names if n.startswith("stale_") and n != "stale_never"]
+  if not stale:
     raise UndefinedError("there are no records of slightly old pairs")
-  return min(names, key=lambda name: int(name.removeprefix("stale_")))
+  return min(stale, key=lambda name: int(name.removeprefix("stale_")))
+
+
+def _slight_staleness_is_harmless(evidence: Evidence) -> Answer:
+  return ahead.loses_little_to_online(evidence, _least_stale(evidence.names))
+
+
+def _refreshing_is_needed(evidence: Evidence) -> Answer:
+  return ahead.is_ahead_of_all(evidence, "online", ("stale_never",))
+
+
+STALENESS = Section(
+  title="Between online and offline: how old may pairs be?",
+  paper_shows=(
+    "Not in the paper: semi-online runs refresh the sampler every s steps, and"
+    " reuse trains on each batch several times. Later work finds slight"
+    " staleness harmless."
+  ),
+  pictures=(without_kl_axis(plot_staleness),),
+  claims=(
+    Claim(
+      "slight off-policyness is harmless",
+      "Refreshing the sampler every few steps instead of every step loses less"
+      " than 0.02 of win rate at the same KL.",
+      "Lanchantin et al. (2025); Tang et al. (2024), Appendix G",
+      _slight_staleness_is_harmless,
+      requires_any=_PATTERNS,
+    ),
+    Claim(
+      "the sampler must be refreshed",
+      "Pairs sampled from the SFT policy, fresh at every step and judged by the"
+      " proxy, leave alignment below online at the same KL.",
+      "this study's own question",
+      _refreshing_is_needed,
+      requires_any=("stale_never",),
+    ),
+  ),
+  requires_any=_PATTERNS,
+  own_arms=_PATTERNS,
+)

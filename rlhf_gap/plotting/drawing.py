@@ -20,7 +20,7 @@ Draw = Callable[[axes.Axes], None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Figure:
+class Picture:
   """A picture with the numbers that it shows.
 
   Attributes:
@@ -42,7 +42,7 @@ class Figure:
   missing: tuple[str, ...] = ()
 
 
-def write(of: Figure, folder: str) -> str:
+def write(of: Picture, folder: str) -> str:
   """Writes a figure as SVG, PNG and CSV.
 
   Equal figures give equal bytes under equal versions of matplotlib.

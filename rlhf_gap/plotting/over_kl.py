@@ -40,7 +40,7 @@ class Series:
 
 
 def frontier(
-  arm: arms.Arm, settings: statistics.Settings, metric: str = arms.WIN
+  arm: arms.Arm, settings: statistics.BootstrapSettings, metric: str = arms.WIN
 ) -> tuple[np.ndarray, resampling.Spread]:
   """Returns KLs in nats and an arm's frontier there.
 
@@ -57,8 +57,8 @@ def frontier(
     raise UndefinedError(f"{arm.name} has no run with two checkpoints")
   grid = curves.grid_of(ends)
 
-  def along(draws: resampling.Draws) -> np.ndarray:
-    found = curves.by_configuration(arm, draws, grid, metric=metric)
+  def along(resamples: resampling.Resamples) -> np.ndarray:
+    found = curves.by_configuration(arm, resamples, grid, metric=metric)
     return curves.frontier(found)
 
   return np.exp(grid), resampling.spread(along, settings.design(arm))

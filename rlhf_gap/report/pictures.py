@@ -1,6 +1,6 @@
 """The figures of a report, drawn from records alone.
 
-A function of a task's evidence gives a `drawing.Figure`, or raises
+A function of a task's evidence gives a `drawing.Picture`, or raises
 `UndefinedError` with the reason why there is none.
 """
 
@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib import axes
 
 from rlhf_gap.analysis import arms, curves, gao, statistics
+from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
-from rlhf_gap.analysis.verdicts import Evidence
 from rlhf_gap.plotting import over_kl, styles
-from rlhf_gap.plotting.drawing import Cell, Figure
+from rlhf_gap.plotting.drawing import Cell, Picture
 from rlhf_gap.records import Measurement
 
 JUDGES = {
@@ -26,7 +26,7 @@ JUDGES = {
 """Whose opinion: its outcomes by prompt, and what to call it."""
 
 
-def gap(evidence: Evidence, log_base: float = 10.0) -> Figure:
+def plot_gap(evidence: Evidence, log_base: float = 10.0) -> Picture:
   """KL against win rate: points are checkpoints, curves are frontiers.
 
   Args:
@@ -41,7 +41,7 @@ def gap(evidence: Evidence, log_base: float = 10.0) -> Figure:
   if not look:
     raise UndefinedError("no arm has two checkpoints with a KL")
   series, rows = [], []
-  missing = list(_not_drawn(evidence, look))
+  missing = list(_not_plotted(evidence, look))
   for name in look:
     arm = evidence.arms[name]
     kl, band = over_kl.frontier(arm, evidence.settings)
@@ -59,7 +59,7 @@ def gap(evidence: Evidence, log_base: float = 10.0) -> Figure:
       over_kl.Series(name, look[name], over_kl.points(arm), kl, band, peak)
     )
   start = evidence.arms.get("sft")
-  return Figure(
+  return Picture(
     name="gap",
     title="Win rate against KL",
     caption=(
@@ -79,7 +79,7 @@ def gap(evidence: Evidence, log_base: float = 10.0) -> Figure:
   )
 
 
-def _not_drawn(evidence: Evidence, drawn: Collection[str]) -> Iterator[str]:
+def _not_plotted(evidence: Evidence, drawn: Collection[str]) -> Iterator[str]:
   for name in evidence.names:
     if name not in evidence.arms:
       yield f"{name}: no records"
@@ -88,9 +88,9 @@ def _not_drawn(evidence: Evidence, drawn: Collection[str]) -> Iterator[str]:
       yield f"{name}: no configuration of which all runs have two checkpoints"
 
 
-def goodhart(
+def plot_judges(
   evidence: Evidence, name: str = "online", log_base: float = 10.0
-) -> Figure:
+) -> Picture:
   """What proxy, golden model and hidden utility say of one arm, over KL.
 
   Args:
@@ -111,13 +111,13 @@ def goodhart(
       rows += over_kl.point_rows(judge, arm, metric)
       rows += over_kl.curve_rows("mean", judge, kl, band)
   label = arm.configurations[0].label
-  of = f"{name} ({label})" if label else name
-  return Figure(
+  policy = f"{name} ({label})" if label else name
+  return Picture(
     name=f"goodhart_{name}",
     title=f"What the judges think of {name}",
     caption=(
-      f"How often {of} wins by each judge's opinion. Where the proxy's rises"
-      " and the others fall, the proxy is over-optimized."
+      f"How often {policy} wins by each judge's opinion. Where the proxy's"
+      " rises and the others fall, the proxy is over-optimized."
     ),
     header=tuple("judge" if h == "arm" else h for h in over_kl.HEADER),
     rows=rows,
@@ -127,7 +127,7 @@ def goodhart(
   )
 
 
-def gao_fits(evidence: Evidence, log_base: float = 10.0) -> Figure:
+def plot_gao_fits(evidence: Evidence, log_base: float = 10.0) -> Picture:
   """Gao's form fitted to every arm.
 
   Args:
@@ -154,7 +154,7 @@ def gao_fits(evidence: Evidence, log_base: float = 10.0) -> Figure:
     rows += over_kl.curve_rows("reinforcement form", name, kl, band)
   if not series:
     raise UndefinedError("no arm has three checkpoints to fit")
-  return Figure(
+  return Picture(
     name="gao_fits",
     title="Gao's form, fitted",
     caption=(
@@ -173,7 +173,7 @@ def gao_fits(evidence: Evidence, log_base: float = 10.0) -> Figure:
   )
 
 
-def calibration(evidence: Evidence) -> Figure:
+def plot_calibration(evidence: Evidence) -> Picture:
   """How often judges are right, by how sure they are.
 
   Args:
@@ -216,7 +216,7 @@ def calibration(evidence: Evidence) -> Figure:
     ax.set_xlabel("how sure the judge is")
     ax.set_ylabel("how often it is right")
 
-  return Figure(
+  return Picture(
     name="calibration",
     title="Calibration of the preference models",
     caption="On held-out pairs, with 95% intervals; on the line is perfect.",

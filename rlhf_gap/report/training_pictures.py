@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib import axes, ticker
 
 from rlhf_gap.analysis import summary
+from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
-from rlhf_gap.analysis.verdicts import Evidence
 from rlhf_gap.plotting import styles
-from rlhf_gap.plotting.drawing import Cell, Figure
+from rlhf_gap.plotting.drawing import Cell, Picture
 
 METRICS = {
   "win_rate": "win rate against the golden policy",
@@ -28,7 +28,7 @@ METRICS = {
 """What records hold that is worth a picture, with its axis."""
 
 
-def over_steps(evidence: Evidence, metric: str) -> Figure:
+def plot_metric(evidence: Evidence, metric: str) -> Picture:
   """A metric of the records over training steps, a line a configuration.
 
   Args:
@@ -45,18 +45,25 @@ def over_steps(evidence: Evidence, metric: str) -> Figure:
   rows: list[tuple[Cell, ...]] = []
   lines: dict[tuple[str, str], dict[int, list[float]]] = {}
   for record in evidence.records:
-    found, run = record.metrics.get(metric), record.run
-    if found is None or run.name not in place:
+    measured, run = record.metrics.get(metric), record.run
+    if measured is None or run.name not in place:
       continue
     arm, label = place[run.name]
     step = record.checkpoint.step
-    lines.setdefault((arm, label), {}).setdefault(step, []).append(found.value)
-    numbers = (found.value, found.ci95_low, found.ci95_high, found.n)
+    lines.setdefault((arm, label), {}).setdefault(step, []).append(
+      measured.value
+    )
+    numbers = (
+      measured.value,
+      measured.ci95_low,
+      measured.ci95_high,
+      measured.n,
+    )
     rows.append((arm, label, run.name, run.seed, step, *numbers))
   if not lines:
     raise UndefinedError(f"no run has two records with {metric}")
   header = ("arm", "configuration", "run", "seed", "step", "value")
-  return Figure(
+  return Picture(
     name=f"over_steps_{metric}",
     title=f"{METRICS[metric][0].upper()}{METRICS[metric][1:]} over training",
     caption="A line a configuration, the mean over its seeds.",
@@ -77,7 +84,7 @@ def over_steps(evidence: Evidence, metric: str) -> Figure:
   )
 
 
-def logged(curves: Iterable[summary.Curve], metric: str) -> Figure:
+def plot_logged(curves: Iterable[summary.LoggedCurve], metric: str) -> Picture:
   """A metric of the training logs over steps, a line a run.
 
   Args:
@@ -87,7 +94,7 @@ def logged(curves: Iterable[summary.Curve], metric: str) -> Figure:
   wanted = [curve for curve in curves if curve.metric == metric]
   if not wanted:
     raise UndefinedError(f"no run logged {metric}")
-  return Figure(
+  return Picture(
     name="logged_" + re.sub(r"[^\w]+", "_", metric),
     title=f"{metric} while training",
     caption="A line a run, averaged over stretches of steps.",

@@ -11,7 +11,7 @@ from rlhf_gap.analysis import arms, statistics
 from rlhf_gap.analysis.verdicts import Evidence
 from tests.analysis import made_up
 
-SETTINGS = statistics.Settings(replicates=100)
+SETTINGS = statistics.BootstrapSettings(replicates=100)
 
 
 def measured(value, n=100):

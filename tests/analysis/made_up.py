@@ -229,7 +229,7 @@ def judge(name, rates):
   bins = []
   for predicted in (0.55, 0.65, 0.75, 0.85, 0.95):
     right = (random.random(120) < predicted - 0.04).astype(float)
-    bins.append(summary.Bin(predicted, measured(right)))
+    bins.append(summary.CalibrationBin(predicted, measured(right)))
   return summary.Judge(
     name=name,
     accuracy={k: _rate(v) for k, v in rates.items()},
@@ -247,7 +247,7 @@ def _rate(p, n=600):
 def study(names=("mini_helpfulness",), failed=False):
   """A summary with judges, stages, and a hole if one `failed`."""
   stages = [
-    summary.Stage(
+    summary.StageSummary(
       f"{name}/{what}",
       f"rlhf-gap train --gin_file=gin_configs/runs/{what}.gin"
       f" --gin.MODEL_DIR=runs/laptop/{name}/{what} --gin.BETA=0.1",
@@ -259,14 +259,14 @@ def study(names=("mini_helpfulness",), failed=False):
   ]
   if failed:
     stages += [
-      summary.Stage(
+      summary.StageSummary(
         f"{names[0]}/tandem",
         "rlhf-gap train --gin_file=gin_configs/runs/replay.gin",
         "failed",
         3.0,
         "the store <pairs> ends at step 31; expected 400",
       ),
-      summary.Stage(
+      summary.StageSummary(
         f"{names[0]}/evaluation/tandem", "rlhf-gap evaluate ...", "missing"
       ),
     ]
@@ -277,14 +277,17 @@ def study(names=("mini_helpfulness",), failed=False):
   steps = tuple(range(10, 410, 10))
   loss = tuple(float(2 * np.exp(-s / 150) + 0.5) for s in steps)
   curves = (
-    summary.Curve("sft", "sft", "train/loss", steps, loss),
-    summary.Curve("online/seed_0", "online", "train/loss", steps, loss[::-1]),
+    summary.LoggedCurve("sft", "sft", "train/loss", steps, loss),
+    summary.LoggedCurve(
+      "online/seed_0", "online", "train/loss", steps, loss[::-1]
+    ),
   )
   return summary.Summary(
     "laptop",
     tuple(stages),
     tuple(
-      summary.Task(n, f"{n}/records.jsonl", judges, (), curves) for n in names
+      summary.TaskSummary(n, f"{n}/records.jsonl", judges, (), curves)
+      for n in names
     ),
   )
 

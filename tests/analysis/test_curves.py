@@ -63,8 +63,8 @@ def test_a_configuration_s_curve_is_the_mean_over_seeds():
       ("", 1): ([1.0, math.e**2], [0.4, 0.8]),
     },
   )
-  draws = resampling.draw(resampling.Design(10, 2, 50))
-  found = curves.by_configuration(arm, draws, np.array([0.0, 1.0, 2.0]))
+  resamples = resampling.resample(resampling.Design(10, 2, 50))
+  found = curves.by_configuration(arm, resamples, np.array([0.0, 1.0, 2.0]))
   mean = curves.mean_over_seeds(found.whole, found.weights)
   np.testing.assert_allclose(mean[0, 0], [0.3, 0.45, 0.6], atol=1e-12)
   np.testing.assert_array_equal(mean[:, 0], curves.frontier(found))
@@ -99,7 +99,7 @@ def test_a_large_sweep_of_noise_has_no_higher_frontier():
   fitted, naive, peaks = [], [], []
   for _ in range(60):
     found = curves.by_configuration(
-      _noisy_arm(18, random), resampling.draw(design), grid
+      _noisy_arm(18, random), resampling.resample(design), grid
     )
     fitted.append(curves.frontier(found)[0].mean())
     naive.append(found.whole[0, 0].max(axis=0).mean())
@@ -120,7 +120,7 @@ def test_a_large_sweep_of_lucky_runs_has_no_higher_frontier():
   for _ in range(80):
     found = curves.by_configuration(
       _noisy_arm(8, random, 100, seeds=3, luck=0.08),
-      resampling.draw(design),
+      resampling.resample(design),
       grid,
     )
     fitted.append(curves.frontier(found)[0].mean())
@@ -163,9 +163,9 @@ def test_the_frontier_is_the_best_configuration_at_each_kl():
       ("late", 0): ([2.0, 16.0], [0.1, 0.5]),
     },
   )
-  draws = resampling.draw(resampling.Design(10, 1, 5))
+  resamples = resampling.resample(resampling.Design(10, 1, 5))
   grid = np.log(np.array([0.5, 1.0, 1.5, 16.0]))
-  found = curves.by_configuration(arm, draws, grid)
+  found = curves.by_configuration(arm, resamples, grid)
   frontier = curves.frontier(found)[0]
   early = 0.4 - 0.3 * math.log(1.5) / math.log(16)
   np.testing.assert_allclose(frontier, [np.nan, 0.4, early, 0.5], atol=1e-12)

@@ -8,7 +8,7 @@ import pytest
 from rlhf_gap.analysis import arms, gao, resampling, statistics
 from tests.analysis import made_up
 
-SETTINGS = statistics.Settings(replicates=200)
+SETTINGS = statistics.BootstrapSettings(replicates=200)
 FORMS = ("reinforcement", "best_of_n")
 KLS = np.geomspace(0.1, 30, 7)
 REFERENCE = made_up.exact_arm("sft", {("", 0): ([0.0], [0.2])})
@@ -74,7 +74,7 @@ def test_the_truth_is_within_the_intervals():
       {"online": truth}
     )
     grouped = arms.group(made)
-    settings = statistics.Settings(replicates=150, seed=world)
+    settings = statistics.BootstrapSettings(replicates=150, seed=world)
     found = gao.fit(
       "reinforcement", grouped["online"], grouped["sft"], settings
     )

@@ -15,14 +15,14 @@ MONTE_CARLO = 4 / math.sqrt(2 * MANY)
 
 
 def _of_prompts(values):
-  return lambda draws: draws.prompts.mean(values[None])[:, 0]
+  return lambda resamples: resamples.prompts.mean(values[None])[:, 0]
 
 
 def _of_seeds(values):
   """The mean of one value a seed, prompts playing no part."""
 
-  def statistic(draws):
-    counts = draws.of_seeds(tuple(range(len(values))))
+  def statistic(resamples):
+    counts = resamples.seed_counts(tuple(range(len(values))))
     return counts @ values / counts.sum(axis=1)
 
   return statistic
@@ -90,9 +90,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say(
       + random.normal(0, samples, (num_seeds, num_prompts))
     )
 
-    def statistic(draws, values=values):
-      means = draws.prompts.mean(values)
-      counts = draws.of_seeds(tuple(range(len(values))))
+    def statistic(resamples, values=values):
+      means = resamples.prompts.mean(values)
+      counts = resamples.seed_counts(tuple(range(len(values))))
       return (counts * means).sum(axis=1) / counts.sum(axis=1)
 
     design = resampling.Design(num_prompts, num_seeds, 150, seed=world)
@@ -113,18 +113,18 @@ def test_equal_designs_give_equal_numbers():
 
 
 def test_arms_of_the_same_seeds_are_drawn_together():
-  draws = resampling.draw(resampling.Design(5, 3, 50))
-  same = draws.of_seeds((0, 1, 2))
-  np.testing.assert_array_equal(draws.of_seeds((0, 1, 2)), same)
-  assert (draws.of_seeds((0, 1, 7)) != same).any()
+  resamples = resampling.resample(resampling.Design(5, 3, 50))
+  same = resamples.seed_counts((0, 1, 2))
+  np.testing.assert_array_equal(resamples.seed_counts((0, 1, 2)), same)
+  assert (resamples.seed_counts((0, 1, 7)) != same).any()
   np.testing.assert_array_equal(same[0], 1)
   np.testing.assert_array_equal(same[1:].sum(axis=1), 2)
 
 
 def test_a_statistic_that_is_mostly_undefined_has_no_interval():
   def sometimes(share):
-    def statistic(draws):
-      values = draws.prompts.mean(np.arange(20.0)[None])[:, 0]
+    def statistic(resamples):
+      values = resamples.prompts.mean(np.arange(20.0)[None])[:, 0]
       values[1 : 1 + int(share * 1000)] = np.nan
       return values
 

@@ -10,7 +10,7 @@ from scipy import integrate, stats
 from rlhf_gap.analysis import arms, decline, quantiles, resampling, statistics
 from tests.analysis import made_up
 
-SETTINGS = statistics.Settings(replicates=200)
+SETTINGS = statistics.BootstrapSettings(replicates=200)
 TIGHT = {"abs": 1e-9}
 
 
@@ -91,7 +91,7 @@ def test_a_known_gap_is_within_its_interval():
     found = statistics.matched_gap(
       grouped["online"],
       grouped["tandem"],
-      statistics.Settings(replicates=100, seed=world),
+      statistics.BootstrapSettings(replicates=100, seed=world),
     )
     truth = _true_gap(truths["online"], truths["tandem"], found)
     held += found.mean.ci95_low <= truth <= found.mean.ci95_high
@@ -123,12 +123,12 @@ def test_a_peak_is_found_where_it_is():
 
 def test_a_fall_is_measured_from_the_peak_to_the_end():
   arm = _arm("arm", ([1.0, 2.0, 5.0, 9.0], [0.2, 0.5, 0.4, 0.35]))
-  found = decline.fall(arm, SETTINGS)
+  found = decline.measure(arm, SETTINGS)
   assert found.win_rate.value == pytest.approx(0.15, **TIGHT)
   assert found.proxy is None
   assert (found.peak_kl_nats, found.end_kl_nats) == pytest.approx((2.0, 9.0))
   rising = _arm("arm", _line(0.1, 9.0, 0.1, 0.5))
-  assert decline.fall(rising, SETTINGS).win_rate.value == 0.0
+  assert decline.measure(rising, SETTINGS).win_rate.value == 0.0
 
 
 def test_the_configuration_that_falls_most_is_named():
@@ -137,14 +137,14 @@ def test_the_configuration_that_falls_most_is_named():
     ([1.0, 2.0], [0.5, 0.45]),
     ([1.0, 2.0, 4.0], [0.4, 0.5, 0.3]),
   )
-  found = decline.fall(arm, SETTINGS)
+  found = decline.measure(arm, SETTINGS)
   assert found.configuration == "1"
   assert found.win_rate.value == pytest.approx(0.2, **TIGHT)
 
 
 def test_over_optimization_shows_in_the_proxy_too():
   grouped = arms.group(made_up.World(num_prompts=400).records())
-  found = decline.fall(grouped["online"], SETTINGS)
+  found = decline.measure(grouped["online"], SETTINGS)
   truth = made_up.ARMS["online"]
   kls = np.geomspace(0.1, truth.most_kl_nats, 8)
   wins = truth.win_rate(kls)
@@ -162,9 +162,9 @@ def test_noise_about_a_plateau_is_no_fall():
   low = 0
   for world in range(30):
     made = made_up.World(world, 100, 20, seed_std=0.0).records({"flat": flat})
-    settings = statistics.Settings(replicates=100, seed=world)
+    settings = statistics.BootstrapSettings(replicates=100, seed=world)
     low += (
-      decline.fall(arms.group(made)["flat"], settings).win_rate.ci95_low > 0
+      decline.measure(arms.group(made)["flat"], settings).win_rate.ci95_low > 0
     )
   # 2.5% of 30 are expected; five or more have a chance of 0.1%.
   assert low < 5

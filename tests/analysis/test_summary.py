@@ -14,10 +14,10 @@ def test_a_summary_survives_its_file(tmp_path):
   whole = made_up.study(("one", "two"), failed=True)
   summary.write(tmp_path, whole)
   assert summary.read(tmp_path) == whole
-  task = summary.Task(
+  task = summary.TaskSummary(
     "t", arms=("online",), online_data="t/o.jsonl", sizes={"": 4, "xl": 16}
   )
-  bare = summary.Summary("bare", tasks=(summary.Task("u"), task))
+  bare = summary.Summary("bare", tasks=(summary.TaskSummary("u"), task))
   summary.write(tmp_path, bare)
   assert summary.read(tmp_path) == bare
   assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
@@ -86,9 +86,9 @@ def test_curves_are_thinned_to_means_of_stretches():
 
 def test_a_stage_has_a_status_that_is_known():
   with pytest.raises((ValueError, TypeError)):
-    summary.Stage("sft", "rlhf-gap train", "finished")
+    summary.StageSummary("sft", "rlhf-gap train", "finished")
 
 
 def test_a_curve_has_a_value_a_step():
   with pytest.raises(ValueError, match="2 steps and 1 values"):
-    summary.Curve("run", "arm", "loss", (1, 2), (0.5,))
+    summary.LoggedCurve("run", "arm", "loss", (1, 2), (0.5,))

@@ -14,7 +14,7 @@ from rlhf_gap.paper import claims, fig_01_04, setting
 from rlhf_gap.records import Measurement
 from tests.analysis import made_up
 
-SETTINGS = statistics.Settings(replicates=100)
+SETTINGS = statistics.BootstrapSettings(replicates=100)
 YES, NO, OPEN = (
   Verdict.SUPPORTED,
   Verdict.CONTRADICTED,

@@ -493,7 +493,7 @@ def test_a_study_is_not_asked_what_it_was_not_to_run():
   ],
 )
 def test_one_arm_of_a_kind_is_enough_to_be_asked(arm, claim, section):
-  told = summary.Task("task", arms=("online", "offline", arm))
+  told = summary.TaskSummary("task", arms=("online", "offline", arm))
   asked = loading.Task(told, exact.evidence(_arms(online=0.5))).asked
   assert claim in {one.name for one in claims.asked(asked)}
   (shown,) = [s for s in registry.SECTIONS if s.title.startswith(section)]

@@ -14,7 +14,7 @@ from rlhf_gap.plotting import drawing, over_kl, styles
 from rlhf_gap.report import pictures, training_pictures
 from tests.analysis import made_up
 
-SETTINGS = statistics.Settings(replicates=100)
+SETTINGS = statistics.BootstrapSettings(replicates=100)
 
 
 @pytest.fixture(scope="module")

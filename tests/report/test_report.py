@@ -17,7 +17,7 @@ from rlhf_gap.paper import claims, departures, registry
 from rlhf_gap.report import build, page
 from tests.analysis import exact, made_up
 
-OPTIONS = build.Options(statistics.Settings(replicates=100))
+OPTIONS = build.Options(statistics.BootstrapSettings(replicates=100))
 SMALL = {"num_prompts": 60, "kl_prompts": 20, "num_checkpoints": 4}
 NAMES = ("mini_helpfulness", "mini_summarization")
 VOID = {"meta", "img", "br"}
@@ -130,8 +130,10 @@ def _text(made):
 
 
 def test_a_study_whose_evaluation_failed_still_has_a_page(tmp_path):
-  stage = summary.Stage("sft", "rlhf-gap train", "failed", 2.0, "disk full")
-  whole = summary.Summary("laptop", (stage,), (summary.Task("mini"),))
+  stage = summary.StageSummary(
+    "sft", "rlhf-gap train", "failed", 2.0, "disk full"
+  )
+  whole = summary.Summary("laptop", (stage,), (summary.TaskSummary("mini"),))
   summary.write(tmp_path, whole)
   made = build.make(str(tmp_path), OPTIONS)
   assert made.holes == (
@@ -269,7 +271,7 @@ def of_paper(tmp_path_factory):
     folder / task / "online_data.jsonl",
     exact.classifier("proxy", {10: 0.8, 20: 0.7}),
   )
-  told = summary.Task(
+  told = summary.TaskSummary(
     task,
     f"{task}/records.jsonl",
     arms=(*arms[:-1], "online_bo2", "offline_bo2"),
