@@ -19,6 +19,7 @@ from rlhf_gap import errors
 from rlhf_gap.analysis import statistics, summary
 from rlhf_gap.cli import gin_files
 from rlhf_gap.paper import registry
+from rlhf_gap.paper.section import Section
 from rlhf_gap.report import loading
 from rlhf_gap.study import experiment, pipeline
 
@@ -65,7 +66,7 @@ _ROWS = (
 )
 
 
-def _section(row: _Row) -> registry.Section:
+def _section(row: _Row) -> Section:
   (found,) = [s for s in registry.SECTIONS if s.title.startswith(row.section)]
   return found
 
@@ -109,7 +110,7 @@ def measured(workdir: str) -> dict[str, Any]:
   first = next(r for task in tasks for r in task.evidence.records)
   rows = []
   for row in _ROWS:
-    names = _section(row).claims
+    claims = _section(row).claims
     rows.append(
       {
         "figures": row.figures,
@@ -123,10 +124,12 @@ def measured(workdir: str) -> dict[str, Any]:
             "numbers": one.answer.numbers,
             "reason": one.answer.reason,
           }
-          for name in names
+          for claim in claims
           for one in answers
-          if one.claim.name == name
-          and (row.file == "four_minis.gin" or one.task == tasks[0].told.name)
+          if one.claim is claim
+          and (
+            row.file == "four_minis.gin" or one.task == tasks[0].described.name
+          )
         ],
       }
     )

@@ -1,4 +1,4 @@
-"""Records as arms: what a study compares, with outcomes by prompt."""
+"""Groups records into the arms that a study compares."""
 
 import dataclasses
 import re
@@ -20,12 +20,12 @@ class Trajectory:
   """One run's checkpoints, by step.
 
   Attributes:
-    name: the run's.
-    seed: the run's.
-    steps: of each checkpoint.
-    kl_nats: on each of the first prompts.
-    outcomes: by metric, 1, 1/2 or 0 on each prompt, for what every checkpoint
-      has: "win_rate" at least.
+    name: the run's name.
+    seed: the run's seed.
+    steps: the step of each checkpoint.
+    kl_nats: KL on each of the first prompts.
+    outcomes: 1, 1/2 or 0 on each prompt, by metric; at least "win_rate". Only
+      metrics that every checkpoint has.
   """
 
   name: str
@@ -37,19 +37,18 @@ class Trajectory:
   def by_prompt(
     self, metric: str
   ) -> Float[np.ndarray, "checkpoints some_prompts"]:
-    """Returns the values of "kl_nats" or of one of the outcomes."""
+    """Returns the values of "kl_nats" or of an outcome, by prompt."""
     return self.kl_nats if metric == KL else self.outcomes[metric]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Configuration:
-  """Runs that differ in their seeds alone.
+  """Runs that differ only in their seeds.
 
   Attributes:
-    label: the hyper-parameters by which the arm's configurations differ, such
-      as "loss.beta=0.1, learning_rate.peak=1e-05"; "" where there is one
-      configuration.
-    runs: by name.
+    label: the hyper-parameters in which the arm's configurations differ, such
+      as "loss.beta=0.1, learning_rate.peak=1e-05"; "" if there is only one.
+    runs: the runs, in the order of their names.
   """
 
   label: str
@@ -58,11 +57,11 @@ class Configuration:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Arm:
-  """All runs that a study compares as one thing.
+  """All runs that a study compares as a unit.
 
   Attributes:
-    name: such as "online".
-    configurations: by label.
+    name: its name in records, such as "online".
+    configurations: in the order of their labels.
   """
 
   name: str
@@ -71,111 +70,116 @@ class Arm:
   @property
   def runs(self) -> tuple[Trajectory, ...]:
     """The runs of all configurations."""
-    return tuple(r for one in self.configurations for r in one.runs)
+    return tuple(run for c in self.configurations for run in c.runs)
 
   @property
   def seeds(self) -> tuple[int, ...]:
-    """The seeds that occur, rising."""
+    """The seeds of its runs, in ascending order."""
     return tuple(sorted({run.seed for run in self.runs}))
 
   @property
   def num_checkpoints(self) -> int:
-    """How many points it has in a figure."""
+    """The number of checkpoints of all runs."""
     return sum(len(run.steps) for run in self.runs)
 
   @property
   def num_prompts(self) -> int:
-    """On how many prompts it was judged."""
+    """The number of prompts behind its win rates."""
     return self.runs[0].outcomes[WIN].shape[1]
 
   def has(self, metric: str) -> bool:
-    """Whether every checkpoint has outcomes of this name."""
+    """Returns whether every checkpoint has outcomes of this name."""
     return all(metric in run.outcomes for run in self.runs)
 
 
-def group(found: Iterable[records.RunRecord]) -> dict[str, Arm]:
+def group(run_records: Iterable[records.RunRecord]) -> dict[str, Arm]:
   """Groups records by arm, configuration and run.
 
-  Two runs of an arm are of one configuration where method and
-  hyper-parameters agree, but for seeds and the fingerprints of what they read:
-  a tandem run reads what the online run of its seed recorded.
+  Two runs of an arm belong to one configuration if their methods and
+  hyper-parameters agree. Seeds and fingerprints of inputs may differ: a run on
+  shuffled online data reads the pairs of the online run with its seed.
 
   Args:
-    found: records of one task.
+    run_records: records of one task.
 
   Returns:
     The arms, by name.
 
   Raises:
-    UserError: the records were measured against different things, lack
-      outcomes by prompt, or hold two runs of one configuration and seed: no
-      statistics can be made of them together.
+    UserError: the records cannot be compared: they were measured against
+      different judges, opponents or prompts, lack outcomes by prompt, or hold
+      two runs of one configuration and seed.
   """
   by_arm: dict[str, list[records.RunRecord]] = {}
-  for record in found:
+  for record in run_records:
     by_arm.setdefault(record.run.arm, []).append(record)
   _check([record for arm in by_arm.values() for record in arm])
   return {name: _arm(name, by_arm[name]) for name in sorted(by_arm)}
 
 
 def size_of(arm: str) -> str:
-  """Returns which size of policy an arm is of: "xl" of "online@xl", or ""."""
+  """Returns the policy size of an arm: "xl" of "online@xl", or ""."""
   return arm.partition("@")[2]
 
 
-def _check(found: Sequence[records.RunRecord]) -> None:
-  # Policies of another size have a reference of their own.
-  for size in sorted({size_of(record.run.arm) for record in found}):
-    alike = [r for r in found if size_of(r.run.arm) == size]
+def _check(run_records: Sequence[records.RunRecord]) -> None:
+  # Policies of each size have their own reference.
+  for size in sorted({size_of(record.run.arm) for record in run_records}):
+    alike = [r for r in run_records if size_of(r.run.arm) == size]
     _check_alike(alike, (WIN, KL), with_reference=True)
-  _check_alike(found, (WIN,), with_reference=False)
+  _check_alike(run_records, (WIN,), with_reference=False)
 
 
 def _check_alike(
-  found: Sequence[records.RunRecord],
+  run_records: Sequence[records.RunRecord],
   counted: Sequence[str],
   *,
   with_reference: bool,
 ) -> None:
-  yardsticks: dict[tuple[str | int, ...], records.RunRecord] = {}
-  for record in found:
+  examples: dict[tuple[str | int, ...], records.RunRecord] = {}
+  for record in run_records:
     for name in (WIN, KL):
       if not record.by_prompt.get(name):
         raise errors.UserError(
-          f"the record of {_place(record)} has no {name} by prompt, which"
+          f"the record of {_describe(record)} has no {name} by prompt, which"
           " intervals need; evaluate it again"
         )
-    by = record.evaluation
-    reference = by.reference if with_reference else ""
-    key = (by.golden, reference, by.golden_policy, by.prompts)
-    yardsticks.setdefault(
+    measured = record.evaluation
+    reference = measured.reference if with_reference else ""
+    key = (
+      measured.golden,
+      reference,
+      measured.golden_policy,
+      measured.prompts,
+    )
+    examples.setdefault(
       (*key, *(len(record.by_prompt[n]) for n in counted)), record
     )
-  if len(yardsticks) > 1:
-    first, second = list(yardsticks.values())[:2]
+  if len(examples) > 1:
+    first, second = list(examples.values())[:2]
     raise errors.UserError(
-      f"{_place(first)} and {_place(second)} were measured against different"
+      f"{_describe(first)} and {_describe(second)} were measured against different"
       " judges, opponents or prompts; a report compares what one evaluation"
       " measured: evaluate all checkpoints alike, or give each its own folder"
     )
 
 
-def _place(record: records.RunRecord) -> str:
+def _describe(record: records.RunRecord) -> str:
   return f"{record.run.name} step {record.checkpoint.step}"
 
 
-def _arm(name: str, found: Sequence[records.RunRecord]) -> Arm:
-  settings = {r.run.name: _settings(r.run) for r in found}
-  every = list(settings.values())
+def _arm(name: str, run_records: Sequence[records.RunRecord]) -> Arm:
+  settings = {r.run.name: _settings(r.run) for r in run_records}
+  all_settings = list(settings.values())
   varying = {
     key
-    for key in set().union(*every)
-    if len({one.get(key) for one in every}) > 1
+    for key in set().union(*all_settings)
+    if len({each.get(key) for each in all_settings}) > 1
   }
   runs: dict[str, list[Trajectory]] = {}
   for run in sorted(settings):
     label = _label((k, v) for k, v in settings[run].items() if k in varying)
-    of_run = [record for record in found if record.run.name == run]
+    of_run = [record for record in run_records if record.run.name == run]
     runs.setdefault(label, []).append(_trajectory(of_run))
   return Arm(
     name,
@@ -190,7 +194,7 @@ def _arm(name: str, found: Sequence[records.RunRecord]) -> Arm:
 def _by_length(
   label: str, runs: Sequence[Trajectory]
 ) -> Iterator[Configuration]:
-  """Tells apart long and short runs of the same seeds."""
+  """Separates long and short runs with the same seeds."""
   if len({run.seed for run in runs}) == len(runs):
     yield Configuration(label, tuple(runs))
     return
@@ -229,20 +233,22 @@ def _label(settings: Iterable[tuple[str, str]]) -> str:
   )
 
 
-def _trajectory(found: Sequence[records.RunRecord]) -> Trajectory:
-  found = sorted(found, key=lambda record: record.checkpoint.step)
-  shared = set.intersection(*(set(record.by_prompt) for record in found))
+def _trajectory(run_records: Sequence[records.RunRecord]) -> Trajectory:
+  run_records = sorted(run_records, key=lambda record: record.checkpoint.step)
+  shared = set.intersection(*(set(record.by_prompt) for record in run_records))
   shared = {name for name in shared if WIN in name}
   return Trajectory(
-    name=found[0].run.name,
-    seed=found[0].run.seed,
-    steps=np.array([record.checkpoint.step for record in found]),
-    kl_nats=_rows(found, KL),
-    outcomes={name: _rows(found, name) for name in sorted(shared)},
+    name=run_records[0].run.name,
+    seed=run_records[0].run.seed,
+    steps=np.array([record.checkpoint.step for record in run_records]),
+    kl_nats=_rows(run_records, KL),
+    outcomes={name: _rows(run_records, name) for name in sorted(shared)},
   )
 
 
 def _rows(
-  found: Sequence[records.RunRecord], name: str
+  run_records: Sequence[records.RunRecord], name: str
 ) -> Float[np.ndarray, "checkpoints prompts"]:
-  return np.array([record.by_prompt[name] for record in found], np.float64)
+  return np.array(
+    [record.by_prompt[name] for record in run_records], np.float64
+  )

@@ -1,7 +1,7 @@
-"""An arm's runs at the online runs' own hyper-parameters.
+"""An arm's runs with the hyper-parameters of the online runs.
 
 Several of the paper's figures show single runs of the default configuration
-(Tang et al. 2024, Figs. 6 to 8), not the pooled sweep.
+(Tang et al. 2024, Figs. 6 to 8) rather than the pooled sweep.
 """
 
 from collections.abc import Iterable
@@ -15,15 +15,15 @@ _COMPARED = ("objective", "optimizer", "batch_size")
 
 
 def arm(evidence: Evidence, name: str, like: str = "online") -> arms.Arm:
-  """Returns the runs of an arm that are trained as `like` is.
+  """Returns the runs of an arm that are trained as another arm is.
 
   Args:
-    evidence: of one task, with its records.
-    name: of the arm.
-    like: the arm whose loss, optimizer, batch and steps they share.
+    evidence: one task's evidence, with its records.
+    name: the arm.
+    like: the arm whose loss, optimizer, batch size and steps they share.
 
   Raises:
-    UndefinedError: there is no such arm, or none of its runs is.
+    UndefinedError: there is no such arm, or it has no such run.
   """
   model, candidate = evidence.arm(like), evidence.arm(name)
   settings = {settings_of(r) for r in _records_of(evidence.records, model)}
@@ -31,8 +31,8 @@ def arm(evidence: Evidence, name: str, like: str = "online") -> arms.Arm:
   alike = {r.run.name for r in _records_of(evidence.records, candidate)} & {
     r.run.name for r in evidence.records if settings_of(r) in settings
   }
-  # Of a seed's runs the one that got farthest: one that stopped short may have
-  # made a configuration of its own beside a longer run's.
+  # The run of each seed that got farthest: a run that stopped short may form a
+  # configuration beside that of a longer run.
   by_seed: dict[int, arms.Trajectory] = {}
   for run in sorted(candidate.runs, key=lambda run: int(run.steps[-1])):
     if run.name in alike and _ends_like(run, length):
@@ -44,17 +44,17 @@ def arm(evidence: Evidence, name: str, like: str = "online") -> arms.Arm:
 
 
 def steps_of(evidence: Evidence, name: str = "online") -> int:
-  """Returns after how many steps an arm's longest run ends.
+  """Returns the last step of an arm's longest run.
 
   Args:
-    evidence: of one task.
-    name: of the arm.
+    evidence: one task's evidence.
+    name: the arm.
   """
   return max(int(run.steps[-1]) for run in evidence.arm(name).runs)
 
 
 def _ends_like(run: arms.Trajectory, length: int) -> bool:
-  """Not a longer run; one that stopped short is still of the configuration."""
+  """Excludes longer runs; a run that stopped short still belongs."""
   return int(run.steps[-1]) <= length and int(run.steps[0]) < length
 
 
@@ -65,11 +65,11 @@ def _records_of(records: Iterable[RunRecord], arm: arms.Arm) -> list[RunRecord]:
 def settings_of(
   record: RunRecord, kinds: tuple[str, ...] = _COMPARED
 ) -> tuple[tuple[str, str], ...]:
-  """Returns the hyper-parameters of some kinds, to be compared.
+  """Returns hyper-parameters in a form that can be compared.
 
   Args:
-    record: of the run.
-    kinds: beginnings of their names.
+    record: a record of the run.
+    kinds: prefixes of the hyper-parameters' names.
   """
   return tuple(
     sorted(

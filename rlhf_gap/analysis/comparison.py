@@ -20,9 +20,9 @@ class Comparison:
   """Two arms compared.
 
   Attributes:
-    first: the arm that counts positive.
-    second: the arm that counts negative.
-    gap: by how much.
+    first: the arm whose win rate counts positive.
+    second: the arm whose win rate counts negative.
+    gap: the difference.
   """
 
   first: arms.Arm
@@ -70,10 +70,10 @@ def compare(
   """Compares two arms at matched KL.
 
   Args:
-    evidence: of one task.
-    first: counts positive.
-    second: counts negative.
-    metric: of the outcomes by prompt.
+    evidence: one task's evidence.
+    first: the arm whose win rate counts positive.
+    second: the arm whose win rate counts negative.
+    metric: which outcomes by prompt to compare.
 
   Raises:
     UndefinedError: the arms reach no common range of KL.

@@ -1,4 +1,4 @@
-"""Means over seeds of what is one number a run, with Student's intervals."""
+"""Means over seeds of one number per run, with Student's intervals."""
 
 import math
 from collections.abc import Mapping
@@ -12,42 +12,42 @@ from rlhf_gap.analysis.resampling import Estimate, UndefinedError
 def mean(values: Mapping[int, float], n: int) -> Estimate:
   """Returns the mean over seeds.
 
-  What a seed's own number owes to the pairs or prompts it was measured on is
-  part of how seeds differ, and so of the interval.
+  Noise from the pairs or prompts behind each number is part of how seeds
+  differ, so the interval covers it.
 
   Args:
-    values: a number a seed.
+    values: a number per seed.
     n: pairs or prompts behind each.
 
   Returns:
-    The mean with Student's interval of one degree of freedom less than seeds;
-    infinitely wide for one seed.
+    The mean with Student's interval, whose degrees of freedom are one fewer
+    than the seeds. With one seed it is infinitely wide.
 
   Raises:
     UndefinedError: there is no seed.
   """
-  found = np.array(list(values.values()), np.float64)
-  if not len(found):
+  numbers = np.array(list(values.values()), np.float64)
+  if not len(numbers):
     raise UndefinedError("no seed was measured")
-  value, freedom = float(found.mean()), len(found) - 1
+  value, freedom = float(numbers.mean()), len(numbers) - 1
   if not freedom:
     inf = math.inf
     return Estimate(value, inf, -inf, inf, n, 1, 1.0)
-  sem = float(found.std(ddof=1)) / math.sqrt(len(found))
+  sem = float(numbers.std(ddof=1)) / math.sqrt(len(numbers))
   half = float(stats.t.ppf(0.975, freedom)) * sem
   return Estimate(
-    value, sem, value - half, value + half, n, len(found), float(freedom)
+    value, sem, value - half, value + half, n, len(numbers), float(freedom)
   )
 
 
 def difference(
   first: Mapping[int, float], second: Mapping[int, float], n: int
 ) -> Estimate:
-  """Returns the mean difference of two runs of a seed.
+  """Returns the mean over seeds of the difference of two numbers.
 
   Args:
-    first: a number a seed.
-    second: likewise; seeds that only one has do not count.
+    first: a number per seed.
+    second: likewise; seeds that only one of them has are ignored.
     n: pairs or prompts behind each.
 
   Raises:

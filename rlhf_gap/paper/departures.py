@@ -135,7 +135,7 @@ ALL = (
   ),
   Departure(
     "peak KL over sizes",
-    "Comparison by eye.",
+    "Compared by eye.",
     "By the ratio of KLs at the peaks, with an interval; similar is within a"
     " factor of 2.",
     "'Similar' needs a number to be decided.",

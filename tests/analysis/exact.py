@@ -8,7 +8,7 @@ import numpy as np
 
 from rlhf_gap import records
 from rlhf_gap.analysis import arms, statistics
-from rlhf_gap.analysis.verdicts import Evidence
+from rlhf_gap.analysis.evidence import Evidence
 from tests.analysis import made_up
 
 SETTINGS = statistics.BootstrapSettings(replicates=100)

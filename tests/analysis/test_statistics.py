@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from rlhf_gap.analysis import arms, decline, quantiles, resampling, statistics
+from rlhf_gap.analysis import (
+  arms,
+  correlation,
+  decline,
+  quantiles,
+  resampling,
+  statistics,
+)
 from tests.analysis import made_up
 
 SETTINGS = statistics.BootstrapSettings(replicates=200)
@@ -185,7 +192,7 @@ def test_a_correlation_is_pearson_s_within_an_interval():
   x = random.normal(size=60)
   y = 0.6 * x + 0.8 * random.normal(size=60)
   groups = [str(i % 10) for i in range(60)]
-  found = quantiles.correlation(x, y, groups)
+  found = correlation.pearson(x, y, groups)
   assert found.value == pytest.approx(stats.pearsonr(x, y).statistic)
   assert found.ci95_low < 0.6 < found.ci95_high
   assert (found.num_points, found.num_groups) == (60, 10)
@@ -195,7 +202,7 @@ def test_with_as_many_runs_as_points_it_is_close_to_fisher_s_interval():
   random = np.random.default_rng(1)
   x = random.normal(size=400)
   y = 0.5 * x + random.normal(size=400)
-  found = quantiles.correlation(x, y, list(map(str, range(400))))
+  found = correlation.pearson(x, y, list(map(str, range(400))))
   fisher = stats.pearsonr(x, y).confidence_interval()
   assert found.ci95_low == pytest.approx(fisher.low, abs=0.02)
   assert found.ci95_high == pytest.approx(fisher.high, abs=0.02)
@@ -205,8 +212,8 @@ def test_copies_of_a_run_s_points_make_nothing_surer():
   random = np.random.default_rng(2)
   x, y = random.normal(size=(2, 8))
   groups = list("abcdefgh")
-  once = quantiles.correlation(x, y, groups)
-  often = quantiles.correlation(np.tile(x, 9), np.tile(y, 9), groups * 9)
+  once = correlation.pearson(x, y, groups)
+  often = correlation.pearson(np.tile(x, 9), np.tile(y, 9), groups * 9)
   assert often.ci95_low == pytest.approx(once.ci95_low)
   assert often.ci95_high == pytest.approx(once.ci95_high)
 
@@ -214,8 +221,8 @@ def test_copies_of_a_run_s_points_make_nothing_surer():
 def test_a_correlation_needs_runs_and_variation():
   x = np.arange(6.0)
   with pytest.raises(resampling.UndefinedError, match="2 runs"):
-    quantiles.correlation(x, x, list("aaabbb"))
+    correlation.pearson(x, x, list("aaabbb"))
   with pytest.raises(resampling.UndefinedError, match="vary"):
-    quantiles.correlation(x, np.ones(6), list("abcdef"))
-  straight = quantiles.correlation(x, 2 * x, list("abcdef"))
+    correlation.pearson(x, np.ones(6), list("abcdef"))
+  straight = correlation.pearson(x, 2 * x, list("abcdef"))
   assert straight.value == pytest.approx(1.0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rlhf_gap.analysis import arms, curves, resampling, statistics
-from rlhf_gap.analysis.verdicts import Evidence
+from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.plotting import drawing, over_kl, styles
 from rlhf_gap.report import pictures, training_pictures
 from tests.analysis import made_up
@@ -31,7 +31,7 @@ def _written(figure, folder):
 
 
 def test_the_numbers_of_the_gap_are_those_of_the_records(evidence, tmp_path):
-  _, rows = _written(pictures.gap(evidence), tmp_path)
+  _, rows = _written(pictures.plot_gap(evidence), tmp_path)
   points = [row for row in rows if row["kind"] == "checkpoint"]
   moved = [r for r in evidence.records if r.run.arm != "sft"]
   assert len(points) == len(moved)
@@ -49,7 +49,7 @@ def test_the_numbers_of_the_gap_are_those_of_the_records(evidence, tmp_path):
 
 
 def test_curves_lie_within_their_bands_over_the_arm_s_range(evidence, tmp_path):
-  _, rows = _written(pictures.gap(evidence), tmp_path)
+  _, rows = _written(pictures.plot_gap(evidence), tmp_path)
   for name in made_up.ARMS:
     curve = [r for r in rows if (r["kind"], r["arm"]) == ("frontier", name)]
     assert len(curve) == curves.GRID_POINTS
@@ -91,7 +91,7 @@ def test_a_run_that_has_hardly_begun_leaves_the_rest_to_be_drawn(
     or (record.run.name, record.checkpoint.step)
     == (f"{arm}/beta_0.1_seed_1", 50)
   ]
-  found = pictures.gap(
+  found = pictures.plot_gap(
     dataclasses.replace(
       evidence,
       arms=arms.group(begun),
@@ -105,13 +105,13 @@ def test_a_run_that_has_hardly_begun_leaves_the_rest_to_be_drawn(
   assert first == "later: no records"
   for line, expected in zip(others, lacks, strict=True):
     assert line.startswith(expected)
-  assert pictures.gap(evidence).missing == ()
+  assert pictures.plot_gap(evidence).missing == ()
 
 
 def test_goodhart_shows_every_judge_of_the_farthest_configuration(
   evidence, tmp_path
 ):
-  _, rows = _written(pictures.goodhart(evidence, "offline"), tmp_path)
+  _, rows = _written(pictures.plot_judges(evidence, "offline"), tmp_path)
   assert {row["judge"] for row in rows} == {"golden", "proxy", "utility"}
   shown = {row["run"] for row in rows if row["kind"] == "checkpoint"}
   farthest = max(
@@ -124,11 +124,11 @@ def test_goodhart_shows_every_judge_of_the_farthest_configuration(
 def test_all_files_are_written_and_the_same_again(evidence, tmp_path):
   for number, make in enumerate(
     (
-      lambda: pictures.gap(evidence, 2.0),
-      lambda: pictures.goodhart(evidence),
-      lambda: pictures.gao_fits(evidence, math.e),
-      lambda: pictures.calibration(evidence),
-      lambda: training_pictures.over_steps(evidence, "kl_nats"),
+      lambda: pictures.plot_gap(evidence, 2.0),
+      lambda: pictures.plot_judges(evidence),
+      lambda: pictures.plot_gao_fits(evidence, math.e),
+      lambda: pictures.plot_calibration(evidence),
+      lambda: training_pictures.plot_metric(evidence, "kl_nats"),
     )
   ):
     files = []
@@ -144,7 +144,7 @@ def test_all_files_are_written_and_the_same_again(evidence, tmp_path):
 
 
 def test_calibration_gives_every_bin_with_its_pairs(evidence, tmp_path):
-  _, rows = _written(pictures.calibration(evidence), tmp_path)
+  _, rows = _written(pictures.plot_calibration(evidence), tmp_path)
   for judge in evidence.judges.values():
     own = [row for row in rows if row["judge"] == judge.name]
     assert [float(row["predicted"]) for row in own] == [
@@ -154,7 +154,7 @@ def test_calibration_gives_every_bin_with_its_pairs(evidence, tmp_path):
 
 
 def test_over_steps_has_every_record_of_a_run(evidence, tmp_path):
-  figure = training_pictures.over_steps(evidence, "response_length_tokens")
+  figure = training_pictures.plot_metric(evidence, "response_length_tokens")
   _, rows = _written(figure, tmp_path)
   # SFT has one record, which is no line.
   assert len(rows) == len(evidence.records) - 1
@@ -163,21 +163,21 @@ def test_over_steps_has_every_record_of_a_run(evidence, tmp_path):
 
 def test_logged_curves_are_those_of_one_metric(tmp_path):
   of = made_up.study().tasks[0].curves
-  _, rows = _written(training_pictures.logged(of, "train/loss"), tmp_path)
+  _, rows = _written(training_pictures.plot_logged(of, "train/loss"), tmp_path)
   assert {row["run"] for row in rows} == {"sft", "online/seed_0"}
   assert len(rows) == sum(len(curve.steps) for curve in of)
   with pytest.raises(resampling.UndefinedError, match="train/rho"):
-    training_pictures.logged(of, "train/rho")
+    training_pictures.plot_logged(of, "train/rho")
 
 
 @pytest.mark.parametrize(
   ("make", "reason"),
   [
-    (pictures.gap, "no arm has two checkpoints"),
-    (pictures.goodhart, "no records of the arm online"),
-    (pictures.gao_fits, "no records of the arm sft"),
-    (pictures.calibration, "was measured"),
-    (lambda e: training_pictures.over_steps(e, "kl_nats"), "two records"),
+    (pictures.plot_gap, "no arm has two checkpoints"),
+    (pictures.plot_judges, "no records of the arm online"),
+    (pictures.plot_gao_fits, "no records of the arm sft"),
+    (pictures.plot_calibration, "was measured"),
+    (lambda e: training_pictures.plot_metric(e, "kl_nats"), "two records"),
   ],
 )
 def test_a_figure_that_cannot_be_drawn_says_why(make, reason):

@@ -1,5 +1,6 @@
 """The report: whole, self-contained, the same again, and plain about holes."""
 
+import html
 import html.parser
 import importlib.util
 import json
@@ -8,12 +9,13 @@ import re
 import subprocess
 import sys
 
+import jinja2
 import pytest
 
 from rlhf_gap import records
 from rlhf_gap.analysis import statistics, summary
 from rlhf_gap.cli import main
-from rlhf_gap.paper import claims, departures, registry
+from rlhf_gap.paper import departures, registry
 from rlhf_gap.report import build, page
 from tests.analysis import exact, made_up
 
@@ -109,7 +111,7 @@ def test_the_last_line_is_the_answer(made):
   assert lines[0].startswith("hole: ")
   assert lines[-3] == f"report: {made.path}"
   for name, line in zip(NAMES, lines[-2:], strict=True):
-    assert line.startswith(f"{name}: {claims.MAIN.name}: ")
+    assert line.startswith(f"{name}: {registry.MAIN_CLAIM.name}: ")
     assert re.search(r"[+-]0\.\d{3} \[[+-]\d\.\d{3}, [+-]\d\.\d{3}\]", line)
 
 
@@ -144,12 +146,38 @@ def test_a_study_whose_evaluation_failed_still_has_a_page(tmp_path):
 
 
 def test_text_cannot_become_markup():
-  nasty = '<script>&"'
-  shown = page.tag("p", nasty, page.tag("b", nasty), title=nasty)
-  assert shown == (
-    '<p title="&lt;script&gt;&amp;&quot;">&lt;script&gt;&amp;&quot;'
-    "<b>&lt;script&gt;&amp;&quot;</b></p>"
-  )
+  nasty = "<script>&\"'"
+  text = page.render("departures.html.j2", **_departure(nasty))
+  assert "<script>" not in text
+  assert text.count("&lt;script&gt;&amp;&#34;&#39;") == 4
+  seen = _Page(text)
+  assert "script" not in seen.tags
+  assert " ".join(seen.text).count(nasty) == 4
+
+
+def _departure(text):
+  return {
+    "miniature": True,
+    "departures": [departures.Departure(text, text, text, text)],
+  }
+
+
+def test_a_name_that_a_template_lacks_is_an_error():
+  with pytest.raises(jinja2.UndefinedError, match="miniature"):
+    page.render("departures.html.j2", departures=[])
+
+
+@pytest.mark.parametrize(
+  ("seconds", "text"),
+  [
+    (None, "-"),
+    (41.52, "41.5 s"),
+    (130.2, "2 min 10 s"),
+    (7325.0, "2 h 02 min"),
+  ],
+)
+def test_times_are_easy_to_read(seconds, text):
+  assert page.duration(seconds) == text
 
 
 def _mistake(capsys, *words):
@@ -288,9 +316,9 @@ def test_a_study_of_the_paper_has_a_section_a_figure(of_paper):
   text = " ".join(seen.text)
   asked = {*("online", "offline", "tandem", "final_final", "online_bo2")}
   for section in registry.SECTIONS:
-    wanted = section.is_wanted(asked | {"sizes", "online_data"})
+    wanted = section.is_wanted(asked | {"online@small", "online_data"})
     assert (section.title in text) == wanted, section.title
-    assert (section.shows in text) == wanted
+    assert (section.paper_shows in text) == wanted
   # Planned, and not there: said at its figure, and by the claim.
   assert "offline, Best-of-2: there are no records of the arm" in text
   by_name = {one.claim.name: one.answer for one in of_paper.answered}
@@ -312,4 +340,4 @@ def test_a_figure_s_own_arms_are_not_in_the_first_picture(of_paper):
 def test_departures_are_listed_with_those_of_miniatures(of_paper):
   text = pathlib.Path(of_paper.path).read_text(encoding="utf-8")
   for one in departures.ALL:
-    assert page.tag("b", one.what) in text
+    assert f"<b>{html.escape(one.topic)}" in text.replace("&#39;", "&#x27;")

@@ -12,6 +12,7 @@ from rlhf_gap import errors, partitioning, plan
 from rlhf_gap.analysis import arm_names
 from rlhf_gap.cli import gin_files
 from rlhf_gap.models import t5
+from rlhf_gap.paper import registry
 from rlhf_gap.study import (
   ablation_stages,
   ablations,
@@ -102,7 +103,7 @@ def test_every_figure_of_the_paper_has_its_arms(mini):
     [setting for setting in every if setting not in one_by_one]
   )
   assert all(
-    arm_names.is_ablation(arm) == (arm not in ("online", "offline", "tandem"))
+    registry.is_ablation(arm) == (arm not in ("online", "offline", "tandem"))
     for arm in found
   )
 

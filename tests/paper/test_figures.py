@@ -7,16 +7,25 @@ import math
 import numpy as np
 import pytest
 
-from rlhf_gap.analysis import arm_names, quantiles, seed_means, statistics
+from rlhf_gap.analysis import (
+  arm_names,
+  ipo_optimum,
+  quantiles,
+  seed_means,
+  statistics,
+)
 from rlhf_gap.analysis.resampling import UndefinedError
 from rlhf_gap.paper import (
-  app_h,
   departures,
-  discrimination,
+  fig_01_04,
+  fig_05_12,
+  fig_06,
+  fig_07_08,
+  fig_09,
+  fig_10_11_14,
+  fig_13,
   registry,
-  sizes,
   staleness,
-  tradeoffs,
 )
 from rlhf_gap.plotting import drawing
 from tests.analysis import exact
@@ -64,7 +73,7 @@ def _rows(figure, folder):
 _EVERY = [
   (section.title, number, draw)
   for section in registry.SECTIONS
-  for number, draw in enumerate(section.draw)
+  for number, draw in enumerate(section.pictures)
 ]
 
 
@@ -107,7 +116,7 @@ def _without(evidence, *, arm, seed=None, step=None):
 
 def test_a_figure_names_the_checkpoint_that_is_missing(evidence, tmp_path):
   less = _without(evidence, arm="final_final", seed=1, step=30)
-  figure = tradeoffs.final_policy_data(less, 10.0)
+  figure = fig_05_12.FIGURE_5.pictures[0](less, 10.0)
   assert figure.missing == ("final_final/seed_1: no record of step 30",)
   drawn = {row["arm"] for row in _rows(figure, tmp_path)}
   assert drawn == {"online", "offline", "final_final"}
@@ -115,31 +124,31 @@ def test_a_figure_names_the_checkpoint_that_is_missing(evidence, tmp_path):
 
 def test_a_step_that_no_seed_has_is_missed_beside_online(evidence):
   less = _without(evidence, arm="offline_bo2", step=30)
-  assert tradeoffs.best_of_two(less, 10.0).missing == tuple(
+  assert fig_09.plot_figure_9(less, 10.0).missing == tuple(
     f"offline_bo2/seed_{seed}: no record of step 30" for seed in (0, 1, 2)
   )
 
 
 def test_an_arm_or_seed_that_is_missing_is_named(evidence):
   less = _without(evidence, arm="tandem")
-  (line,) = tradeoffs.shuffled_online_data(less, 10.0).missing
+  (line,) = fig_01_04.FIGURES_1_AND_4.pictures[1](less, 10.0).missing
   assert line.endswith("there are no records of the arm tandem")
   for make in (
-    discrimination.accuracy_over_training,
-    discrimination.accuracy_and_win_rate,
+    fig_07_08.plot_accuracy,
+    fig_07_08.plot_figure_7,
   ):
     assert "shuffled online data" in make(less).missing[0]
   few = _without(evidence, arm="stale_4")
   few = _without(few, arm="reuse_4x16")
   few = _without(few, arm="stale_never")
   with pytest.raises(UndefinedError, match="no records of old pairs"):
-    staleness.cost_of_staleness(few)
+    staleness.plot_staleness(few)
 
 
 def test_figure_6_pools_seeds_and_names_windows_without_pairs(
   evidence, tmp_path
 ):
-  figure = discrimination.online_data(evidence)
+  figure = fig_06.plot_figure_6(evidence)
   rows = {(r["arm"], r["step"]): r for r in _rows(figure, tmp_path)}
   row = rows["proxy", "15"]
   assert float(row["value"]) == pytest.approx(0.8)
@@ -158,13 +167,13 @@ def test_figure_6_pools_seeds_and_names_windows_without_pairs(
     for r in evidence.online_data
   ]
   less = dataclasses.replace(evidence, online_data=tuple(kept))
-  assert discrimination.online_data(less).missing == (
+  assert fig_06.plot_figure_6(less).missing == (
     "online, seed 2: no pairs of step 30",
   )
 
 
 def test_figure_11_is_relative_to_online_of_the_same_size(evidence, tmp_path):
-  rows = _rows(sizes.relative_performance(evidence), tmp_path)
+  rows = _rows(fig_10_11_14.plot_relative_performance(evidence), tmp_path)
   by = {(r["arm"], r["size"]): r for r in rows}
   for size, suffix in (("own", ""), ("small", "@small")):
     wins = {
@@ -175,7 +184,7 @@ def test_figure_11_is_relative_to_online_of_the_same_size(evidence, tmp_path):
       value = float(by[name, size]["value"])
       assert value == pytest.approx(win / wins["online"])
   assert {float(r["log2_relative_parameters"]) for r in rows} == {0.0, 2.0}
-  figure = sizes.absolute_performance(evidence)
+  figure = fig_10_11_14.plot_absolute_performance(evidence)
   (row,) = [r for r in _rows(figure, tmp_path) if r["arm"] == "online"][:1]
   assert row["seeds"] == "3"
 
@@ -227,16 +236,16 @@ def test_the_optimum_in_closed_form(beta, offline, online, wins):
     fixed = 0.98 * fixed + 0.02 * wanted / wanted.mean()
   beta = np.array([beta])
   for density, kl, known in (
-    (tilt, app_h.offline_kl, offline),
-    (fixed, app_h.online_kl, online),
+    (tilt, ipo_optimum.offline_kl, offline),
+    (fixed, ipo_optimum.online_kl, online),
   ):
     measured = float((density * np.log(density)).mean())
     assert float(kl(beta)[0]) == pytest.approx(measured, rel=1e-3)
     assert measured == pytest.approx(known, abs=2e-3)
-    assert float(app_h.win_rate(beta)[0]) == pytest.approx(
+    assert float(ipo_optimum.win_rate(beta)[0]) == pytest.approx(
       float((density * u).mean()), rel=1e-3
     )
-  assert float(app_h.win_rate(beta)[0]) == pytest.approx(wins, abs=1e-3)
+  assert float(ipo_optimum.win_rate(beta)[0]) == pytest.approx(wins, abs=1e-3)
 
 
 def test_the_mean_over_seeds_has_students_interval():
@@ -270,7 +279,7 @@ def test_sizes_of_unknown_parameters_have_no_place(evidence):
   unknown = dataclasses.replace(evidence, sizes={})
   expected = r"parameters the sizes have is not known \(own, small\)"
   with pytest.raises(UndefinedError, match=expected):
-    sizes.absolute_performance(unknown)
+    fig_10_11_14.plot_absolute_performance(unknown)
 
 
 def test_a_planned_arm_without_records_is_missed_in_its_figure(evidence):
@@ -279,9 +288,9 @@ def test_a_planned_arm_without_records_is_missed_in_its_figure(evidence):
   _, missing = staleness.points(evidence)
   lacks = "there are no records of the arm"
   assert missing == [f"refreshed every 64 steps: {lacks} stale_64"]
-  found = tradeoffs.shuffle_levels(evidence, 10.0)
+  found = fig_13.plot_figure_13(evidence, 10.0)
   assert f"within 400 batches: {lacks} shuffle_400" in found.missing
-  found = tradeoffs.policy_sizes(evidence, "online", 10.0)
+  found = fig_10_11_14.plot_method_by_size("online", evidence, 10.0)
   assert f"huge: {lacks} online@huge" in found.missing
 
 
@@ -300,7 +309,7 @@ def test_peaks_are_compared_by_their_factor():
 
 
 def test_departures_say_what_the_paper_does_what_we_do_and_why():
-  assert len(departures.of(miniature=False)) < len(departures.ALL)
+  assert len(departures.select(miniature=False)) < len(departures.ALL)
   for one in departures.ALL:
-    assert all((one.what, one.paper, one.here, one.why))
+    assert all((one.topic, one.paper, one.here, one.why))
     assert one.paper != one.here
