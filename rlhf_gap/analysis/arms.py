@@ -158,8 +158,8 @@ def _check_alike(
   if len(examples) > 1:
     first, second = list(examples.values())[:2]
     raise errors.UserError(
-      f"{_describe(first)} and {_describe(second)} were measured against different"
-      " judges, opponents or prompts; a report compares what one evaluation"
+      f"{_describe(first)} and {_describe(second)} were measured against"
+      " different judges, opponents or prompts; a report compares what one evaluation"
       " measured: evaluate all checkpoints alike, or give each its own folder"
     )
 
