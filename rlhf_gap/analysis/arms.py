@@ -159,8 +159,9 @@ def _check_alike(
     first, second = list(examples.values())[:2]
     raise errors.UserError(
       f"{_describe(first)} and {_describe(second)} were measured against"
-      " different judges, opponents or prompts; a report compares what one evaluation"
-      " measured: evaluate all checkpoints alike, or give each its own folder"
+      " different judges, opponents or prompts; a report compares what one"
+      " evaluation measured: evaluate all checkpoints alike, or give each its"
+      " own folder"
     )
 
 

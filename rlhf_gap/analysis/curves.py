@@ -1,17 +1,18 @@
 """Win rate as a function of KL: a run's curve, an arm's frontier.
 
-Between two checkpoints a run is joined linearly in log KL, the axis on which
-the paper resamples (Tang et al. 2024, Fig. 1): a decade of KL counts the same
-wherever it lies, and the win rates of neighbouring checkpoints, which follow
-each other by a factor in KL rather than by a difference, are nearly straight
-there. `coordinate="sqrt"` takes Gao's d = sqrt(KL) instead, as a check.
+Between checkpoints, win rate is interpolated linearly in log KL, the horizontal
+axis of the paper (Tang et al. 2024, Fig. 1). Every decade of KL then has the
+same weight, and curves are nearly straight, since the KLs of neighbouring
+checkpoints differ by a factor. `coordinate="sqrt"` uses Gao's d = sqrt(KL)
+instead, as a check.
 
-An arm with several hyper-parameters is represented by its frontier: at each KL
-the configuration with the highest win rate. A maximum over noisy numbers is too
-high on average, the more the larger the sweep, and prompts as well as runs are
-noisy. So what is chosen on every other prompt and all seeds but one is valued
-on the other prompts and that seed, and so on in turn (cross-fitting). Where
-there is one seed alone, prompts take turns, and the luck of its runs remains.
+An arm with several hyper-parameters is represented by its frontier: the
+configuration with the highest win rate at each KL. A maximum over noisy numbers
+is biased upwards, the more so the larger the sweep, and both prompts and runs
+are noisy. A configuration is therefore chosen on one half of the prompts and
+all seeds but one, and evaluated on the other half and that seed, in turn
+(cross-fitting). With a single seed only prompts take turns, and the luck of its
+runs remains.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ from rlhf_gap.analysis import arms, resampling
 Coordinate = Literal["log", "sqrt"]
 GRID_POINTS = 33
 LEAST_KL_NATS = 1e-3
-"""A checkpoint nearer to the reference is on no logarithmic axis."""
+"""Checkpoints nearer to the reference are not on a logarithmic axis."""
 
 
 def coordinate_of(
@@ -49,19 +50,19 @@ def mean(
   resamples: resampling.Resamples,
   subset: resampling.PromptSubset = "all",
 ) -> Float[np.ndarray, "rows checkpoints"]:
-  """Returns a metric's means over the prompts drawn.
+  """Returns a metric's means over the resampled prompts.
 
   Args:
     run: the run.
     metric: "kl_nats" or one of its outcomes.
-    resamples: how often each prompt was drawn.
-    subset: which prompts count.
+    resamples: how often each prompt was resampled.
+    subset: which prompts to use.
   """
   return _mean(run, metric, resamples.prompts, subset)
 
 
-# Several statistics ask for the same means, each twice: with the seeds drawn
-# and with the seeds fixed. Runs and resamples are told apart by identity.
+# Several statistics use the same means, each with seeds resampled and with
+# seeds fixed. Runs and resamples are hashed by identity.
 @functools.lru_cache(maxsize=1024)
 def _mean(
   run: arms.Trajectory,
@@ -75,7 +76,7 @@ def _mean(
 
 
 def moved(run: arms.Trajectory) -> Bool[np.ndarray, "checkpoints"]:
-  """Returns which checkpoints have a KL to speak of."""
+  """Returns which checkpoints have a KL of at least `LEAST_KL_NATS`."""
   return run.kl_nats.mean(axis=1) >= LEAST_KL_NATS
 
 
@@ -84,15 +85,15 @@ def interpolate(
   y: Float[np.ndarray, "rows points"],
   grid: Float[np.ndarray, "grid"],
 ) -> Float[np.ndarray, "rows grid"]:
-  """Joins points linearly, each row its own; an end holds its value.
+  """Interpolates linearly between points, row by row.
 
-  The first row, the data as they are, says how far the points reach: outside of
-  that all rows are NaN.
+  Rows are constant beyond their ends. Outside the range of the first row, which
+  is the original data, all rows are NaN.
 
   Args:
-    x: in any order.
-    y: at these.
-    grid: where to read.
+    x: positions, in any order.
+    y: values there.
+    grid: positions to interpolate at.
   """
   if x.shape[1] < 2:
     return np.full((len(x), len(grid)), np.nan)
@@ -108,7 +109,7 @@ def interpolate(
   )
   width = np.where(x1 > x0, x1 - x0, 1.0)
   joined = y0 + np.clip((grid - x0) / width, 0, 1) * (y1 - y0)
-  # A hair of slack: the grid's own ends were computed in another order.
+  # Rounding tolerance: the ends of the grid were computed in another order.
   outside = (grid < x[0, 0] - 1e-9) | (grid > x[0, -1] + 1e-9)
   return np.where(outside, np.nan, joined)
 
@@ -116,17 +117,17 @@ def interpolate(
 def extent(
   arm: arms.Arm, coordinate: Coordinate = "log"
 ) -> tuple[float, float] | None:
-  """Returns from where to where an arm has a curve, in the coordinate.
+  """Returns the range over which an arm has a curve, in the coordinate.
 
-  That of a configuration is what all its runs pass through; that of the arm,
-  from the least to the greatest of its configurations.
+  A configuration has a curve where all its runs do. An arm's range extends from
+  the lowest end to the highest end of its configurations.
 
   Args:
     arm: the arm.
     coordinate: log KL or sqrt(KL).
 
   Returns:
-    Both ends; None where no configuration has a curve.
+    Both ends; None if no configuration has a curve.
   """
   ends = []
   for configuration in arm.configurations:
@@ -145,7 +146,7 @@ def extent(
 def shared_extent(
   first: arms.Arm, second: arms.Arm, coordinate: Coordinate = "log"
 ) -> tuple[float, float] | None:
-  """Returns where both arms have a curve; None where nowhere."""
+  """Returns the range over which both arms have a curve, if any."""
   ends = extent(first, coordinate), extent(second, coordinate)
   if ends[0] is None or ends[1] is None:
     return None
@@ -154,22 +155,22 @@ def shared_extent(
 
 
 def grid_of(ends: tuple[float, float]) -> Float[np.ndarray, "grid"]:
-  """Returns points from end to end, evenly."""
+  """Returns evenly spaced points between two ends."""
   return np.linspace(*ends, GRID_POINTS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curves:
-  """Curves of all configurations, by seed: on all prompts and on either half.
+  """Curves of all configurations by seed, on all prompts and either half.
 
-  NaN where a seed has no run of a configuration, or one of the configuration's
-  runs does not reach.
+  NaN if a seed has no run of a configuration, or if a run of the configuration
+  does not reach the KL.
 
   Attributes:
-    whole: on all prompts.
-    even: on one half of them.
-    odd: on the other.
-    weights: how often each seed was drawn.
+    whole: curves on all prompts.
+    even: curves on one half of the prompts.
+    odd: curves on the other half.
+    weights: how often each seed was resampled.
   """
 
   whole: Float[np.ndarray, "seeds rows configurations grid"]
@@ -190,9 +191,9 @@ def by_configuration(
 
   Args:
     arm: the arm.
-    resamples: what was drawn.
-    grid: in the coordinate.
-    metric: of the outcomes by prompt.
+    resamples: the resampled prompts and seeds.
+    grid: positions, in the coordinate.
+    metric: which outcomes by prompt to use.
     coordinate: log KL or sqrt(KL).
   """
   shape = (
@@ -203,15 +204,15 @@ def by_configuration(
   for number, configuration in enumerate(arm.configurations):
     reached = np.ones(len(grid), bool)
     for run in configuration.runs:
-      of_run = _of_run(run, resamples, grid, metric, coordinate)
-      values[:, arm.seeds.index(run.seed), :, number] = of_run
-      reached &= ~np.isnan(of_run[0, 0])
+      run_curves = _run_curves(run, resamples, grid, metric, coordinate)
+      values[:, arm.seeds.index(run.seed), :, number] = run_curves
+      reached &= ~np.isnan(run_curves[0, 0])
     values[:, :, :, number, ~reached] = np.nan
   whole, even, odd = values  # in the order of `resampling.PROMPT_SUBSETS`
   return Curves(whole, even, odd, resamples.seed_counts(arm.seeds))
 
 
-def _of_run(
+def _run_curves(
   run: arms.Trajectory,
   resamples: resampling.Resamples,
   grid: np.ndarray,
@@ -234,11 +235,11 @@ def mean_over_seeds(
   values: Float[np.ndarray, "seeds rows *shape"],
   weights: Float[np.ndarray, "rows seeds"],
 ) -> Float[np.ndarray, "rows *shape"]:
-  """Returns means over the seeds drawn; NaN where none of them has a value.
+  """Returns means over the resampled seeds; NaN if none has a value.
 
   Args:
-    values: NaN where there is none.
-    weights: how often each seed was drawn.
+    values: values by seed; NaN if there is none.
+    weights: how often each seed was resampled.
   """
   wide = weights.T.reshape(*weights.T.shape, *(1,) * (values.ndim - 2))
   known = ~np.isnan(values)
@@ -257,26 +258,26 @@ def cross_fitted(
   value: Float[np.ndarray, "seeds rows options grid"],
   weights: Float[np.ndarray, "rows seeds"],
 ) -> Float[np.ndarray, "rows grid"]:
-  """Returns what the best option is worth to a seed that had no say in it.
+  """Returns the value of the best option for seeds that did not choose it.
 
-  Each seed takes the option that is best for the others that were drawn, or for
-  itself where it was drawn alone.
+  Each seed uses the option that is best for the other resampled seeds, or for
+  itself if no other was resampled.
 
   Args:
-    by: what is highest, on some prompts.
-    value: what is returned, on others.
-    weights: how often each seed was drawn.
+    by: scores that decide the best option, on some prompts.
+    value: values of the options, on other prompts.
+    weights: how often each seed was resampled.
 
   Returns:
-    The mean over the seeds drawn; NaN where they have no option.
+    The mean over the resampled seeds; NaN if they have no option.
   """
   wide = weights.T[:, :, None, None]
   known = wide * ~np.isnan(by)
-  parts = np.where(known > 0, known * np.nan_to_num(by), 0.0)
-  total, count = parts.sum(axis=0), known.sum(axis=0)
+  scores = np.where(known > 0, known * np.nan_to_num(by), 0.0)
+  total, count = scores.sum(axis=0), known.sum(axis=0)
   picked = []
   for seed, own in enumerate(by):
-    of_others = _ratio(total - parts[seed], count - known[seed])
+    of_others = _ratio(total - scores[seed], count - known[seed])
     rated = np.where(np.isnan(of_others), own, of_others)
     rated = np.where(np.isnan(rated + value[seed]), -np.inf, rated)
     best = np.argmax(rated, axis=1)[:, None]
@@ -288,10 +289,10 @@ def frontier(curves: Curves) -> Float[np.ndarray, "rows grid"]:
   """Returns the best configuration's win rate at each KL, cross-fitted.
 
   Args:
-    curves: of all configurations.
+    curves: curves of all configurations.
 
   Returns:
-    Values; NaN where no configuration reaches.
+    Win rates; NaN if no configuration reaches the KL.
   """
   if curves.whole.shape[2] == 1:
     return mean_over_seeds(curves.whole[:, :, 0], curves.weights)
@@ -309,11 +310,10 @@ def _both_ways(
 def highest(curves: Curves) -> Float[np.ndarray, "rows"]:
   """Returns the highest win rate at any KL, cross-fitted.
 
-  Configuration and KL are chosen on other prompts and seeds than those that
-  they are valued on.
+  Configuration and KL are chosen and evaluated on different prompts and seeds.
 
   Args:
-    curves: of all configurations.
+    curves: curves of all configurations.
   """
   even, odd = (
     subset.reshape(*subset.shape[:2], -1, 1)
@@ -323,6 +323,6 @@ def highest(curves: Curves) -> Float[np.ndarray, "rows"]:
 
 
 def place_of_highest(curves: Curves) -> np.ndarray:
-  """Returns the grid's index of the frontier's top, int [rows]."""
+  """Returns the grid index of the frontier's maximum, int [rows]."""
   values = frontier(curves)
   return np.argmax(np.where(np.isnan(values), -np.inf, values), axis=1)

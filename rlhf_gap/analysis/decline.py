@@ -1,4 +1,4 @@
-"""What an arm loses when it is trained beyond its peak."""
+"""The win rate that an arm loses when trained beyond its peak."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from rlhf_gap.analysis.statistics import BootstrapSettings
 
 @dataclasses.dataclass(frozen=True)
 class Decline:
-  """What an arm loses after its peak, when trained on.
+  """An arm's decline after its peak.
 
   Attributes:
-    win_rate: the golden win rate at the peak less that at the end of training.
-    proxy: the proxy's opinion at the end less that at the peak; None where the
+    win_rate: the golden win rate at the peak minus that at the end of training.
+    proxy: the proxy's opinion at the end minus that at the peak; None if the
       proxy was not asked.
-    configuration: the one that falls most; "" where there is one.
+    configuration: the configuration that falls most; "" if there is only one.
     peak_kl_nats: its KL at the peak, the mean over seeds.
-    end_kl_nats: at the end.
+    end_kl_nats: its KL at the end of training.
   """
 
   win_rate: Estimate
@@ -33,16 +33,16 @@ class Decline:
 def measure(arm: arms.Arm, settings: BootstrapSettings) -> Decline:
   """Measures how far an arm falls from its peak to the end of training.
 
-  Configuration and step of the peak are chosen where the fall is greatest, on
-  other prompts and seeds than those that value it (see `curves`): a peak picked
-  out of noise falls by itself.
+  The configuration and the step of the peak are those with the greatest fall.
+  They are chosen and evaluated on different prompts and seeds (see `curves`),
+  since a peak chosen from noise appears to fall.
 
   Args:
     arm: the arm. Its runs of one configuration have common steps.
     settings: of the bootstrap.
 
   Returns:
-    The fall; 0 where the last checkpoint is the highest.
+    The fall; 0 if the last checkpoint is the highest.
 
   Raises:
     UndefinedError: no configuration has two steps that all its runs reach.
@@ -71,7 +71,7 @@ def measure(arm: arms.Arm, settings: BootstrapSettings) -> Decline:
 
 
 def negated(estimate: Estimate) -> Estimate:
-  """Returns a difference taken the other way round."""
+  """Returns a difference with its sign reversed."""
   return dataclasses.replace(
     estimate,
     value=-estimate.value,
@@ -118,8 +118,8 @@ class _Paths:
     self, resamples: resampling.Resamples, metric: str
   ) -> np.ndarray:
     """Returns what `metric` loses after the peak of the golden win rate."""
-    parts: tuple[tuple[resampling.PromptSubset, resampling.PromptSubset], ...]
-    parts = (("even", "odd"), ("odd", "even"))
+    splits: tuple[tuple[resampling.PromptSubset, resampling.PromptSubset], ...]
+    splits = (("even", "odd"), ("odd", "even"))
     weights = resamples.seed_counts(self._arm.seeds)
     return np.mean(
       [
@@ -128,7 +128,7 @@ class _Paths:
           self._lost(resamples, metric, judge)[..., None],
           weights,
         )[:, 0]
-        for choose, judge in parts
+        for choose, judge in splits
       ],
       axis=0,
     )
@@ -139,7 +139,7 @@ class _Paths:
     metric: str,
     subset: resampling.PromptSubset,
   ) -> np.ndarray:
-    """Returns value at a step less that at the end, [seeds, rows, places]."""
+    """Returns values minus those at the end, [seeds, rows, places]."""
     seeds = self._arm.seeds
     places = (len(self._steps), self.most_steps)
     lost = np.full((len(seeds), resamples.num_rows, *places), np.nan)

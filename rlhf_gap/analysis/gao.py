@@ -6,9 +6,10 @@ reward model over-optimization", find
   R(d) = d (a - b log d)   for policies trained by reinforcement,
   R(d) = d (a - b d)       for best-of-n,
 
-R being what the golden reward gains over the reference. Here R is the win rate
-less the reference's win rate; Rafailov et al. (2024) fit the first form so to
-direct alignment. Both are linear in a and b: least squares in closed form.
+where R is the gain of golden reward over the reference. Here R is the win rate
+minus the reference's win rate; Rafailov et al. (2024) fit the first form to
+direct alignment in this way. Both forms are linear in a and b, so least squares
+has a closed form.
 """
 
 import dataclasses
@@ -37,8 +38,8 @@ def value(
   Args:
     form: which.
     d: sqrt(KL in nats), > 0.
-    a: the slope at d = 1, or at 0 of best-of-n.
-    b: how fast it wears off.
+    a: the slope at d = 1, or at 0 for best-of-n.
+    b: how fast the slope decreases.
   """
   first, second = _basis(form, d)
   return a * first + b * second
@@ -61,12 +62,12 @@ def peak_kl(
     b: likewise.
 
   Returns:
-    d*^2; infinite where R never falls (b <= 0); 0 where best-of-n falls from
-    the start (a <= 0).
+    d*^2; infinite if R never falls (b <= 0); 0 if best-of-n falls from the
+    start (a <= 0).
   """
   falls = b > 0
   ratio = np.divide(a, b, out=np.zeros_like(a), where=falls)
-  # exp(350)^2 is the end of float64; such a peak is out of reach anyway.
+  # exp(350)^2 is near the largest float64; such a peak is out of reach.
   top = (
     np.exp(np.minimum(ratio - 1, 350.0))
     if form == "reinforcement"
@@ -184,7 +185,7 @@ def _solve(form: Name, points: _Points) -> Float[np.ndarray, "rows 2"]:
   p = (w * first * points.gain).sum(axis=1)
   q = (w * second * points.gain).sum(axis=1)
   determinant = f * h - g * g
-  # Columns of length f and h at no angle: one KL alone, nothing to fit.
+  # Collinear columns: all checkpoints have one KL, so there is nothing to fit.
   solvable = determinant > 1e-9 * f * h
   scale = np.where(solvable, determinant, np.nan)
   return np.stack([(h * p - g * q) / scale, (f * q - g * p) / scale], axis=1)

@@ -1,15 +1,15 @@
 """A bootstrap over prompts and seeds, and the intervals that it gives.
 
-Prompts and seeds are crossed: every run answers the same prompts. Both are
-drawn anew in every replicate, independently of each other (the pigeonhole
-bootstrap of Owen 2007, which errs on the wide side). Of n seeds n - 1 are drawn
-at a time, which makes the variance unbiased (Rao and Wu 1988) where drawing n
+Prompts and seeds are crossed: every run answers the same prompts. Every
+replicate resamples both, independently of each other (the pigeonhole bootstrap
+of Owen 2007, whose intervals are slightly too wide). Of n seeds, n - 1 are
+resampled, which makes the variance unbiased (Rao and Wu 1988). Resampling n
 would lose a third of it with three seeds. The interval is
 
   value +- t * sem,  t the 97.5% point of Student's t,
 
-with Satterthwaite's degrees of freedom: close to n - 1 seeds where seeds make
-the difference, close to the number of prompts where they do not.
+with Satterthwaite's degrees of freedom: close to n - 1 seeds if seeds dominate
+the variance, close to the number of prompts if they do not.
 """
 
 import dataclasses
@@ -22,23 +22,23 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-# A statistic that so many replicates leave undefined has no interval.
+# If more replicates than this share are undefined, there is no interval.
 _MOST_UNDEFINED = 0.05
 
 
 class UndefinedError(ValueError):
-  """The data do not determine what was asked; the message says why."""
+  """The data do not determine a number; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-  """What is drawn, how often, from which random bits.
+  """What to resample, how often, and with which random seed.
 
   Attributes:
     num_prompts: prompts that every checkpoint answered.
-    num_seeds: seeds of the arm that has the fewest.
-    replicates: how many times to draw.
-    seed: of the resamples.
+    num_seeds: seeds of the arm with the fewest.
+    replicates: number of replicates.
+    seed: random seed of the bootstrap.
 
   Raises:
     ValueError: a number is too small for a bootstrap.
@@ -60,15 +60,15 @@ PROMPT_SUBSETS: Mapping[PromptSubset, slice] = {
   "even": slice(0, None, 2),
   "odd": slice(1, None, 2),
 }
-"""All prompts and either half; which half a prompt is in, its place says."""
+"""All prompts, and either half by position."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PromptCounts:
-  """How often each prompt was drawn, in each row.
+  """How often each prompt was resampled.
 
   Attributes:
-    counts: one row a replicate; the first is the data as they are.
+    counts: one row per replicate; the first row is the original data.
   """
 
   counts: Float[np.ndarray, "rows prompts"]
@@ -78,11 +78,11 @@ class PromptCounts:
     values: Float[np.ndarray, "points first_prompts"],
     subset: PromptSubset = "all",
   ) -> Float[np.ndarray, "rows points"]:
-    """Returns means over the prompts drawn.
+    """Returns means over the resampled prompts.
 
     Args:
-      values: by prompt, of all prompts or of the first few.
-      subset: which prompts count.
+      values: values of all prompts, or of the first few.
+      subset: which prompts to use.
     """
     values = values[:, PROMPT_SUBSETS[subset]]
     counts = self._counts_by_subset[subset][:, : values.shape[1]]
@@ -90,7 +90,7 @@ class PromptCounts:
 
   @functools.cached_property
   def _counts_by_subset(self) -> dict[PromptSubset, np.ndarray]:
-    # In one piece each: they are multiplied again and again.
+    # Contiguous copies, since they are multiplied many times.
     return {
       subset: np.ascontiguousarray(self.counts[:, prompts])
       for subset, prompts in PROMPT_SUBSETS.items()
@@ -102,8 +102,8 @@ class Resamples:
   """How much each prompt and seed counts in each replicate.
 
   Attributes:
-    prompts: that were drawn.
-    seed: of the resamples of seeds.
+    prompts: the resampled prompts.
+    seed: random seed for resampling seeds.
     fixed_seeds: whether every seed counts once in every replicate.
   """
 
@@ -113,19 +113,19 @@ class Resamples:
 
   @property
   def num_rows(self) -> int:
-    """Replicates, and one row for the data as they are."""
+    """The replicates, and one row for the original data."""
     return len(self.prompts.counts)
 
   def seed_counts(
     self, seeds: tuple[int, ...]
   ) -> Float[np.ndarray, "rows num_seeds"]:
-    """Returns how often each seed was drawn.
+    """Returns how often each seed was resampled.
 
-    Arms with the same seeds get the same resamples: their runs of one seed are
-    compared with each other.
+    Arms with the same seeds get the same counts, so that runs with the same
+    seed are compared with each other.
 
     Args:
-      seeds: all different.
+      seeds: distinct seeds.
     """
     rows, count = self.num_rows, len(seeds)
     counts = np.ones((rows, count))
@@ -138,13 +138,14 @@ class Resamples:
 
 
 def resample(design: Design) -> Resamples:
-  """Draws prompts; seeds are drawn when an arm asks for them.
+  """Resamples prompts; seeds are resampled on request.
 
   Args:
-    design: what to draw. Designs that differ in seeds alone draw equal prompts.
+    design: what to resample. Designs that differ only in their seeds get the
+      same prompts.
 
   Returns:
-    The resamples, the same ones for the same design.
+    The resamples; equal designs give equal resamples.
   """
   prompts = _prompts(design.num_prompts, design.replicates, design.seed)
   return Resamples(prompts, design.seed)
@@ -162,16 +163,16 @@ def _prompts(num_prompts: int, replicates: int, seed: int) -> PromptCounts:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-  """A number with its interval and what it rests on.
+  """A number with its interval, prompts and seeds.
 
   Attributes:
-    value: of the data as they are.
+    value: the number for the original data.
     sem: its standard error over prompts and seeds.
     ci95_low: lower end of its 95% interval.
     ci95_high: upper end.
     num_prompts: prompts behind it.
-    num_seeds: seeds behind it; with one, the interval is that of this one seed.
-    degrees_of_freedom: of the interval.
+    num_seeds: seeds behind it; with one, the interval covers only prompts.
+    degrees_of_freedom: degrees of freedom of the interval.
   """
 
   value: float
@@ -183,7 +184,7 @@ class Estimate:
   degrees_of_freedom: float
 
   def interval(self, confidence: float) -> tuple[float, float]:
-    """Returns the interval of another confidence, such as 0.99."""
+    """Returns the interval at another confidence level, such as 0.99."""
     t = float(stats.t.ppf(0.5 + confidence / 2, self.degrees_of_freedom))
     return self.value - t * self.sem, self.value + t * self.sem
 
@@ -209,11 +210,11 @@ def spread(statistic: Statistic, design: Design) -> Spread:
 
   Args:
     statistic: maps all rows of resamples at once to [rows, values...].
-    design: what to draw.
+    design: what to resample.
 
   Returns:
-    The values; NaN where the data leave one undefined, or more than 5% of the
-    replicates do.
+    The values; NaN if a value is undefined for the data, or for more than 5% of
+    the replicates.
   """
   resamples = resample(design)
   values = statistic(resamples)
@@ -257,24 +258,24 @@ def estimate(statistic: Statistic, design: Design) -> Estimate:
 
   Args:
     statistic: gives [rows].
-    design: what to draw.
+    design: what to resample.
 
   Returns:
     The estimate.
 
   Raises:
-    UndefinedError: the data leave it undefined, or more than 5% of the
-      replicates do.
+    UndefinedError: the number is undefined for the data, or for more than 5% of
+      the replicates.
   """
-  found = spread(lambda resamples: statistic(resamples)[:, None], design)
+  band = spread(lambda resamples: statistic(resamples)[:, None], design)
   value, sem, low, high, freedom = (
     float(subset[0])
     for subset in (
-      found.value,
-      found.sem,
-      found.low,
-      found.high,
-      found.degrees_of_freedom,
+      band.value,
+      band.sem,
+      band.low,
+      band.high,
+      band.degrees_of_freedom,
     )
   )
   if not math.isfinite(value):
@@ -288,8 +289,8 @@ def estimate(statistic: Statistic, design: Design) -> Estimate:
 class Percentiles:
   """A value with the middle 95% of its replicates.
 
-  For what has no standard error, such as the place of a maximum; an end may be
-  infinite.
+  For numbers without a standard error, such as the position of a maximum. An
+  end may be infinite.
   """
 
   value: float
@@ -301,7 +302,7 @@ def percentiles(values: Float[np.ndarray, "rows"]) -> Percentiles:
   """Returns the first value with the 2.5% and 97.5% points of the others.
 
   Args:
-    values: of all rows of resamples; infinite ones count, NaN do not.
+    values: values of all rows; infinite values count, NaN do not.
 
   Raises:
     UndefinedError: the first is NaN, or more than 5% of the others are.

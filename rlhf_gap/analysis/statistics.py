@@ -12,21 +12,21 @@ from rlhf_gap.analysis.resampling import Estimate, UndefinedError
 
 @dataclasses.dataclass(frozen=True)
 class BootstrapSettings:
-  """Of every bootstrap of a report.
+  """Settings of every bootstrap of a report.
 
   Attributes:
-    replicates: how many resamples.
-    seed: of the resamples.
+    replicates: number of replicates.
+    seed: random seed of the bootstrap.
   """
 
   replicates: int = 1000
   seed: int = 0
 
   def design(self, *compared: arms.Arm) -> resampling.Design:
-    """Returns what to draw for a statistic of these arms."""
+    """Returns what to resample for a statistic of these arms."""
     return resampling.Design(
       num_prompts=compared[0].num_prompts,
-      # Of each configuration: any may be the one that decides.
+      # The fewest of any configuration: any may decide the statistic.
       num_seeds=min(
         len(configuration.runs)
         for arm in compared
@@ -42,11 +42,11 @@ class MatchedGap:
   """By how much one arm beats another at the same KL.
 
   Attributes:
-    mean: the mean difference of their frontiers over the shared range of KL,
-      every stretch of log KL counting by its length.
+    mean: the mean difference of their frontiers over the shared range of log
+      KL.
     at_peak: the difference of their highest win rates, each at its own KL.
-    low_kl_nats: where the shared range begins.
-    high_kl_nats: where it ends.
+    low_kl_nats: lower end of the shared range.
+    high_kl_nats: upper end of the shared range.
   """
 
   mean: Estimate
@@ -65,15 +65,14 @@ def matched_gap(
 ) -> MatchedGap:
   """Compares the frontiers of two arms (see `curves`).
 
-  The range is that of the data as they are, in all replicates alike.
+  All replicates use the range of the original data.
 
   Args:
-    first: whose win rate counts positive.
-    second: whose counts negative.
-    settings: of the bootstrap.
-    coordinate: in which win rates are joined and averaged.
-    metric: of the outcomes by prompt; others than the win rate against the
-      golden policy are asked of the same prompts.
+    first: the arm whose win rate counts positive.
+    second: the arm whose win rate counts negative.
+    settings: settings of the bootstrap.
+    coordinate: the coordinate in which win rates are interpolated and averaged.
+    metric: which outcomes by prompt to compare. All are on the same prompts.
 
   Returns:
     Both differences.
@@ -91,7 +90,7 @@ def matched_gap(
   grid = curves.grid_of(ends)
 
   def difference(resamples: resampling.Resamples) -> np.ndarray:
-    one, other = (
+    first_frontier, second_frontier = (
       curves.frontier(
         curves.by_configuration(
           arm, resamples, grid, metric=metric, coordinate=coordinate
@@ -99,14 +98,14 @@ def matched_gap(
       )
       for arm in (first, second)
     )
-    return _mean_where_defined(one - other)
+    return _mean_where_defined(first_frontier - second_frontier)
 
   def of_peaks(resamples: resampling.Resamples) -> np.ndarray:
-    one, other = (
+    first_highest, second_highest = (
       curves.highest(_on_own_grid(arm, resamples, coordinate, metric))
       for arm in (first, second)
     )
-    return one - other
+    return first_highest - second_highest
 
   low, high = curves.kl_of(np.array(ends), coordinate).tolist()
   return MatchedGap(
@@ -128,11 +127,11 @@ def _mean_where_defined(
   values: Float[np.ndarray, "rows grid"],
 ) -> Float[np.ndarray, "rows"]:
   defined = ~np.isnan(values)
-  # By the trapezoidal rule: an end stands for half a stretch.
-  stretch = np.ones(values.shape[1])
-  stretch[[0, -1]] = 0.5
-  total = np.where(defined, values, 0.0) @ stretch
-  count = defined @ stretch
+  # By the trapezoidal rule, the ends have half the weight.
+  weights = np.ones(values.shape[1])
+  weights[[0, -1]] = 0.5
+  total = np.where(defined, values, 0.0) @ weights
+  count = defined @ weights
   return np.divide(
     total, count, out=np.full_like(total, np.nan), where=count > 0
   )
@@ -157,10 +156,10 @@ class Peak:
   """The highest win rate of an arm.
 
   Attributes:
-    win_rate: cross-fitted (see `curves`).
-    log_kl: log of the KL in nats where it is.
-    at_the_end: whether that is the far end of the curve, so that the arm might
-      rise on.
+    win_rate: the win rate there, cross-fitted (see `curves`).
+    log_kl: log of the KL there, in nats.
+    at_the_end: whether the peak is the far end of the curve, so that the arm
+      might still rise.
   """
 
   win_rate: Estimate
@@ -169,7 +168,7 @@ class Peak:
 
   @property
   def kl_nats(self) -> float:
-    """Where it is, in nats."""
+    """The KL at the peak, in nats."""
     return math.exp(self.log_kl.value)
 
 
@@ -187,8 +186,8 @@ def peak(arm: arms.Arm, settings: BootstrapSettings) -> Peak:
     UndefinedError: no run has two checkpoints with a KL.
   """
   design = settings.design(arm)
-  found = _on_own_grid(arm, resampling.resample(design))
-  places = curves.place_of_highest(found)
+  own_curves = _on_own_grid(arm, resampling.resample(design))
+  places = curves.place_of_highest(own_curves)
   return Peak(
     win_rate=resampling.estimate(
       lambda resamples: curves.highest(_on_own_grid(arm, resamples)), design
@@ -235,11 +234,11 @@ def _log_kl_at_peak(
 def gain(
   arm: arms.Arm, reference: arms.Arm, settings: BootstrapSettings
 ) -> Estimate:
-  """Returns an arm's highest win rate less the reference's.
+  """Returns an arm's highest win rate minus the reference's.
 
   Args:
     arm: the arm.
-    reference: such as the SFT policy's arm; its last checkpoint counts.
+    reference: an arm such as SFT; its last checkpoint is used.
     settings: of the bootstrap.
 
   Returns:
@@ -261,7 +260,7 @@ def overlap(
 ) -> Estimate:
   """Returns the length of the range of KL that these runs share, in log KL.
 
-  Of these very runs: prompts are drawn, seeds are not.
+  The range is that of these runs: only prompts are resampled, seeds are not.
 
   Args:
     first: an arm.
@@ -269,7 +268,7 @@ def overlap(
     settings: of the bootstrap.
 
   Returns:
-    log(high / low); negative where there is a gap between the ranges.
+    log(high / low); negative if there is a gap between the ranges.
 
   Raises:
     UndefinedError: an arm has no run with two checkpoints with a KL.
@@ -281,15 +280,15 @@ def overlap(
     )
     return np.minimum(*high) - np.maximum(*low)
 
-  found = resampling.estimate(statistic, settings.design(first, second))
+  estimate = resampling.estimate(statistic, settings.design(first, second))
   prompts = min(run.kl_nats.shape[1] for run in (*first.runs, *second.runs))
-  return dataclasses.replace(found, num_prompts=prompts)
+  return dataclasses.replace(estimate, num_prompts=prompts)
 
 
 def _extents(
   arm: arms.Arm, resamples: resampling.Resamples
 ) -> tuple[np.ndarray, np.ndarray]:
-  """As `curves.extent`, for every row of resamples."""
+  """Returns `curves.extent` of every row of resamples."""
   lows, highs = [], []
   for configuration in arm.configurations:
     of_runs = [

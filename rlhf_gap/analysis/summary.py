@@ -1,6 +1,6 @@
-"""What a study's `study.json` says beside the records: written, then read.
+"""`study.json`: everything about a study that is not in its records.
 
-The pipeline writes it, the report reads it:
+The pipeline writes it and the report reads it:
 
   {"schema_version": 1, "name": "laptop",
    "stages": [{"name": "sft", "command": "rlhf-gap train ...",
@@ -27,13 +27,13 @@ Status = Literal["done", "failed", "missing", "running"]
 
 @dataclasses.dataclass(frozen=True)
 class StageSummary:
-  """One command of a study, and how it went.
+  """One command of a study, and its outcome.
 
   Attributes:
-    name: distinct within the study.
-    command: as one types it in a shell.
-    status: "missing" is not begun, or stale.
-    seconds: what it took in all, restarts included; None where unknown.
+    name: unique within the study.
+    command: the command as typed in a shell.
+    status: "missing" if it has not begun, or is stale.
+    seconds: wall time including restarts; None if unknown.
     reason: why it failed or is missing, in one line; "" otherwise.
   """
 
@@ -50,7 +50,7 @@ class StageSummary:
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationBin:
-  """Pairs to which a judge gave similar probabilities.
+  """Pairs to which a judge assigned similar probabilities.
 
   Attributes:
     predicted: the mean of the judge's r(y1, y2) over the bin, in [0, 1].
@@ -63,16 +63,16 @@ class CalibrationBin:
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-  """A preference model, examined on held-out pairs.
+  """A preference model, checked on held-out pairs.
 
   Attributes:
     name: "golden" or "proxy".
     accuracy: by what its verdicts were compared with: "rater" (the labels it
       was to learn from people), "golden" (the golden model's labels) and
       "utility" (the miniature's hidden utility); ties count 1/2.
-    position_bias: what being read first is worth, in probability.
-    calibration: its bins, by `predicted`.
-    calibrated_against: which of the accuracies' keys `observed` is by.
+    position_bias: probability that a response gains by being read first.
+    calibration: its bins, in the order of `predicted`.
+    calibrated_against: the key of `accuracy` that `observed` uses.
   """
 
   name: str
@@ -84,9 +84,9 @@ class Judge:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-  """A prompt and what several policies answer, as text, by policy.
+  """A prompt and the responses of several policies, by policy.
 
-  Only for policies without records: a record holds samples of its own.
+  Only for policies without records, since records hold samples.
   """
 
   prompt: str
@@ -198,27 +198,27 @@ def read(folder: str | os.PathLike[str]) -> Summary | None:
     return None
   except (ValueError, AttributeError, TypeError, KeyError) as error:
     raise errors.UserError(
-      f"{path}: does not describe a study ({_first_line(error)}); the study"
-      " command writes it anew"
+      f"{path}: does not describe a study ({_first_line(error)}); rerun the"
+      " study command to rewrite it"
     ) from error
   if version != SCHEMA_VERSION:
     raise errors.UserError(
       f"{path}: version {version}; this rlhf-gap reads version"
-      f" {SCHEMA_VERSION}: run the study command again"
+      f" {SCHEMA_VERSION}: rerun the study command"
     )
   try:
     return _summary(fields)
   except (ValueError, TypeError, KeyError, AttributeError) as error:
     raise errors.UserError(
-      f"{path}: does not describe a study ({_first_line(error)}); the study"
-      " command writes it anew"
+      f"{path}: does not describe a study ({_first_line(error)}); rerun the"
+      " study command to rewrite it"
     ) from error
 
 
 def thinned(
   lines: Iterable[Mapping[str, Any]], metric: str, *, most: int = 200
 ) -> tuple[tuple[int, ...], tuple[float, ...]]:
-  """Returns steps and values of a metric, averaged to at most `most` points.
+  """Returns steps and values of a metric, averaged to `most` points or fewer.
 
   [{"step": 1, "train/loss": 3.0}, {"step": 2, "train/loss": 1.0}] with most=1
   gives (2,), (2.0,): the last step of a stretch, and the mean over it.
@@ -232,16 +232,16 @@ def thinned(
   Returns:
     Steps and values for `LoggedCurve`.
   """
-  found = [
+  points = [
     (int(line["step"]), float(line[metric]))
     for line in lines
     if metric in line and math.isfinite(line[metric])
   ]
-  stretch = max(-(-len(found) // most), 1)
-  parts = [found[i : i + stretch] for i in range(0, len(found), stretch)]
+  stretch = max(-(-len(points) // most), 1)
+  stretches = [points[i : i + stretch] for i in range(0, len(points), stretch)]
   return (
-    tuple(part[-1][0] for part in parts),
-    tuple(math.fsum(v for _, v in part) / len(part) for part in parts),
+    tuple(each[-1][0] for each in stretches),
+    tuple(math.fsum(v for _, v in each) / len(each) for each in stretches),
   )
 
 

@@ -5,14 +5,14 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Departure:
-  """Something that is not done as the paper does it, or says it does.
+  """Something that we do differently from what the paper does or says.
 
   Attributes:
     topic: what it is about.
     paper: what the paper does or prints.
-    here: what is done here.
+    here: what we do.
     why: the reason.
-    miniature: whether it holds for the miniature studies alone.
+    miniature: whether it applies only to the miniature studies.
   """
 
   topic: str
@@ -34,35 +34,35 @@ ALL = (
   Departure(
     "log-probabilities in the loss",
     "Sequence likelihoods; no reduction over tokens is written.",
-    "One choice for all arms of a study, `Study.reduction`: means over tokens,"
-    " unless it is set to sums.",
+    "One choice for all arms of a study, `Study.reduction`: means over tokens"
+    " by default.",
     "Inferred: the log-likelihoods of its Fig. 8 are those of means.",
   ),
   Departure(
     "Best-of-2",
     "Eq. 3 prints the minimum of E[log pi(y_w)].",
     "The minimum of E[-log pi(y_w)].",
-    "A lost sign.",
+    "A missing sign.",
   ),
   Departure(
     "KL",
     "Section 4.1 and Appendix D print E_pi[log pi_sft / pi].",
     "E_pi[log pi / pi_sft], exact over the vocabulary at every step.",
-    "A lost sign. The base of the figures' logarithm is not told; here it is"
-    " 10, and nats stand above.",
+    "A missing sign. The base of the figures' logarithm is not stated; here it"
+    " is 10, with nats on the upper axis.",
   ),
   Departure(
     "ties",
     "Not mentioned.",
     "1/2 in win rates; no gradient in training.",
-    "A preference model gives equal texts equal marks, and collapsed policies"
-    " draw equal texts.",
+    "A preference model scores equal texts equally, and collapsed policies"
+    " sample equal texts.",
   ),
   Departure(
     "intervals and seeds",
     "Single runs, no intervals.",
-    "95% intervals over prompts and seeds; a claim that rests on fewer than"
-    " three seeds, or whose interval decides nothing, is called underpowered.",
+    "95% intervals over prompts and seeds. A claim is underpowered if it has"
+    " fewer than three seeds, or an interval that decides nothing.",
     "Differences of 0.02 are two standard errors of one win rate at 2,048"
     " prompts.",
   ),
@@ -70,83 +70,83 @@ ALL = (
     "pooled sweeps",
     "Clouds of points over all hyper-parameters.",
     "The same points, and an arm's frontier: its best configuration at each KL,"
-    " chosen on other prompts and seeds than those that value it.",
-    "A larger sweep would otherwise win by luck.",
+    " chosen and evaluated on different prompts and seeds.",
+    "Otherwise, a larger sweep would win by luck.",
   ),
   Departure(
     "the offline sweep",
     "'Starting from the baseline' learning rate, beta and steps are varied;"
-    " full grid or one at a time is not told.",
-    "One at a time by default; `Sweep.full_grid` takes all combinations.",
-    "18 runs a seed and task instead of 6.",
+    " whether in a full grid or one at a time is not stated.",
+    "One at a time by default; `Sweep.full_grid` runs all combinations.",
+    "6 runs per seed and task instead of 18.",
   ),
   Departure(
     "tuned arms of Figures 5, 9 to 12 and 14",
-    "Learning rates, for some betas as well; 20,000 steps on generated pairs.",
-    "Learning rates alone; at further sizes no other sweep either. In miniature"
-    " runs on generated pairs are as long as all others.",
-    "Cost. The offline arm of the study's own size keeps its whole sweep, but"
-    " for Figures 11 and 14, which take of it what all sizes were trained at.",
+    "Learning rates, and betas for some arms; 20,000 steps on generated pairs.",
+    "Learning rates only, also at additional sizes. In miniature, runs on"
+    " generated pairs are as long as all others.",
+    "Cost. The offline arm of the study's own size keeps its whole sweep;"
+    " Figures 11 and 14 use only the settings that all sizes share.",
   ),
   Departure(
     "Figure 10",
-    "Online, tandem and offline at two sizes in one picture.",
+    "Online, shuffled online data and offline at two sizes in one picture.",
     "A picture for each method, with all sizes; the claims compare methods at"
     " each size.",
-    "Nine curves in one picture cannot be told apart.",
+    "Nine curves in one picture are hard to tell apart.",
   ),
   Departure(
     "the gap at every size",
     "'Best performance', a 90% quantile over checkpoints and hyper-parameters.",
-    "Drawn as in the paper; the claim is decided at the same KL.",
+    "Plotted as in the paper; the claim is decided at the same KL.",
     "A sweep with poor settings has a low quantile: offline arms would lose by"
     " being tuned.",
   ),
   Departure(
-    "data that offline Best-of-2 replays",
-    "'D_online shuffled'; which online run's is not told.",
-    "What the online Best-of-2 run of the same seed had recorded.",
-    "As with IPO, the pairs are those that made the online run what it is.",
+    "shuffled online data of Best-of-2",
+    "'D_online shuffled'; from which online run is not stated.",
+    "The pairs that the online Best-of-2 run with the same seed recorded.",
+    "As with IPO, these are the pairs that the online run was trained on.",
   ),
   Departure(
     "generated pairs",
-    "Their number is not told.",
-    "As many as golden pairs, drawn once from the first seed's online run,"
+    "Their number is not stated.",
+    "As many as golden pairs, sampled once from the first seed's online run and"
     " golden-labelled; all seeds train on them.",
-    "One data set, as golden pairs are one.",
+    "The golden pairs are one data set as well.",
   ),
   Departure(
     "'no shuffling' in Figure 13",
     "An offline run on ordered data, within about 0.1% of the online run.",
-    "A replay whose parameters equal the online run's bit for bit.",
+    "An offline run whose parameters equal the online run's bit for bit.",
     "Token ids are stored, not text; every batch is a function of its step.",
   ),
   Departure(
     "SFT data",
-    "One SFT policy for all tasks, on a subset of them that is not told.",
+    "One SFT policy for all tasks, on an unspecified subset of them.",
     "An SFT policy for each task, on that task's responses.",
-    "A task's study then stands by itself.",
+    "Each task's study is then self-contained.",
   ),
   Departure(
     "start of the golden model",
     "XXL, from a supervised XXL checkpoint.",
     "From the pretrained checkpoint that the study names.",
-    "Its SFT would be the most expensive run that nothing else uses.",
+    "Its SFT would be the most expensive run, and nothing else would use it.",
   ),
   Departure(
     "peak KL over sizes",
     "Compared by eye.",
-    "By the ratio of KLs at the peaks, with an interval; similar is within a"
-    " factor of 2.",
-    "'Similar' needs a number to be decided.",
+    "By the ratio of KLs at the peaks, with an interval; within a factor of 2"
+    " is similar.",
+    "A verdict on 'similar' needs a number.",
   ),
   Departure(
     "models and data",
     "T5X Large, XL and XXL (770M to 11B); four public data sets.",
     "T5s of 90,000 to 476,000 parameters, pretrained on the miniatures; four"
     " procedural data sets with a hidden utility and a noisy rater.",
-    "The whole must run on two cores. What is found in miniature is no finding"
-    " about large models; it shows that the pipeline can find it.",
+    "The whole study must run on two cores. A result in miniature says nothing"
+    " about large models; it shows that the pipeline can detect such a result.",
     miniature=True,
   ),
   Departure(
@@ -154,7 +154,7 @@ ALL = (
     "Large, XL, XXL: 1, 3.7 and 14 times the parameters.",
     "1, 3.6 and 5.3 times, the middle one the study's own.",
     "The largest is the golden model's size; a larger one would take longer"
-    " than all else.",
+    " than everything else.",
     miniature=True,
   ),
   Departure(
@@ -162,33 +162,33 @@ ALL = (
     "The online algorithm with the golden model, to its last checkpoint.",
     "The same, stopped after 40 of 300 steps, where the hidden utility is"
     " highest.",
-    "Trained on it over-optimizes the golden model, and hardly any response"
-    " wins against it. The opponent of all win rates is chosen so; the arms"
-    " that are compared are not.",
+    "With more steps it over-optimizes the golden model, and hardly any"
+    " response wins against it. Only the opponent of all win rates is chosen"
+    " in this way; the compared arms are not.",
     miniature=True,
   ),
   Departure(
-    "sweeps of the offline and tandem arms",
-    "Figures 1 and 4 pool learning rates and betas of both; offline also 20,000"
-    " steps.",
-    "Tandem runs vary the learning rate alone; offline has one run more, at"
-    " learning rate 1e-3 and beta 0.1, pushed far beyond its peak.",
-    "Cost; and whether win rates fall again is a question of its own.",
+    "sweeps of both offline arms",
+    "Figures 1 and 4 pool learning rates and betas of both; offline also has"
+    " runs of 20,000 steps.",
+    "Runs on shuffled online data vary only the learning rate. Offline has one"
+    " additional run at learning rate 1e-3 and beta 0.1, far beyond its peak.",
+    "Cost; the additional run shows whether win rates fall again.",
     miniature=True,
   ),
   Departure(
     "tasks of the ablations",
     "Figures 5 to 12 and 14 on three tasks, Figure 13 on helpfulness.",
     "All on helpfulness.",
-    "Three hours on two cores.",
+    "Together they take three hours on two cores.",
     miniature=True,
   ),
   Departure(
     "optimizer and steps",
     "T5X's Adafactor at 1e-5 (inferred), 4,000 and 20,000 steps.",
     "AdamW at 3e-4, some hundred steps; early, block and sync lengths are"
-    " scaled alike.",
-    "A miniature reaches the same KLs so within seconds.",
+    " scaled accordingly.",
+    "A miniature then reaches the same KLs within seconds.",
     miniature=True,
   ),
   Departure(
@@ -204,7 +204,7 @@ ALL = (
     "2,048 prompts, 256 for the KL; 256 golden pairs; 64 pairs at each of 10"
     " moments.",
     "Fewer prompts (see below, 'Versions and settings'); the same moments.",
-    "Cost; intervals say what it costs in certainty.",
+    "Cost; the intervals show the loss of certainty.",
     miniature=True,
   ),
 )

@@ -27,10 +27,10 @@ class Picture:
     name: the stem of its files.
     title: what it shows, in a few words.
     caption: how to read it, in a sentence or two.
-    header: names of the columns of its CSV.
+    header: column names of its CSV.
     rows: the numbers.
-    draw: draws them.
-    missing: what it should show and cannot, a line each.
+    draw: draws them on axes.
+    missing: a line for everything that it should show and cannot.
   """
 
   name: str
@@ -42,42 +42,42 @@ class Picture:
   missing: tuple[str, ...] = ()
 
 
-def write(of: Picture, folder: str) -> str:
-  """Writes a figure as SVG, PNG and CSV.
+def write(picture: Picture, folder: str) -> str:
+  """Writes a picture as SVG, PNG and CSV.
 
-  Equal figures give equal bytes under equal versions of matplotlib.
+  The same picture and version of matplotlib give the same bytes.
 
   Args:
-    of: the figure.
+    picture: the picture.
     folder: where to write; it must exist.
 
   Returns:
-    The path without the ending.
+    The path without its suffix.
   """
-  stem = os.path.join(folder, of.name)
-  with _look(of.name):
-    picture = figure.Figure(figsize=SIZE_INCHES, layout="constrained")
-    backend_agg.FigureCanvasAgg(picture)
-    subplot = picture.add_subplot()
-    of.draw(subplot)
+  stem = os.path.join(folder, picture.name)
+  with _look(picture.name):
+    canvas = figure.Figure(figsize=SIZE_INCHES, layout="constrained")
+    backend_agg.FigureCanvasAgg(canvas)
+    subplot = canvas.add_subplot()
+    picture.draw(subplot)
     handles, labels = subplot.get_legend_handles_labels()
     if handles:
       wide = _LETTER_INCHES * max(map(len, labels)) + _HANDLE_INCHES
-      picture.legend(
+      canvas.legend(
         handles,
         labels,
         loc="outside lower center",
         ncols=max(min(int(SIZE_INCHES[0] / wide), len(labels)), 1),
       )
-    # Laid out once, not again for every file.
-    picture.draw_without_rendering()
-    picture.set_layout_engine(None)
-    picture.savefig(f"{stem}.svg", metadata={"Date": None, "Creator": None})
-    picture.savefig(f"{stem}.png", dpi=_PNG_DPI, metadata={"Software": None})
+    # Lay out once, not again for every file.
+    canvas.draw_without_rendering()
+    canvas.set_layout_engine(None)
+    canvas.savefig(f"{stem}.svg", metadata={"Date": None, "Creator": None})
+    canvas.savefig(f"{stem}.png", dpi=_PNG_DPI, metadata={"Software": None})
   with open(f"{stem}.csv", "w", encoding="utf-8", newline="") as file:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(of.header)
-    writer.writerows([_short(cell) for cell in row] for row in of.rows)
+    writer.writerow(picture.header)
+    writer.writerows([_short(cell) for cell in row] for row in picture.rows)
   return stem
 
 
@@ -86,7 +86,7 @@ def _short(cell: Cell) -> Cell:
 
 
 def _look(salt: str) -> contextlib.AbstractContextManager[None]:
-  """Settings of matplotlib, whatever the user's own are."""
+  """Returns fixed settings of matplotlib, independent of the user's own."""
   return matplotlib.rc_context(
     {
       "axes.grid": True,

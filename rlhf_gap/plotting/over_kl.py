@@ -1,4 +1,4 @@
-"""Pictures of win rate over KL: points are checkpoints, curves frontiers."""
+"""Elements of pictures over KL: points are checkpoints, curves frontiers."""
 
 import dataclasses
 import math
@@ -20,15 +20,15 @@ HEADER = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Series:
-  """Points and a curve of one thing in a plot over KL.
+  """Points and a curve with one entry in the legend.
 
   Attributes:
-    label: of the legend.
-    style: of both.
-    points: [points, 2], KL in nats and win rate.
-    kl_nats: where the curve is known.
-    curve: with its band.
-    peak: to be marked, if any.
+    label: entry in the legend.
+    style: style of points and curve.
+    points: KL in nats and win rate, [points, 2].
+    kl_nats: KLs of the curve.
+    curve: the curve with its band.
+    peak: a peak to mark, if any.
   """
 
   label: str
@@ -65,7 +65,7 @@ def frontier(
 
 
 def points(arm: arms.Arm, metric: str = arms.WIN) -> np.ndarray:
-  """Returns (KL, win rate) of every checkpoint that has moved, [points, 2]."""
+  """Returns KL and win rate of checkpoints with a KL, [points, 2]."""
   found = [
     (kl, win)
     for run in arm.runs
@@ -77,7 +77,7 @@ def points(arm: arms.Arm, metric: str = arms.WIN) -> np.ndarray:
 
 
 def without_curve(arm: arms.Arm) -> Iterator[str]:
-  """Yields which configurations a frontier passes over, a line each.
+  """Yields a line for every configuration that a frontier leaves out.
 
   Args:
     arm: the arm.
@@ -89,7 +89,7 @@ def without_curve(arm: arms.Arm) -> Iterator[str]:
 
 
 def level_of(arm: arms.Arm | None) -> float | None:
-  """Returns SFT's win rate, for a horizontal line; None where unknown."""
+  """Returns an arm's last win rate; None if there is no arm."""
   if arm is None:
     return None
   return float(arm.runs[0].outcomes[arms.WIN][-1].mean())
@@ -98,7 +98,7 @@ def level_of(arm: arms.Arm | None) -> float | None:
 def point_rows(
   label: str, arm: arms.Arm, metric: str = arms.WIN
 ) -> list[tuple[Cell, ...]]:
-  """Returns a row of a CSV for every checkpoint."""
+  """Returns a CSV row for every checkpoint."""
   return [
     (
       *("checkpoint", label, configuration.label, run.name, run.seed),
@@ -118,7 +118,7 @@ def point_rows(
 def curve_rows(
   kind: str, label: str, kl_nats: np.ndarray, band: resampling.Spread
 ) -> list[tuple[Cell, ...]]:
-  """Returns a row of a CSV for every point of a curve."""
+  """Returns a CSV row for every point of a curve."""
   columns = (kl_nats, band.value, band.low, band.high)
   return [
     (kind, label, "", "", "", "", *map(float, numbers))
@@ -128,7 +128,7 @@ def curve_rows(
 
 
 def peak_row(label: str, peak: statistics.Peak) -> tuple[Cell, ...]:
-  """Returns a peak's row of a CSV."""
+  """Returns the CSV row of a peak."""
   win = peak.win_rate
   return (
     *("peak", label, "", "", "", ""),
@@ -143,64 +143,69 @@ def draw(
   y_label: str,
   level: float | None,
 ) -> None:
-  """Draws series over log KL.
+  """Plots series over log KL.
 
   Args:
-    ax: where.
-    series: what.
-    log_base: of the axis.
-    y_label: of the other.
-    level: SFT's win rate, drawn across; None for none.
+    ax: axes to plot on.
+    series: what to plot.
+    log_base: base of the KL axis's logarithm.
+    y_label: label of the vertical axis.
+    level: SFT's win rate, plotted as a horizontal line; None for none.
   """
 
   def x_of(kl_nats: np.ndarray) -> np.ndarray:
     return np.log(kl_nats) / math.log(log_base)
 
-  for one in series:
-    color = one.style.color
-    x = x_of(one.kl_nats)
-    ax.fill_between(
-      x, one.curve.low, one.curve.high, color=color, alpha=0.16, lw=0
-    )
-    ax.plot(
-      *(x_of(one.points[:, 0]), one.points[:, 1]),
-      ls="",
-      marker=one.style.marker,
-      ms=4,
-      mfc="none",
-      mec=color,
-      alpha=0.6,
-    )
-    # One entry of the legend shows both the line and the marker.
-    ax.plot(x, one.curve.value, ls=one.style.line, color=color, lw=2)
-    ax.plot(
-      [],
-      [],
-      ls=one.style.line,
-      color=color,
-      lw=2,
-      marker=one.style.marker,
-      mfc="none",
-      label=one.label,
-    )
-    if one.peak is not None:
-      top = int(np.nanargmax(one.curve.value))
-      ax.plot(
-        x[top],
-        one.curve.value[top],
-        marker="*",
-        ms=14,
-        mfc=color,
-        mec="black",
-        zorder=5,
-      )
+  for each in series:
+    _draw_series(ax, each, x_of(each.kl_nats), x_of(each.points[:, 0]))
   if level is not None:
     ax.axhline(level, color="0.35", lw=1.2, ls=(0, (1, 2)), label="SFT")
   label_axes(ax, log_base, y_label)
 
 
+def _draw_series(
+  ax: axes.Axes, series: Series, x: np.ndarray, points_x: np.ndarray
+) -> None:
+  color = series.style.color
+  ax.fill_between(
+    x, series.curve.low, series.curve.high, color=color, alpha=0.16, lw=0
+  )
+  ax.plot(
+    *(points_x, series.points[:, 1]),
+    ls="",
+    marker=series.style.marker,
+    ms=4,
+    mfc="none",
+    mec=color,
+    alpha=0.6,
+  )
+  # One legend entry shows both line and marker.
+  ax.plot(x, series.curve.value, ls=series.style.line, color=color, lw=2)
+  ax.plot(
+    [],
+    [],
+    ls=series.style.line,
+    color=color,
+    lw=2,
+    marker=series.style.marker,
+    mfc="none",
+    label=series.label,
+  )
+  if series.peak is not None:
+    top = int(np.nanargmax(series.curve.value))
+    ax.plot(
+      x[top],
+      series.curve.value[top],
+      marker="*",
+      ms=14,
+      mfc=color,
+      mec="black",
+      zorder=5,
+    )
+
+
 def label_axes(ax: axes.Axes, log_base: float, y_label: str) -> None:
-  """Names the axes, and gives the KL in nats above."""
+  """Labels the axes, with KL in nats on the upper axis."""
   name = "ln" if math.isclose(log_base, math.e) else rf"$\log_{{{log_base:g}}}$"
   ax.set_xlabel(f"{name} KL(policy, SFT)")
   ax.set_ylabel(y_label)
@@ -219,11 +224,11 @@ def label_axes(ax: axes.Axes, log_base: float, y_label: str) -> None:
 
 
 def round_ticks(low: float, high: float) -> list[float]:
-  """Returns round numbers within a range, three to a dozen or so.
+  """Returns round numbers within a range, about three to twelve.
 
   Args:
-    low: where it begins, > 0.
-    high: where it ends.
+    low: lower end of the range, > 0.
+    high: upper end of the range.
   """
   exponents = range(
     math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1
