@@ -1,7 +1,7 @@
-"""The figures of a report, drawn from records alone.
+"""The report's own pictures: the gap, the judges, Gao's form, calibration.
 
-A function of a task's evidence gives a `drawing.Picture`, or raises
-`UndefinedError` with the reason why there is none.
+Each function returns a `drawing.Picture`, or raises `UndefinedError` with the
+reason why there is none.
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ JUDGES = {
   "proxy": ("proxy_win_rate", "proxy preference model"),
   "utility": ("utility_win_rate", "hidden utility"),
 }
-"""Whose opinion: its outcomes by prompt, and what to call it."""
+"""Every judge's outcomes by prompt, and its name in legends."""
 
 
 def plot_gap(evidence: Evidence, log_base: float = 10.0) -> Picture:
-  """KL against win rate: points are checkpoints, curves are frontiers.
+  """Plots win rate over KL; points are checkpoints, curves are frontiers.
 
   Args:
-    evidence: of one task.
-    log_base: of the axis.
+    evidence: one task's evidence.
+    log_base: base of the KL axis's logarithm.
   """
   look = styles.styles_of(
     name
@@ -51,7 +51,7 @@ def plot_gap(evidence: Evidence, log_base: float = 10.0) -> Picture:
     peak = None
     try:
       peak = statistics.peak(arm, evidence.settings)
-    except UndefinedError:  # some seed has hardly been evaluated yet
+    except UndefinedError:  # few checkpoints of some seed are evaluated so far
       missing.append(f"{name}: too few checkpoints of a seed for its peak")
     else:
       rows.append(over_kl.peak_row(name, peak))
@@ -91,12 +91,12 @@ def _not_plotted(evidence: Evidence, drawn: Collection[str]) -> Iterator[str]:
 def plot_judges(
   evidence: Evidence, name: str = "online", log_base: float = 10.0
 ) -> Picture:
-  """What proxy, golden model and hidden utility say of one arm, over KL.
+  """Plots an arm's win rate over KL by every judge's opinion.
 
   Args:
-    evidence: of one task.
-    name: of the arm; of several configurations the one that goes farthest.
-    log_base: of the axis.
+    evidence: one task's evidence.
+    name: the arm. Of several configurations, the one with the highest KL.
+    log_base: base of the KL axis's logarithm.
   """
   arm = _farthest(evidence.arm(name))
   if not arm.has(JUDGES["proxy"][0]):
@@ -128,11 +128,11 @@ def plot_judges(
 
 
 def plot_gao_fits(evidence: Evidence, log_base: float = 10.0) -> Picture:
-  """Gao's form fitted to every arm.
+  """Plots Gao's form, fitted to every arm.
 
   Args:
-    evidence: of one task.
-    log_base: of the axis.
+    evidence: one task's evidence.
+    log_base: base of the KL axis's logarithm.
   """
   start = evidence.arm("sft")
   series, rows = [], []
@@ -174,10 +174,10 @@ def plot_gao_fits(evidence: Evidence, log_base: float = 10.0) -> Picture:
 
 
 def plot_calibration(evidence: Evidence) -> Picture:
-  """How often judges are right, by how sure they are.
+  """Plots how often judges are right over how sure they are.
 
   Args:
-    evidence: of one task.
+    evidence: one task's evidence.
   """
   judged = {n: j for n, j in evidence.judges.items() if j.calibration}
   if not judged:
@@ -236,7 +236,7 @@ def _interval(measured: Measurement) -> tuple[float, float, float, int]:
 
 
 def _farthest(arm: arms.Arm) -> arms.Arm:
-  """The arm with that configuration alone that reaches the highest KL."""
+  """Returns the arm with only the configuration of the highest KL."""
   alone = [
     dataclasses.replace(arm, configurations=(c,)) for c in arm.configurations
   ]

@@ -1,4 +1,4 @@
-"""Figures over training steps: of records, and of the runs' own logs."""
+"""Pictures over training steps, from records and from the runs' logs."""
 
 import re
 from collections.abc import Iterable
@@ -25,11 +25,11 @@ METRICS = {
   "eos_rate": "responses that end by themselves",
   "distinct_2": "distinct 2-grams",
 }
-"""What records hold that is worth a picture, with its axis."""
+"""Metrics of records that have a picture, with the labels of their axes."""
 
 
 def plot_metric(evidence: Evidence, metric: str) -> Picture:
-  """A metric of the records over training steps, a line a configuration.
+  """Plots a metric of the records over steps, a line per configuration.
 
   Args:
     evidence: of one task, with its records.
@@ -85,7 +85,7 @@ def plot_metric(evidence: Evidence, metric: str) -> Picture:
 
 
 def plot_logged(curves: Iterable[summary.LoggedCurve], metric: str) -> Picture:
-  """A metric of the training logs over steps, a line a run.
+  """Plots a metric of the training logs over steps, a line per run.
 
   Args:
     curves: of one task.

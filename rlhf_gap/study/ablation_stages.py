@@ -184,7 +184,7 @@ class _AblationStages(Commands):
         f"offline_bo2/{rate}", seed, training, None, kind="best_of_two_offline"
       )
       yield Trained(stage, "offline_bo2", training)
-      stage = self.train_replay(
+      stage = self.train_on_online_data(
         f"tandem_bo2/{rate}",
         seed,
         training,
@@ -198,7 +198,7 @@ class _AblationStages(Commands):
     study = self.study
     for blocks in self.ablations.shuffle_blocks:
       name = f"shuffle_{blocks}"
-      stage = self.train_replay(
+      stage = self.train_on_online_data(
         f"{name}/seed_{seed}",
         seed,
         study.baseline,
@@ -264,7 +264,7 @@ class _AblationStages(Commands):
         reference=start,
       )
       yield at_size(stage, "offline", training)
-      stage = self.train_replay(
+      stage = self.train_on_online_data(
         f"{size.name}/tandem/{label}",
         seed,
         training,

@@ -141,7 +141,7 @@ class _MainStages(Commands):
       for training, beta in study.tandem.settings(study.baseline, study.beta):
         name = f"tandem/{label_of(training, beta)}_seed_{seed}"
         source = f"online/seed_{seed}"
-        stage = self.train_replay(name, seed, training, beta, source)
+        stage = self.train_on_online_data(name, seed, training, beta, source)
         yield Trained(stage, "tandem", training)
 
   def evaluation_of_start(self) -> Stage:
