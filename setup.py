@@ -19,7 +19,7 @@ setuptools.setup(
       "py.typed",
       "data/mini/mini.model",
       "data/mini/pretrained/*/*",
-      "study/report.css",
+      "report/templates/*",
     ]
   },
   entry_points={"console_scripts": ["rlhf-gap=rlhf_gap.cli.main:main"]},
@@ -35,6 +35,7 @@ setuptools.setup(
     "clu>=0.0.12",
     "absl-py>=2.0",
     "etils[epath]>=1.9",
+    "jinja2>=3.1",
     "jaxtyping>=0.3.11",
     "matplotlib>=3.9",
     "ml_dtypes>=0.5",

@@ -135,12 +135,12 @@ def reaches_outside(page: pathlib.Path) -> list[str]:
 
 def _made_up(folder: pathlib.Path) -> pathlib.Path:
   sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-  from rlhf_gap.study import report
-  from tests.study import made_up
+  from rlhf_gap.report import build
+  from tests.analysis import made_up
 
   names = ("mini_helpfulness", "mini_summarization")
   workdir = made_up.workdir(folder / "study", names, failed=True)
-  return pathlib.Path(report.make(str(workdir), report.Options()).path)
+  return pathlib.Path(build.make(str(workdir), build.Options()).path)
 
 
 def main() -> int:

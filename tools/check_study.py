@@ -17,7 +17,7 @@ import tempfile
 import time
 
 from rlhf_gap import records
-from rlhf_gap.study import summary
+from rlhf_gap.analysis import summary
 
 _FILES = (
   "gin_configs/studies/laptop.gin",

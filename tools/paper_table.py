@@ -19,15 +19,12 @@ from typing import Any, NamedTuple
 import paper_page
 
 from rlhf_gap import errors
+from rlhf_gap.analysis import statistics, summary
 from rlhf_gap.cli import gin_files
-from rlhf_gap.study import (
-  experiment,
-  loaded,
-  paper,
-  pipeline,
-  statistics,
-  summary,
-)
+from rlhf_gap.paper import registry
+from rlhf_gap.paper.section import Section
+from rlhf_gap.report import loading
+from rlhf_gap.study import experiment, pipeline
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _README = _ROOT / "README.md"
@@ -47,7 +44,7 @@ class _Row(NamedTuple):
 
   Attributes:
     figures: of the paper.
-    section: the beginning of its title in `paper.SECTIONS`.
+    section: the beginning of its title in `registry.SECTIONS`.
     file: the study file that makes it by itself.
   """
 
@@ -73,8 +70,8 @@ _ROWS = (
 )
 
 
-def _section(row: _Row) -> paper.Section:
-  (found,) = [s for s in paper.SECTIONS if s.title.startswith(row.section)]
+def _section(row: _Row) -> Section:
+  (found,) = [s for s in registry.SECTIONS if s.title.startswith(row.section)]
   return found
 
 
@@ -112,12 +109,12 @@ def measured(workdir: str) -> dict[str, Any]:
       " run the study again"
     )
   seconds = {stage.name: stage.seconds or 0.0 for stage in told.stages}
-  tasks = list(loaded.load(workdir, told, statistics.Settings()))
+  tasks = list(loading.load(workdir, told, statistics.BootstrapSettings()))
   answers = [answered for task in tasks for answered in task.answers()]
   first = next(r for task in tasks for r in task.evidence.records)
   rows = []
   for row in _ROWS:
-    names = _section(row).claims
+    claims = _section(row).claims
     rows.append(
       {
         "figures": row.figures,
@@ -131,10 +128,12 @@ def measured(workdir: str) -> dict[str, Any]:
             "numbers": one.answer.numbers,
             "reason": one.answer.reason,
           }
-          for name in names
+          for claim in claims
           for one in answers
-          if one.claim.name == name
-          and (row.file == "four_minis.gin" or one.task == tasks[0].told.name)
+          if one.claim is claim
+          and (
+            row.file == "four_minis.gin" or one.task == tasks[0].described.name
+          )
         ],
       }
     )

@@ -1,8 +1,8 @@
-r"""Runs what is missing of a study, as much at once as there are cores.
+r"""Runs the missing stages of a study, one per core at a time.
 
   rlhf-gap study --gin_file=gin_configs/studies/laptop.gin --workdir=runs/laptop
 
-The same command again goes on where it was interrupted. It ends with the
+Rerun the same command to resume after an interruption. It ends with the
 report's path and the verdict.
 """
 
@@ -30,11 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action="append",
     default=[],
     metavar="NAME",
-    help="run this stage alone, beside others elsewhere; may be repeated. The"
+    help="run only this stage, while others run elsewhere; may be repeated. The"
     " same command without it gathers the records and reports",
   )
   add("--dry_run", action="store_true", help="print the plan, run nothing")
-  add("--force", action="store_true", help="build stale stages again")
+  add("--force", action="store_true", help="run stale stages again")
   add("--workers", type=int, metavar="N", help="processes (default: cores)")
 
 
@@ -89,9 +89,9 @@ def _run(
   )
   if not only:
     gather.write(study, planned, results, workdir, _utility_of)
-  # What waits for a stage that failed is told by that one.
-  told = ("failed", "blocked") if only else ("failed",)
-  left = [name for name, result in results.items() if result.status in told]
+  # A failed stage stands for the stages that it blocks.
+  reported = ("failed", "blocked") if only else ("failed",)
+  left = [name for name, result in results.items() if result.status in reported]
   for name in left:
     result = results[name]
     print(f"rlhf-gap study: {name} {result.status}: {result.reason}")
@@ -101,7 +101,7 @@ def _run(
 
 
 def _claim(workdir: str, name: str) -> None:
-  """Notes whose folder it is; another study's is not touched."""
+  """Records which study the folder belongs to; refuses another study's."""
   from rlhf_gap import errors
 
   path = os.path.join(workdir, "name")
@@ -137,7 +137,7 @@ def _print_plan(
 
 
 def _default_workers() -> int:
-  """A process a core on a CPU; one where an accelerator is shared."""
+  """Returns one worker per core, or one if there is an accelerator."""
   accelerators = ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0")
   if any(map(os.path.exists, accelerators)):
     return 1

@@ -1,4 +1,4 @@
-"""From a study's ablations to their stages, beside those of all studies."""
+"""The stages that ablations add to a study: the runs of single figures."""
 
 import dataclasses
 import functools
@@ -10,26 +10,26 @@ from rlhf_gap.study.experiment import Study, Sweep, Training
 from rlhf_gap.study.stages import Stage
 
 GENERATED = ("final_final", "sft_early", "early_final")
-"""Whose responses generated pairs are: the first and the second of each.
+"""Generated data sets, named for the checkpoints of both responses.
 
-"early" and "final" are the online run's checkpoints; Tang et al. (2024), Figs.
-5 and 12 call them 4k/4k, sft/800 and 800/4k.
+"early" and "final" are checkpoints of the online run. Tang et al. (2024), Figs.
+5 and 12, call the data sets 4k/4k, sft/800 and 800/4k.
 """
 
 
 def stages(study: Study) -> Iterator[Stage]:
-  """Yields what the ablations add to a study's stages, in order.
+  """Yields the stages of a study's ablations, in order.
 
   Args:
-    study: the description; without ablations there is nothing.
+    study: the description; it may have no ablations.
   """
   if study.ablations is not None:
     for task in study.ablations.tasks:
-      yield from _Ablated(study, task, study.ablations).stages()
+      yield from _AblationStages(study, task, study.ablations).stages()
 
 
 def trained(study: Study, task: str) -> list[Trained]:
-  """Returns the ablations' runs that are evaluated.
+  """Returns the runs of the ablations.
 
   Args:
     study: the description.
@@ -38,11 +38,11 @@ def trained(study: Study, task: str) -> list[Trained]:
   ablations = study.ablations
   if ablations is None or task not in ablations.tasks:
     return []
-  return list(_Ablated(study, task, ablations).trained())
+  return list(_AblationStages(study, task, ablations).trained())
 
 
 def starts(study: Study, task: str) -> list[tuple[str, str]]:
-  """Returns (stage, arm) of each further size's SFT policy.
+  """Returns (stage, arm) of the SFT policy of each additional size.
 
   Args:
     study: the description.
@@ -57,7 +57,7 @@ def starts(study: Study, task: str) -> list[tuple[str, str]]:
 
 
 def classified(study: Study, task: str) -> list[str]:
-  """Returns the stages that classify a run's own data along the way.
+  """Returns the stages that classify the online runs' own pairs.
 
   Args:
     study: the description.
@@ -72,8 +72,8 @@ def classified(study: Study, task: str) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Ablated(Commands):
-  """Makes the ablations' stages of one data set."""
+class _AblationStages(Commands):
+  """Makes the stages of one task's ablations."""
 
   ablations: Ablations
 
@@ -85,14 +85,14 @@ class _Ablated(Commands):
       yield self.train_sft(f"{size.name}/sft", size.policy, size.start)
       yield self._evaluation_of_start(size)
     opponents = self.full_name("evaluation/sft")
-    for one in self.trained():
-      yield one.stage
-      yield self.evaluation(one, opponents)
+    for run in self.trained():
+      yield run.stage
+      yield self.evaluation(run, opponents)
     if self.ablations.online_data_windows:
       yield from map(self._classify, self.study.seeds)
 
   def trained(self) -> Iterator[Trained]:
-    """Yields every run that is evaluated, in order."""
+    """Yields every run, in order; each is evaluated."""
     study = self.study
     for seed in study.seeds:
       if self.ablations.full_grid:
@@ -108,13 +108,13 @@ class _Ablated(Commands):
 
   @functools.cached_property
   def _tuned(self) -> list[Training]:
-    """The baseline at every learning rate."""
+    """Returns the baseline at every learning rate."""
     sweep = Sweep(learning_rates=self.ablations.learning_rates)
     settings = sweep.settings(self.study.baseline, self.study.beta)
     return [training for training, _ in settings]
 
   def _checkpoint_of(self, which: str) -> str:
-    """The checkpoint that GENERATED calls `which`."""
+    """Returns the checkpoint that GENERATED calls `which`."""
     study = self.study
     if which == "sft":
       return self.checkpoint("sft", study.sft)
@@ -144,11 +144,11 @@ class _Ablated(Commands):
     )
 
   def _rest_of_the_grid(self, seed: int) -> Iterator[Trained]:
-    """The combinations that the study's own sweep does not run."""
+    """Yields the combinations that the study's own sweep leaves out."""
     study = self.study
-    every = dataclasses.replace(study.offline, full_grid=True)
+    full_sweep = dataclasses.replace(study.offline, full_grid=True)
     done = study.offline.settings(study.baseline, study.beta)
-    for training, beta in every.settings(study.baseline, study.beta):
+    for training, beta in full_sweep.settings(study.baseline, study.beta):
       if (training, beta) not in done:
         name = f"offline_grid/{label_of(training, beta)}_seed_{seed}"
         stage = self.train_offline(name, seed, training, beta)
@@ -184,7 +184,7 @@ class _Ablated(Commands):
         f"offline_bo2/{rate}", seed, training, None, kind="best_of_two_offline"
       )
       yield Trained(stage, "offline_bo2", training)
-      stage = self.train_replay(
+      stage = self.train_on_online_data(
         f"tandem_bo2/{rate}",
         seed,
         training,
@@ -198,7 +198,7 @@ class _Ablated(Commands):
     study = self.study
     for blocks in self.ablations.shuffle_blocks:
       name = f"shuffle_{blocks}"
-      stage = self.train_replay(
+      stage = self.train_on_online_data(
         f"{name}/seed_{seed}",
         seed,
         study.baseline,
@@ -210,17 +210,17 @@ class _Ablated(Commands):
 
   def _stale(self, seed: int) -> Iterator[Trained]:
     study = self.study
-    for one in self.ablations.staleness:
+    for staleness in self.ablations.staleness:
       stage = self.train_online(
-        f"{one.name}/seed_{seed}",
+        f"{staleness.name}/seed_{seed}",
         "proxy",
         seed,
-        f"--gin.SYNC_EVERY_STEPS={one.sync_every_steps}",
-        f"--gin.pairs.Online.passes={one.passes}",
+        f"--gin.SYNC_EVERY_STEPS={staleness.sync_every_steps}",
+        f"--gin.pairs.Online.passes={staleness.passes}",
         kind="semi_online",
         beta=study.beta,
       )
-      yield Trained(stage, one.name, study.baseline)
+      yield Trained(stage, staleness.name, study.baseline)
 
   def _evaluation_of_start(self, size: Size) -> Stage:
     name = f"{size.name}/sft"
@@ -234,13 +234,13 @@ class _Ablated(Commands):
     )
 
   def _of_size(self, size: Size, seed: int) -> Iterator[Trained]:
-    """Online, offline and tandem runs of a policy of another size."""
+    """Yields the runs of a policy of another size, by every method."""
     study, start = self.study, f"{size.name}/sft"
     rows = size.batch_size or study.baseline.batch_size
     baseline = dataclasses.replace(study.baseline, batch_size=rows)
     source = f"{size.name}/online/seed_{seed}"
 
-    def of(stage: Stage, arm: str, training: Training) -> Trained:
+    def at_size(stage: Stage, arm: str, training: Training) -> Trained:
       arm = f"{arm}@{size.name}"
       return Trained(stage, arm, training, start, size.kl_prompts)
 
@@ -252,7 +252,7 @@ class _Ablated(Commands):
       beta=study.beta,
       reference=start,
     )
-    yield of(stage, "online", baseline)
+    yield at_size(stage, "online", baseline)
     for tuned in self._tuned:
       training = dataclasses.replace(tuned, batch_size=rows)
       label = f"{label_of(training, study.beta)}_seed_{seed}"
@@ -263,8 +263,8 @@ class _Ablated(Commands):
         study.beta,
         reference=start,
       )
-      yield of(stage, "offline", training)
-      stage = self.train_replay(
+      yield at_size(stage, "offline", training)
+      stage = self.train_on_online_data(
         f"{size.name}/tandem/{label}",
         seed,
         training,
@@ -272,10 +272,10 @@ class _Ablated(Commands):
         source,
         reference=start,
       )
-      yield of(stage, "tandem", training)
+      yield at_size(stage, "tandem", training)
 
   def _classify(self, seed: int) -> Stage:
-    """How well final policies and the proxy order an online run's pairs."""
+    """Returns the classification of an online run's pairs by all judges."""
     study = self.study
     online = f"online/seed_{seed}"
     setting = label_of(study.baseline, study.beta)

@@ -1,7 +1,4 @@
-"""What a study may measure besides online, offline and tandem, as gin binds it.
-
-Each part is one of the paper's experiments; what is not given is not run.
-"""
+"""The experiments of single figures, as gin binds them. All are optional."""
 
 import dataclasses
 
@@ -10,12 +7,12 @@ from rlhf_gap import checks, errors
 
 @dataclasses.dataclass(frozen=True)
 class Staleness:
-  """How old the pairs of an online run may grow.
+  """How old the pairs of an online run may be.
 
   Attributes:
-    sync_every_steps: steps between refreshes of the sampling parameters; None
-      is never: all pairs come from the SFT policy.
-    passes: how often the batches between two refreshes are trained on.
+    sync_every_steps: steps between refreshes of the sampling parameters. None
+      never refreshes them: all pairs come from the SFT policy.
+    passes: how often batches are trained on before the next refresh.
   """
 
   sync_every_steps: int | None
@@ -40,13 +37,14 @@ class Size:
   Attributes:
     name: such as "xl"; its arms are called "online@xl" and so on.
     policy: gin file of its architecture.
-    start: checkpoint to start its SFT from; None draws new parameters.
-    batch_size: of its online, offline and tandem runs; None is the baseline's.
-    kl_prompts: on how many prompts its KL is taken; None as of all others.
-    sft_steps: of its SFT; None as of the study's own size.
-    sft_batch_size: likewise.
-    sft_microbatches: parts in which its SFT works through a batch.
-    train_flags: further words of its `rlhf-gap train`; None as of all others.
+    start: checkpoint to start its SFT from; None initializes at random.
+    batch_size: batch size of its policy runs; None is the baseline's.
+    kl_prompts: number of prompts for its KL; None is that of all others.
+    sft_steps: steps of its SFT; None is that of the study's own size.
+    sft_batch_size: batch size of its SFT; None is that of the study's own size.
+    sft_microbatches: microbatches per batch of its SFT.
+    train_flags: additional arguments of its `rlhf-gap train`; None is those of
+      all others.
   """
 
   name: str
@@ -77,28 +75,28 @@ class Size:
 class Ablations:
   """The paper's experiments beyond Figures 1 and 4.
 
-  Sweeps of learning rates are those of the tandem runs' part of the study
-  unless said otherwise: one list serves every arm that is tuned.
+  All tuned arms share one list of learning rates.
 
   Attributes:
-    tasks: on which of the study's tasks.
-    learning_rates: of every tuned arm below; empty is the baseline's alone.
-    full_grid: whether to run all combinations of the offline sweep's
-      hyper-parameters, too (Fig. 1).
-    generated_pairs: pairs drawn from two checkpoints, for offline runs (Figs. 5
-      and 12); None for none.
-    generated_steps: updates of these runs, saved ten times; None is as the
-      baseline.
-    early_step: the early checkpoint that some of them come from (the paper's
-      800 of 4,000); one of the baseline's early steps.
-    best_of_two: whether to imitate winners instead of IPO, too (Fig. 9).
-    shuffle_blocks: batches in a block, for replays that are permuted within
-      blocks (Fig. 13); 1 repeats the online run.
-    sizes: further sizes of the policy (Figs. 10, 11 and 14).
-    staleness: how old pairs are trained on (semi-online, reuse).
-    online_data_windows: stretches of the online run whose pairs final policies
-      and the proxy classify (Fig. 6); 0 for none.
-    online_data_pairs: pairs in each.
+    tasks: which of the study's tasks.
+    learning_rates: learning rates of every tuned arm below; empty is the
+      baseline's only.
+    full_grid: whether to run also all combinations of the offline sweep's
+      hyper-parameters (Fig. 1).
+    generated_pairs: number of pairs to sample from two checkpoints for offline
+      runs (Figs. 5 and 12); None for none.
+    generated_steps: steps of these runs, saved ten times; None is the
+      baseline's.
+    early_step: the early checkpoint that some pairs come from (the paper's 800
+      of 4,000); one of the baseline's early steps.
+    best_of_two: whether to run also Best-of-2 instead of IPO (Fig. 9).
+    shuffle_blocks: batches per block, for offline runs on online data that are
+      shuffled within blocks (Fig. 13); 1 keeps their order.
+    sizes: additional sizes of the policy (Figs. 10, 11 and 14).
+    staleness: how old the pairs of online runs may be (semi-online, reuse).
+    online_data_windows: windows of the online run whose pairs the final
+      policies and the proxy classify (Fig. 6); 0 for none.
+    online_data_pairs: pairs in each window.
   """
 
   tasks: tuple[str, ...]
@@ -122,9 +120,9 @@ class Ablations:
         f" early_step={self.early_step}: expected both or neither"
       )
     for what, names in (
-      ("sizes", [one.name for one in self.sizes]),
-      ("staleness", [one.name for one in self.staleness]),
-      ("shuffle_blocks", [str(one) for one in self.shuffle_blocks]),
+      ("sizes", [size.name for size in self.sizes]),
+      ("staleness", [s.name for s in self.staleness]),
+      ("shuffle_blocks", [str(blocks) for blocks in self.shuffle_blocks]),
     ):
       if len(set(names)) != len(names):
         raise errors.UserError(f"{what}: {', '.join(names)}: one stands twice")

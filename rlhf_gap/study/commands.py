@@ -1,4 +1,4 @@
-"""The commands of one task of a study: who reads what, and writes where."""
+"""The commands of one task of a study, with their inputs and outputs."""
 
 import dataclasses
 
@@ -15,14 +15,14 @@ _MARKER_TOKENS = 27
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-  """A run among the arms, to be evaluated.
+  """A run of an arm, to be evaluated.
 
   Attributes:
-    stage: trains it.
-    arm: what it is compared as.
-    training: how.
+    stage: the stage that trains it.
+    arm: its arm.
+    training: how it is trained.
     reference: the stage of the SFT policy that it starts from.
-    kl_prompts: on how many prompts its KL is taken; None as of all.
+    kl_prompts: number of prompts for its KL; None is that of all others.
   """
 
   stage: Stage
@@ -34,7 +34,7 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True)
 class Commands:
-  """Makes the stages of one data set."""
+  """Makes the commands of one task."""
 
   study: Study
   task: str
@@ -44,7 +44,7 @@ class Commands:
     return f"{self.task}/{name}"
 
   def at(self, name: str) -> str:
-    """Returns where a stage writes to."""
+    """Returns the folder that a stage writes to."""
     return f"{_WORKDIR}/{self.full_name(name)}"
 
   def checkpoint(self, name: str, training: Training) -> str:
@@ -64,14 +64,14 @@ class Commands:
   def judge_length(self) -> int:
     """The preference models' window in tokens."""
     data = self.study.data
-    # Prompt, two responses, and room for the markers in any vocabulary.
+    # A prompt, two responses, and the markers in any vocabulary.
     full = data.inputs_length + 2 * data.targets_length + _MARKER_TOKENS
     return data.judge_length or full
 
   def stage(
     self, name: str, command: tuple[str, ...], needs: tuple[str, ...]
   ) -> Stage:
-    """Returns a stage; names are those within the task."""
+    """Returns a stage, given names within the task."""
     full = dict.fromkeys(map(self.full_name, needs))  # each once, in order
     return Stage(self.full_name(name), command, tuple(full))
 
@@ -83,14 +83,14 @@ class Commands:
     needs: tuple[str, ...],
     extra: tuple[str, ...] | None = None,
   ) -> Stage:
-    """Returns a run.
+    """Returns a training stage.
 
     Args:
-      name: of the stage.
-      *flags: what it is.
+      name: the stage's name.
+      *flags: arguments that describe the run.
       training: how it is trained.
-      needs: the stages behind it.
-      extra: words instead of the study's `train_flags`.
+      needs: the stages that it reads.
+      extra: arguments that replace the study's `train_flags`.
     """
     where = f"--gin.MODEL_DIR={self.at(name)}"
     if extra is None:
@@ -99,7 +99,7 @@ class Commands:
     return self.stage(name, words, needs)
 
   def size_of(self, reference: str) -> Size | None:
-    """Returns the further size whose SFT a stage is; None: the study's own."""
+    """Returns the size whose SFT a stage is; None is the study's own size."""
     ablations = self.study.ablations
     for size in ablations.sizes if ablations else ():
       if reference == f"{size.name}/sft":
@@ -127,7 +127,7 @@ class Commands:
     return None if size is None else size.train_flags
 
   def train_sft(self, name: str, policy: str, start: str | None) -> Stage:
-    """Returns the SFT of a policy's size."""
+    """Returns the SFT stage of a policy of some size."""
     return self.train(
       name,
       *self._start("sft", policy, start),
@@ -146,14 +146,14 @@ class Commands:
     )
 
   def window(self) -> tuple[str, ...]:
-    """Returns what a preference model's training is told of its window."""
+    """Returns the arguments for the length of a preference model's input."""
     keep = f"--gin.KEEP={self.study.data.keep!r}"
     return (f"--gin.INPUT_LENGTH={self.judge_length}", keep)
 
   def label(
     self, name: str, judged_by: str, pairs: str, needs: tuple[str, ...] = ()
   ) -> Stage:
-    """Returns the labelling of a store by a preference model."""
+    """Returns a stage in which a preference model labels pairs."""
     study = self.study
     words = (
       self.judge(judged_by),
@@ -179,16 +179,16 @@ class Commands:
     needs: tuple[str, ...],
     reference: str = "sft",
   ) -> Stage:
-    """Returns a run of the policy that starts from an SFT policy.
+    """Returns a policy run that starts from an SFT policy.
 
     Args:
-      name: of the stage.
-      kind: the run file.
-      seed: of the run.
+      name: the stage's name.
+      kind: name of the run file.
+      seed: random seed of the run.
       training: how it is trained.
-      beta: of a contrastive loss; None for a loss without.
-      *flags: where its pairs come from.
-      needs: the stages behind these.
+      beta: beta of a contrastive loss; None for other losses.
+      *flags: arguments for the source of its pairs.
+      needs: the stages that make these pairs.
       reference: the stage of the SFT policy.
     """
     study = self.study
@@ -221,13 +221,13 @@ class Commands:
     """Returns a run that samples its pairs.
 
     Args:
-      name: of the stage.
+      name: the stage's name.
       judged_by: "golden" or "proxy".
-      seed: of the run.
-      *flags: further words.
-      kind: the run file.
-      training: how; None as the baseline.
-      beta: of a contrastive loss; None for a loss without.
+      seed: random seed of the run.
+      *flags: additional arguments.
+      kind: name of the run file.
+      training: how it is trained; None is the baseline.
+      beta: beta of a contrastive loss; None for other losses.
       reference: the stage of the SFT policy.
     """
     data = self.study.data
@@ -258,7 +258,7 @@ class Commands:
     kind: str = "offline",
     reference: str = "sft",
   ) -> Stage:
-    """Returns a run on stored pairs; `pairs` is the stage that made them."""
+    """Returns a run on the pairs that the stage `pairs` stored."""
     return self.train_policy(
       name,
       kind,
@@ -270,7 +270,7 @@ class Commands:
       reference=reference,
     )
 
-  def train_replay(
+  def train_on_online_data(
     self,
     name: str,
     seed: int,
@@ -282,7 +282,7 @@ class Commands:
     kind: str = "replay",
     reference: str = "sft",
   ) -> Stage:
-    """Returns a run on what the stage `source` recorded online."""
+    """Returns an offline run on the pairs of the online stage `source`."""
     return self.train_policy(
       name,
       kind,
@@ -296,11 +296,11 @@ class Commands:
     )
 
   def evaluation(self, trained: Trained, opponents: str) -> Stage:
-    """Returns the measuring of a run's checkpoints.
+    """Returns the evaluation of a run's checkpoints.
 
     Args:
       trained: the run.
-      opponents: the stage whose evaluation draws the opponents' samples.
+      opponents: the evaluation that samples the opponents' responses.
     """
     name = trained.stage.name.removeprefix(f"{self.task}/")
     saved = [
@@ -327,7 +327,7 @@ class Commands:
     reference: str = "sft",
     kl_prompts: int | None = None,
   ) -> Stage:
-    """Returns the measuring of checkpoints, which go by one name."""
+    """Returns the evaluation of the checkpoints of one run."""
     study = self.study
     where = {
       "golden": self.judge("golden"),
@@ -357,5 +357,5 @@ class Commands:
 
 
 def label_of(training: Training, beta: float) -> str:
-  """Returns what a setting of a sweep is called."""
+  """Returns the name of a setting of a sweep."""
   return f"lr_{training.learning_rate:g}_beta_{beta:g}_steps_{training.steps}"

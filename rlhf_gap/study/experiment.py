@@ -14,18 +14,18 @@ class Training:
   """How one kind of run of a study is trained.
 
   Attributes:
-    steps: updates.
-    batch_size: rows a batch.
-    learning_rate: its peak; relative under Adafactor, absolute under AdamW.
+    steps: updates of the parameters.
+    batch_size: rows per batch.
+    learning_rate: peak rate; relative under Adafactor, absolute under AdamW.
     optimizer: "Adafactor" or "AdamW".
-    warm_up_steps: of a linear rise from 0.
+    warm_up_steps: steps of a linear rise from 0.
     decays: whether the rate falls linearly to a tenth by the last step.
-    early_steps: steps to save and evaluate besides the last, rising: most of
-      a policy's way from its reference is gone early.
-    dropout_rate: of the model.
-    clip_global_norm: of the gradient; None for none.
-    num_microbatches: parts of a batch that are worked through one after
-      another, where it is too large for the memory at once.
+    early_steps: steps to save and evaluate in addition to the last, in
+      ascending order. A policy moves away from its reference early.
+    dropout_rate: dropout of the model.
+    clip_global_norm: largest norm of the gradient; None for no clipping.
+    num_microbatches: microbatches per batch, for batches that do not fit into
+      memory.
   """
 
   steps: int
@@ -63,7 +63,7 @@ class Training:
     return (*self.early_steps, self.steps)
 
   def flags(self) -> tuple[str, ...]:
-    """Returns the words of `rlhf-gap train` that set all this."""
+    """Returns these settings as arguments of `rlhf-gap train`."""
     name = f"configured.{self.optimizer}"
     decay = self.steps if self.decays else 0
     return (
@@ -84,20 +84,21 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-  """Where a study's data come from and how much of it is used.
+  """The data of a study and how much of them is used.
 
   Attributes:
     source: folder of the published files; None for miniatures.
-    vocabulary: a SentencePiece model; None for miniatures, who have their own.
-    rows: comparisons of a miniature to draw; None takes the files' own.
-    validation_rows: held-out comparisons of a miniature.
-    train_split: what is trained on.
-    validation_split: what the preference models are examined on.
-    inputs_length: window of prompts in tokens.
-    targets_length: window of responses in tokens.
-    judge_length: window of the preference models in tokens; None holds prompt,
-      both responses and the markers.
-    keep: end of a prompt too long to keep, "end" or "start".
+    vocabulary: a SentencePiece model; None for miniatures, which have their
+      own.
+    rows: number of comparisons in a miniature; None for published files.
+    validation_rows: number of held-out comparisons in a miniature.
+    train_split: split to train on.
+    validation_split: split to check the preference models on.
+    inputs_length: longest prompt in tokens.
+    targets_length: longest response in tokens.
+    judge_length: longest input of the preference models in tokens; None fits a
+      prompt, two responses and the markers.
+    keep: which end of a truncated prompt to keep, "end" or "start".
   """
 
   source: str | None = None
@@ -112,7 +113,7 @@ class Data:
   keep: str = "end"
 
   def flags(self, *, held_out: bool) -> tuple[str, ...]:
-    """Returns the words of `rlhf-gap data` that choose rows and windows."""
+    """Returns these settings as arguments of `rlhf-gap data`."""
     given = {
       "split": self.validation_split if held_out else self.train_split,
       "rows": self.validation_rows if held_out else self.rows,
@@ -129,12 +130,13 @@ class Sweep:
   """The offline runs' hyper-parameters, varied around the baseline.
 
   Attributes:
-    learning_rates: the baseline's among them.
-    betas: the baseline's among them.
+    learning_rates: learning rates, including the baseline's.
+    betas: betas, including the baseline's.
     long_steps: steps of longer runs; None for none.
-    full_grid: whether to combine everything; else one thing is varied at a
-      time, starting from the baseline (Tang et al. 2024, section 4.1).
-    further: more pairs of a learning rate and a beta, for runs pushed far.
+    full_grid: whether to run all combinations. By default one setting at a time
+      differs from the baseline (Tang et al. 2024, section 4.1).
+    further: additional pairs of a learning rate and a beta, for runs that go
+      far beyond their peak.
   """
 
   learning_rates: tuple[float, ...] = ()
@@ -170,9 +172,9 @@ class Sweep:
     late = {n: _late_steps(n, baseline.steps) for n in lengths}
     if self.full_grid:
       return [
-        (changed(one, learning_rate=rate), b)
+        (changed(training, learning_rate=rate), b)
         for rate in (baseline.learning_rate, *rates)
-        for one in (
+        for training in (
           baseline,
           *(changed(baseline, steps=n, early_steps=late[n]) for n in lengths),
         )
@@ -190,9 +192,9 @@ class Sweep:
 
 
 def _late_steps(steps: int, baseline_steps: int) -> tuple[int, ...]:
-  """Returns what to save of a longer run: a curve needs two checkpoints."""
+  """Returns the early step of a longer run; a curve needs two checkpoints."""
   half = steps // 2
-  # Up to the baseline's end a longer run is the baseline: later steps tell.
+  # Until the baseline's last step a longer run repeats the baseline.
   if half <= baseline_steps < steps:
     half = (baseline_steps + steps) // 2
   return (half,) if 0 < half < steps else ()
@@ -203,11 +205,11 @@ class Evaluation:
   """How much is measured of every checkpoint.
 
   Attributes:
-    num_prompts: prompts of the win rates.
-    kl_prompts: of them, for the KL.
-    own_pairs: of them, for the classification of own samples.
+    num_prompts: prompts for win rates.
+    kl_prompts: how many of them to measure the KL on.
+    own_pairs: how many of them to classify own samples on.
     num_pairs: golden-labelled pairs to classify.
-    batch_size: rows at a time.
+    batch_size: rows per batch.
   """
 
   num_prompts: int = 2048
@@ -220,7 +222,7 @@ class Evaluation:
     checks.counts(**dataclasses.asdict(self))
 
   def flags(self) -> tuple[str, ...]:
-    """Returns the words of `rlhf-gap evaluate` that set all this."""
+    """Returns these settings as arguments of `rlhf-gap evaluate`."""
     return tuple(f"--{k}={v}" for k, v in dataclasses.asdict(self).items())
 
 
@@ -229,32 +231,33 @@ class Study:
   """Describes a study: its data, models, arms and seeds.
 
   Attributes:
-    name: of the study.
-    tasks: data sets, such as ("mini_helpfulness",); each with arms of its own.
-    data: where they come from.
-    policy: gin file of the policy's and the proxy's architecture.
-    golden: gin file of the golden preference model's.
-    policy_start: checkpoint to start the SFT from; None draws new parameters.
-    golden_start: checkpoint to start the golden model from; likewise.
+    name: the study's name.
+    tasks: data sets, such as ("mini_helpfulness",); each has its own arms.
+    data: where the data come from.
+    policy: gin file with the architecture of policy and proxy.
+    golden: gin file with the architecture of the golden preference model.
+    policy_start: checkpoint to start SFT from; None initializes at random.
+    golden_start: checkpoint to start the golden model from; None starts it
+      from the SFT policy.
     sft: training of the SFT policy.
     golden_training: training of the golden model, on people's labels.
     proxy_training: training of the proxy, on the golden model's labels.
     baseline: training of the online runs, and the offline runs' baseline.
-    golden_policy: training of the golden policy; None trains it as the online
-      runs are. Where that over-optimizes the golden model itself, hardly any
-      response wins against it: then fewer steps.
-    beta: of the baseline.
-    reduction: of tokens' log-probabilities, "sum" or "mean".
-    offline: the offline runs' sweep.
-    tandem: the sweep of the runs on shuffled online data.
-    seeds: of the online, offline and tandem runs.
+    golden_policy: training of the golden policy; None is the baseline. Use
+      fewer steps if the baseline over-optimizes the golden model itself, since
+      hardly any response would then win against the golden policy.
+    beta: the baseline's beta.
+    reduction: reduction of log-probabilities over tokens, "sum" or "mean".
+    offline: the sweep of the offline runs.
+    tandem: the sweep of the offline runs on shuffled online data.
+    seeds: seeds of all policy runs.
     stop_at_chance: whether a preference model that agrees with held-out labels
-      no better than a coin stops all that rests on it.
+      no better than chance stops the stages that use it.
     evaluation: how much is measured.
-    ablations: the paper's experiments beyond Figures 1 and 4, if any.
-    train_flags: further words of every `rlhf-gap train`, such as a mesh's gin
-      file; where they change nothing but speed, results stay comparable.
-    golden_train_flags: those of the golden model instead; None: the same.
+    ablations: the experiments beyond Figures 1 and 4, if any.
+    train_flags: additional arguments of every `rlhf-gap train`, such as the gin
+      file of a mesh. Results stay comparable if they change only speed.
+    golden_train_flags: those of the golden model; None is `train_flags`.
   """
 
   name: str

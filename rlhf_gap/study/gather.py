@@ -9,15 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import jax
 
 from rlhf_gap import checkpoints, records, stores
+from rlhf_gap.analysis import arms, summary
 from rlhf_gap.models import t5
-from rlhf_gap.study import (
-  ablation_stages,
-  arms,
-  judges,
-  paper_arms,
-  pipeline,
-  summary,
-)
+from rlhf_gap.paper import registry
+from rlhf_gap.study import ablation_stages, judges, pipeline
 from rlhf_gap.study.commands import Commands
 from rlhf_gap.study.experiment import Study
 from rlhf_gap.study.scheduler import Result
@@ -102,9 +97,9 @@ def _online_data_path(task: str) -> str:
   return os.path.join(task, "online_data.jsonl")
 
 
-def _stage(stage: Stage, result: Result, workdir: str) -> summary.Stage:
+def _stage(stage: Stage, result: Result, workdir: str) -> summary.StageSummary:
   words = ["rlhf-gap", *stage.argv(workdir)]
-  return summary.Stage(
+  return summary.StageSummary(
     name=stage.name,
     command=shlex.join(words),
     status=_STATUS.get(result.status, "missing"),
@@ -115,7 +110,7 @@ def _stage(stage: Stage, result: Result, workdir: str) -> summary.Stage:
 
 def _task(
   study: Study, task: str, workdir: str, utility: judges.Utility | None
-) -> summary.Task:
+) -> summary.TaskSummary:
   at = functools.partial(os.path.join, workdir, task)
   examined = [
     judges.examine(
@@ -131,7 +126,7 @@ def _task(
     )
     if os.path.exists(at(f"{judge}_validation", "manifest.json"))
   ]
-  return summary.Task(
+  return summary.TaskSummary(
     name=task,
     records=_records_path(task),
     judges=tuple(examined),
@@ -179,10 +174,10 @@ def _golden_policy(samples: str) -> Iterator[summary.Sample]:
 
 def _curves(
   study: Study, task: str, at: Callable[[str], str]
-) -> list[summary.Curve]:
+) -> list[summary.LoggedCurve]:
   wanted = list(_CURVES)
   for name, arm in pipeline.arms(study, task):
-    if paper_arms.is_ablation(arm):
+    if registry.is_ablation(arm):
       continue  # no report shows their logs
     run = name.removeprefix(f"{task}/")
     wanted += [(run, arm, metric) for metric in _POLICY_CURVES]
@@ -190,5 +185,5 @@ def _curves(
   for run, arm, metric in wanted:
     steps, values = summary.thinned(metric_log.read(at(run)), metric, most=60)
     if steps:
-      curves.append(summary.Curve(run, arm, metric, steps, values))
+      curves.append(summary.LoggedCurve(run, arm, metric, steps, values))
   return curves

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from rlhf_gap import stores
+from rlhf_gap.analysis.summary import CalibrationBin, Judge
 from rlhf_gap.evaluation import intervals
-from rlhf_gap.study.summary import Bin, Judge
 
 # (prompt, response) -> hidden utility
 Utility = Callable[[str, str], float]
@@ -88,11 +88,11 @@ def _by_utility(
   return np.where(sure == 0.5, 0.5, better)
 
 
-def _bins(sure: np.ndarray, truth: np.ndarray) -> Iterator[Bin]:
+def _bins(sure: np.ndarray, truth: np.ndarray) -> Iterator[CalibrationBin]:
   """Equal stretches of the judge's probability of its own winner."""
   place = np.minimum((2 * (sure - 0.5) * _NUM_BINS).astype(int), _NUM_BINS - 1)
   for number in range(_NUM_BINS):
     inside = place == number
     if inside.sum() > 1:  # one value has no standard error
       observed = intervals.win_rate(truth[inside])
-      yield Bin(float(sure[inside].mean()), observed)
+      yield CalibrationBin(float(sure[inside].mean()), observed)

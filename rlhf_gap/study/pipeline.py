@@ -1,7 +1,8 @@
 """From a study's description to its stages.
 
 initial data -> SFT -> golden model -> golden labels -> proxy -> golden policy
--> online, recorded -> offline sweep, tandem -> evaluation -> ablations
+-> online, recorded -> offline sweep, offline on shuffled online data
+-> evaluation -> ablations
 """
 
 import dataclasses
@@ -20,26 +21,26 @@ def stages(study: Study) -> list[Stage]:
     study: the description.
 
   Returns:
-    Commands, each with the names of the stages that it needs. What the
-    ablations add comes after all else.
+    Commands, each with the names of the stages that it needs. The stages of
+    ablations come last.
   """
   base = [
-    stage for task in study.tasks for stage in _Task(study, task).stages()
+    stage for task in study.tasks for stage in _MainStages(study, task).stages()
   ]
   return [*base, *ablation_stages.stages(study)]
 
 
 def arms(study: Study, task: str) -> list[tuple[str, str]]:
   """Returns (run's stage, arm) of every run that is evaluated."""
-  own = _Task(study, task)
+  own = _MainStages(study, task)
   runs = [*own.online(), *own.trained_offline()]
   runs += ablation_stages.trained(study, task)
   return [(trained.stage.name, trained.arm) for trained in runs]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Task(Commands):
-  """Makes the stages of one data set."""
+class _MainStages(Commands):
+  """Makes the stages of one task, ablations excluded."""
 
   def stages(self) -> Iterator[Stage]:
     """Yields every stage, in order."""
@@ -51,14 +52,14 @@ class _Task(Commands):
     yield from (trained.stage for trained in online)
     opponents = self.evaluation_of_start()
     yield opponents
-    # Beside the offline runs, not after them: two cores are kept busy.
+    # Evaluations alternate with offline runs, which keeps two cores busy.
     for trained in (*online, *offline):
       if trained in offline:
         yield trained.stage
       yield self.evaluation(trained, opponents.name)
 
   def data(self) -> Iterator[Stage]:
-    """The stores of initial data."""
+    """Yields the stages that write the initial data."""
     data = self.study.data
     for name, kind, held_out in (
       ("data/sft", "sft", False),
@@ -72,11 +73,11 @@ class _Task(Commands):
       )
 
   def judges(self) -> Iterator[Stage]:
-    """SFT, golden model, its labels, proxy, and both judges' examination."""
+    """Yields SFT, golden model, its labels, proxy and both judges' checks."""
     study = self.study
     yield self.train_sft("sft", study.policy, study.policy_start)
     yield self._golden_model()
-    # Examined before anything rests on them: a model at chance stops here.
+    # Checked before any other stage uses them: a model at chance stops here.
     yield self.label("golden_validation", "golden", "data/validation")
     yield self.label(
       "golden_labels", "golden", "data/pairs", needs=("golden_validation",)
@@ -112,7 +113,7 @@ class _Task(Commands):
     )
 
   def golden_policy(self) -> Stage:
-    """The online algorithm with the golden judge."""
+    """Returns online training with the golden model as judge."""
     return self.train_online(
       "golden_policy",
       "golden",
@@ -122,7 +123,7 @@ class _Task(Commands):
     )
 
   def online(self) -> Iterator[Trained]:
-    """One configuration, the proxy as judge, every seed."""
+    """Yields the online runs: one configuration, every seed."""
     study = self.study
     for seed in study.seeds:
       name = f"online/seed_{seed}"
@@ -130,7 +131,7 @@ class _Task(Commands):
       yield Trained(stage, "online", study.baseline)
 
   def trained_offline(self) -> Iterator[Trained]:
-    """The sweeps on golden labels, and on shuffled online data."""
+    """Yields the sweeps on golden labels and on shuffled online data."""
     study = self.study
     for seed in study.seeds:
       for training, beta in study.offline.settings(study.baseline, study.beta):
@@ -140,10 +141,10 @@ class _Task(Commands):
       for training, beta in study.tandem.settings(study.baseline, study.beta):
         name = f"tandem/{label_of(training, beta)}_seed_{seed}"
         source = f"online/seed_{seed}"
-        stage = self.train_replay(name, seed, training, beta, source)
+        stage = self.train_on_online_data(name, seed, training, beta, source)
         yield Trained(stage, "tandem", training)
 
   def evaluation_of_start(self) -> Stage:
-    """The SFT policy's record; draws the opponents' samples for all others."""
+    """Returns SFT's evaluation, which samples the opponents for all others."""
     saved = [self.checkpoint("sft", self.study.sft)]
     return self.evaluate("sft", "sft", saved, needs=("sft",))

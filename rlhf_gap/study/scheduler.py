@@ -1,4 +1,4 @@
-"""Runs the stages of a study that are not done, as many at once as may be."""
+"""Runs the missing stages of a study, up to `num_workers` at a time."""
 
 import concurrent.futures
 import contextlib
@@ -23,11 +23,11 @@ from rlhf_gap.study.stages import (
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """How a stage stands.
+  """The status of a stage.
 
   Attributes:
     status: "done", "failed", "blocked" (by one that failed) or "missing".
-    seconds: wall time, where it ran.
+    seconds: wall time, if it ran.
     reason: why it is not done.
   """
 
@@ -38,33 +38,33 @@ class Result:
 
 @contextlib.contextmanager
 def locked(workdir: str, only: Sequence[str] = ()) -> Iterator[None]:
-  """Holds a study's folder, or some stages of it, for this process.
+  """Locks a study's folder, or some of its stages, for this process.
 
   Args:
-    workdir: the folder; it is made if need be.
-    only: names of stages; others may run elsewhere at the same time. Empty
-      holds the whole folder.
+    workdir: the folder; created if it does not exist.
+    only: names of stages to lock, so that other processes may run other stages.
+      Empty locks the whole folder.
 
   Raises:
-    UserError: another process runs a study or such a stage there.
+    UserError: another process runs the study or one of these stages.
   """
   os.makedirs(workdir, exist_ok=True)
   with contextlib.ExitStack() as locks:
     kind = fcntl.LOCK_SH if only else fcntl.LOCK_EX
     path = os.path.join(workdir, "lock")
-    locks.enter_context(_held(path, kind, f"{workdir}: this study"))
+    locks.enter_context(_locked_file(path, kind, f"{workdir}: this study"))
     ledger = Ledger(workdir)
     for name in sorted(only):
       path = ledger.lock_path(name)
       os.makedirs(os.path.dirname(path), exist_ok=True)
       what = f"{workdir}: the stage {name}"
-      locks.enter_context(_held(path, fcntl.LOCK_EX, what))
+      locks.enter_context(_locked_file(path, fcntl.LOCK_EX, what))
     yield
 
 
 @contextlib.contextmanager
-def _held(path: str, kind: int, what: str) -> Iterator[None]:
-  # Shared locks over NFS ask for a file that may be read.
+def _locked_file(path: str, kind: int, what: str) -> Iterator[None]:
+  # Shared locks over NFS need a readable file.
   with open(path, "a+", encoding="utf-8") as file:
     try:
       fcntl.flock(file, kind | fcntl.LOCK_NB)
@@ -86,26 +86,26 @@ def standing(stages: Sequence[Stage], workdir: str) -> dict[str, Result]:
   Returns:
     By name: "done", "stale" with what changed as the reason, or "missing".
   """
-  ledger, found = Ledger(workdir), {}
+  ledger, results = Ledger(workdir), {}
   for name, recipe in recipes(stages).items():
     done = ledger.read(name)
     if done is None and os.path.exists(os.path.join(workdir, name)):
-      # What a kill left of another recipe cannot be gone on with.
+      # A killed stage with another recipe cannot be resumed.
       now = here(recipe, workdir)
       changed = what_changed(ledger.begun(name) or now, now)
-      found[name] = Result("stale" if changed else "missing", reason=changed)
+      results[name] = Result("stale" if changed else "missing", reason=changed)
     elif done is None:
-      found[name] = Result("missing")
+      results[name] = Result("missing")
     elif fingerprint(done.recipe) == fingerprint(recipe):
-      found[name] = Result("done", done.seconds)
+      results[name] = Result("done", done.seconds)
     else:
       changed = what_changed(done.recipe, recipe)
-      found[name] = Result("stale", done.seconds, changed)
-  return found
+      results[name] = Result("stale", done.seconds, changed)
+  return results
 
 
 def here(recipe: Mapping[str, str], workdir: str) -> dict[str, str]:
-  """Returns a recipe with the study's folder: half a stage cannot be moved."""
+  """Adds the study's folder: an unfinished stage cannot be moved."""
   return {**recipe, "folder": os.path.abspath(workdir)}
 
 
@@ -116,13 +116,13 @@ def forget_stale(
   force: bool,
   only: Sequence[str] = (),
 ) -> None:
-  """Makes stale stages be built again.
+  """Removes stale stages, so that they run again.
 
   Args:
-    stages: the study's.
+    stages: the study's stages.
     workdir: its folder.
-    force: whether to; their output is removed.
-    only: names of the stages to look at; all if empty.
+    force: whether to remove them and their output.
+    only: names of the stages to consider; all if empty.
 
   Raises:
     UserError: a stage is stale and `force` is not set.
@@ -134,7 +134,7 @@ def forget_stale(
     if not force:
       raise errors.UserError(
         f"{workdir}: the stage {name} was made otherwise ({result.reason});"
-        " --force builds it and what depends on it again, or choose another"
+        " --force runs it and its dependants again, or choose another"
         " --workdir"
       )
     ledger.forget(name)
@@ -149,23 +149,23 @@ def run(
   num_workers: int,
   only: Sequence[str] = (),
 ) -> dict[str, Result]:
-  """Runs what is missing.
+  """Runs the missing stages.
 
   Args:
-    stages: the study's, in order.
+    stages: the study's stages, in order.
     workdir: its folder.
-    execute: the command line's entry.
-    num_workers: processes at once.
+    execute: the entry point of the command line.
+    num_workers: number of processes.
     only: names of the stages to run; all if empty.
 
   Returns:
-    How every stage stands. One that fails holds up those that need it alone.
+    The status of every stage. A failed stage blocks only those that need it.
   """
   return _Run(stages, workdir, execute, only).go(num_workers)
 
 
 class _Run:
-  """The stages that wait, run and have ended."""
+  """Stages that wait, run and have ended."""
 
   def __init__(
     self,
@@ -193,7 +193,7 @@ class _Run:
         while waiting or self._running:
           waiting = self._start_ready(pool, waiting, num_workers)
           if not self._running:
-            break  # what waits needs a stage that failed or was not asked for
+            break  # the rest needs a stage that failed or was not requested
           bar.note(", ".join(s.name for s in self._running.values()))
           bar.update(self._take_ended())
       except concurrent.futures.BrokenExecutor:
@@ -215,7 +215,7 @@ class _Run:
     waiting: list[Stage],
     num_workers: int,
   ) -> list[Stage]:
-    still = []
+    still_waiting = []
     for stage in waiting:
       ready = all(self._results[n].status == "done" for n in stage.needs)
       if ready and len(self._running) < num_workers:
@@ -227,8 +227,8 @@ class _Run:
           stage
         )
       else:
-        still.append(stage)
-    return still
+        still_waiting.append(stage)
+    return still_waiting
 
   def _take_ended(self) -> int:
     ended, _ = concurrent.futures.wait(
@@ -264,7 +264,7 @@ class _Run:
   def _blocker(self, stage: Stage) -> str:
     lacking = [n for n in stage.needs if self._results[n].status != "done"]
     if not lacking:
-      return "a process died beside it; run the same command again"
+      return "another stage's process died; run the same command again"
     return f"needs {', '.join(lacking)}"
 
 

@@ -9,13 +9,14 @@ import jax
 import pytest
 
 from rlhf_gap import errors, partitioning, plan
+from rlhf_gap.analysis import arm_names
 from rlhf_gap.cli import gin_files
 from rlhf_gap.models import t5
+from rlhf_gap.paper import registry
 from rlhf_gap.study import (
   ablation_stages,
   ablations,
   experiment,
-  paper_arms,
   pipeline,
   stages,
 )
@@ -91,7 +92,7 @@ def test_every_figure_of_the_paper_has_its_arms(mini):
   ):
     assert found.count(arm) == seeds, arm
   for arm in (
-    *paper_arms.GENERATED,
+    *arm_names.GENERATED,
     *("offline_bo2", "tandem_bo2", "offline@small", "tandem@large"),
   ):
     assert found.count(arm) == 3 * seeds, arm
@@ -102,7 +103,7 @@ def test_every_figure_of_the_paper_has_its_arms(mini):
     [setting for setting in every if setting not in one_by_one]
   )
   assert all(
-    paper_arms.is_ablation(arm) == (arm not in ("online", "offline", "tandem"))
+    registry.is_ablation(arm) == (arm not in ("online", "offline", "tandem"))
     for arm in found
   )
 

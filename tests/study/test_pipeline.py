@@ -10,7 +10,8 @@ import pytest
 
 from rlhf_gap import checks, errors
 from rlhf_gap.cli import gin_files, main
-from rlhf_gap.study import experiment, paper_arms, pipeline, stages
+from rlhf_gap.paper import registry
+from rlhf_gap.study import experiment, pipeline, stages
 from rlhf_gap.training import description
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def test_a_study_plans_stages_that_follow_from_each_other(file):
   stages.check(planned)
   assert study.name == file.stem
   arms = [arm for task in study.tasks for _, arm in pipeline.arms(study, task)]
-  own = {arm for arm in arms if not paper_arms.is_ablation(arm)}
+  own = {arm for arm in arms if not registry.is_ablation(arm)}
   assert own == {"online", "offline", "tandem"}
   assert (set(arms) != own) == (study.ablations is not None)
   online = len(study.tasks) * len(study.seeds)

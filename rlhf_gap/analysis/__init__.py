@@ -1,0 +1,1 @@
+"""What the numbers mean: records in, estimates and verdicts out."""

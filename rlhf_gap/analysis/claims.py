@@ -1,0 +1,97 @@
+"""Statements that records decide, and their answers."""
+
+import dataclasses
+import fnmatch
+from collections.abc import Callable, Collection
+
+from rlhf_gap.analysis.evidence import Evidence
+from rlhf_gap.analysis.resampling import UndefinedError
+from rlhf_gap.analysis.verdicts import Verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """A verdict and the numbers behind it.
+
+  Attributes:
+    verdict: the verdict.
+    numbers: estimates with intervals, prompts and seeds, as text.
+    reason: why it is underpowered, or a caveat; "" otherwise.
+  """
+
+  verdict: Verdict
+  numbers: str
+  reason: str = ""
+
+  def __str__(self) -> str:
+    fields = (str(self.verdict), self.numbers, self.reason)
+    return "; ".join(field for field in fields if field)
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+  """A statement that records decide.
+
+  Attributes:
+    name: a few words, for tables and scripts.
+    statement: the statement in full.
+    source: who makes it, such as "Tang et al. (2024), Fig. 1".
+    decide: answers it; raises `UndefinedError` if records are missing.
+    requires_any: patterns of arm names, such as "stale_*". A study is asked
+      only if it plans an arm that matches one of them. If empty, every study is
+      asked.
+  """
+
+  name: str
+  statement: str
+  source: str
+  decide: Callable[[Evidence], Answer]
+  requires_any: tuple[str, ...] = ()
+
+  def is_asked(self, planned: Collection[str]) -> bool:
+    """Returns whether a study with these arms is to answer it."""
+    return not self.requires_any or any_matches(planned, self.requires_any)
+
+  def answer(self, evidence: Evidence) -> Answer:
+    """Returns the answer; missing records make it underpowered."""
+    try:
+      return self.decide(evidence)
+    except UndefinedError as error:
+      return Answer(Verdict.UNDERPOWERED, "", str(error))
+
+
+@dataclasses.dataclass(frozen=True)
+class AnsweredClaim:
+  """A claim with its answer on one task."""
+
+  claim: Claim
+  task: str
+  answer: Answer
+
+  @property
+  def line(self) -> str:
+    """One line for a terminal."""
+    task = f"{self.task}: " if self.task else ""
+    return f"{task}{self.claim.name}: {self.answer}"
+
+
+def answer_all(
+  evidence: Evidence, claims: Collection[Claim]
+) -> list[AnsweredClaim]:
+  """Answers claims from one task's evidence, in order."""
+  return [
+    AnsweredClaim(claim, evidence.task, claim.answer(evidence))
+    for claim in claims
+  ]
+
+
+def any_matches(names: Collection[str], patterns: Collection[str]) -> bool:
+  """Returns whether any name matches any pattern.
+
+  Args:
+    names: names of arms.
+    patterns: names, or shell patterns such as "*@*".
+  """
+  return any(
+    fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns
+  )

@@ -1,0 +1,98 @@
+"""Figures 5 and 12: whose responses should offline pairs be?"""
+
+from rlhf_gap.analysis import arm_names
+from rlhf_gap.analysis.claims import Answer, Claim
+from rlhf_gap.analysis.evidence import Evidence
+from rlhf_gap.paper import ahead
+from rlhf_gap.paper.section import Section
+from rlhf_gap.plotting import win_rate_over_kl
+from rlhf_gap.plotting.drawing import Picture
+from rlhf_gap.plotting.win_rate_over_kl import in_extra_color, in_method_color
+
+
+def _plot_figure_5(evidence: Evidence, log_base: float) -> Picture:
+  return win_rate_over_kl.plot(
+    evidence,
+    [
+      in_method_color("online"),
+      in_extra_color("final_final", 0),
+      in_method_color("offline"),
+    ],
+    name="fig_5",
+    title="Figure 5: pairs of the final online policy",
+    caption=(
+      "Offline runs on golden pairs, and on pairs whose responses both come"
+      " from the final online policy; online for comparison."
+    ),
+    log_base=log_base,
+  )
+
+
+def _plot_figure_12(evidence: Evidence, log_base: float) -> Picture:
+  return win_rate_over_kl.plot(
+    evidence,
+    [
+      *(in_extra_color(name, n) for n, name in enumerate(arm_names.GENERATED)),
+      in_method_color("offline"),
+    ],
+    name="fig_12",
+    title="Figure 12: whose responses",
+    caption=(
+      "Offline runs on golden pairs, and on pairs from the SFT policy and the"
+      " early and final online checkpoints."
+    ),
+    log_base=log_base,
+  )
+
+
+def _final_policy_data_do_not_close(evidence: Evidence) -> Answer:
+  return ahead.is_ahead_of_all(evidence, "online", ("final_final",))
+
+
+def _no_data_close(evidence: Evidence) -> Answer:
+  return ahead.is_ahead_of_all(evidence, "online", arm_names.GENERATED)
+
+
+FIGURE_5 = Section(
+  title="Figure 5: are the offline data too poor?",
+  paper_shows=(
+    "The paper samples both responses of every pair from the final online"
+    " policy. Offline alignment on them does not come near online"
+    " (hypothesis 2)."
+  ),
+  pictures=(_plot_figure_5,),
+  claims=(
+    Claim(
+      "better data do not close the gap",
+      "Offline alignment on pairs of the final online policy stays below"
+      " online alignment at the same KL (hypothesis 2: the offline data are to"
+      " blame).",
+      "Tang et al. (2024), Fig. 5",
+      _final_policy_data_do_not_close,
+      requires_any=("final_final",),
+    ),
+  ),
+  requires_any=("final_final",),
+  own_arms=("final_final",),
+)
+
+FIGURE_12 = Section(
+  title="Figure 12: whose responses should offline pairs be?",
+  paper_shows=(
+    "The paper's offline runs on pairs of the SFT policy, the early and the"
+    " final online policy differ by task, and none reaches online."
+  ),
+  pictures=(_plot_figure_12,),
+  claims=(
+    Claim(
+      "no mixture of data closes the gap",
+      "Offline alignment stays below online alignment whichever of its policies"
+      " the pairs come from.",
+      "Tang et al. (2024), Fig. 12",
+      _no_data_close,
+      requires_any=arm_names.GENERATED,
+    ),
+  ),
+  requires_any=arm_names.GENERATED,
+  own_arms=arm_names.GENERATED,
+)

@@ -1,0 +1,213 @@
+"""From a study's folder to one HTML file, made from records alone.
+
+report/index.html             everything, in one file
+report/figures/<task>/*.svg   every figure, also as .png, its numbers as .csv
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Sequence
+
+from rlhf_gap import errors, files
+from rlhf_gap.analysis import comparison, statistics, summary, verdicts
+from rlhf_gap.analysis.claims import AnsweredClaim
+from rlhf_gap.analysis.verdicts import Verdict
+from rlhf_gap.paper import departures, registry
+from rlhf_gap.paper.section import Section
+from rlhf_gap.report import gallery, loading, page, tables
+from rlhf_gap.report.gallery import Gallery, Shown
+from rlhf_gap.report.loading import MeasuredTask
+
+_SHORT_ANSWER = {
+  Verdict.SUPPORTED: "Yes",
+  Verdict.CONTRADICTED: "No",
+  Verdict.UNDERPOWERED: "Not decided",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How a report is made.
+
+  Attributes:
+    settings: settings of the bootstraps.
+    log_base: base of the KL axes' logarithm.
+  """
+
+  settings: statistics.BootstrapSettings = statistics.BootstrapSettings()
+  log_base: float = 10.0
+
+  def __post_init__(self) -> None:
+    if self.settings.replicates < 100:
+      raise errors.UserError(
+        f"--replicates={self.settings.replicates}; expected at least 100, since"
+        " the ends of intervals would otherwise be chance"
+      )
+    if self.settings.seed < 0:
+      raise errors.UserError(f"--seed={self.settings.seed}; expected 0 or more")
+    if not 1 < self.log_base < math.inf:
+      raise errors.UserError(
+        f"--log_base={self.log_base:g}; expected a number above 1, such as 10"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """A report that was written.
+
+  Attributes:
+    path: where the page is.
+    answered: every claim on every task.
+    holes: what is missing, a line each.
+  """
+
+  path: str
+  answered: tuple[AnsweredClaim, ...]
+  holes: tuple[str, ...]
+
+  def lines(self) -> list[str]:
+    """Returns what a terminal shows; the main claim's answers come last."""
+    main = _main_answers(self.answered)
+    others = [each for each in self.answered if each not in main]
+    return [
+      *(f"hole: {hole}" for hole in self.holes),
+      *(each.line for each in others),
+      f"report: {self.path}",
+      *(each.line for each in main),
+    ]
+
+
+def make(
+  workdir: str, options: Options, *, output: str | None = None
+) -> Report:
+  """Reads a study's folder and writes its report.
+
+  Args:
+    workdir: holds `study.json`, or only `records.jsonl`.
+    options: how to make it.
+    output: the folder to write to; None is WORKDIR/report.
+
+  Returns:
+    Where the page is, and what it says.
+
+  Raises:
+    UserError: there is nothing to report on, a file is damaged, records cannot
+      be compared, or `output` is not a folder.
+  """
+  study = summary.read(workdir)
+  tasks = list(loading.load(workdir, study, options.settings))
+  output = output or os.path.join(workdir, "report")
+  if os.path.exists(output) and not os.path.isdir(output):
+    raise errors.UserError(
+      f"{output}: is a file; expected a folder to write to"
+    )
+  os.makedirs(output, exist_ok=True)
+  answered = [answer for task in tasks for answer in task.answers()]
+  holes = _holes(study, tasks)
+  galleries = gallery.plot_all(tasks, options.log_base, output)
+  name = study.name if study else os.path.basename(os.path.abspath(workdir))
+  all_records = [r for task in tasks for r in task.evidence.records]
+  stages = study.stages if study else ()
+  miniature = any(t.described.name.startswith("mini_") for t in tasks)
+  text = page.render(
+    "page.html.j2",
+    title=f"{name}: online against offline",
+    answers=[_main_answer(each) for each in _main_answers(answered)],
+    holes=holes,
+    tasks=[
+      _task_view(task, pictures, answered)
+      for task, pictures in zip(tasks, galleries, strict=True)
+    ],
+    arm_header=tables.ARM_HEADER,
+    stages=stages,
+    total_seconds=math.fsum(stage.seconds or 0.0 for stage in stages),
+    settings=options.settings,
+    smallest_effect=verdicts.SMALLEST_EFFECT,
+    min_seeds=verdicts.MIN_SEEDS,
+    least_kl_factor=comparison.LEAST_KL_FACTOR,
+    provenance=tables.provenance(all_records),
+    miniature=miniature,
+    departures=departures.select(miniature=miniature),
+  )
+  path = os.path.join(output, "index.html")
+  files.write_text(path, text)
+  return Report(path, tuple(answered), tuple(holes))
+
+
+def _holes(
+  study: summary.Summary | None, tasks: Sequence[MeasuredTask]
+) -> list[str]:
+  """Returns a line for everything that is missing."""
+  if study is None:
+    return [
+      f"no {summary.FILE_NAME}: stages, commands, preference models and"
+      " training logs are unknown"
+    ]
+  holes = [
+    f"stage {stage.name} failed: {stage.reason or 'no reason was given'}"
+    for stage in study.stages
+    if stage.status == "failed"
+  ]
+  waiting = [s.name for s in study.stages if s.status in ("missing", "running")]
+  if waiting:
+    shown = ", ".join(waiting[:4]) + (", ..." if len(waiting) > 4 else "")
+    holes.append(f"stages not done ({len(waiting)}): {shown}")
+  holes += [
+    f"{task.described.name}: no records in {task.described.records}"
+    for task in tasks
+    if not task.evidence.records
+  ]
+  return holes
+
+
+def _main_answers(answered: Sequence[AnsweredClaim]) -> list[AnsweredClaim]:
+  return [each for each in answered if each.claim is registry.MAIN_CLAIM]
+
+
+@dataclasses.dataclass(frozen=True)
+class _MainAnswer:
+  short: str
+  rest: str
+
+
+def _main_answer(answered: AnsweredClaim) -> _MainAnswer:
+  answer = answered.answer
+  task = f"{answered.task}: " if answered.task else ""
+  rest = "; ".join(filter(None, (answer.numbers, answer.reason)))
+  if rest:
+    rest = f"{rest[:1].upper()}{rest[1:]}."
+  return _MainAnswer(f"{task}{_SHORT_ANSWER[answer.verdict]}.", rest)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TaskView:
+  """One task as the templates show it."""
+
+  name: str
+  first_pictures: list[Shown]
+  more_pictures: list[Shown]
+  answered: list[AnsweredClaim]
+  arm_rows: list[tuple[str, ...]]
+  sections: list[tuple[Section, list[Shown], list[AnsweredClaim]]]
+  samples: list[tables.PromptSamples]
+  judges: list[tables.JudgeRow]
+
+
+def _task_view(
+  task: MeasuredTask, pictures: Gallery, answered: Sequence[AnsweredClaim]
+) -> _TaskView:
+  own = [each for each in answered if each.task == task.described.name]
+  return _TaskView(
+    name=task.described.name,
+    first_pictures=pictures.first,
+    more_pictures=pictures.more,
+    answered=own,
+    arm_rows=tables.arm_rows(task.evidence),
+    sections=[
+      (section, shown, [each for each in own if each.claim in section.claims])
+      for section, shown in pictures.by_section
+    ],
+    samples=tables.samples(task.main_evidence, task.described.samples),
+    judges=tables.judge_rows(task.evidence),
+  )
