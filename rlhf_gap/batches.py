@@ -1,7 +1,7 @@
-"""What a training step is given: frozen batches of token ids.
+"""Training batches of token ids.
 
-Whatever the regime, pairs arrive as one `PreferenceBatch`; where it came from
-is the only difference between online and offline alignment.
+Every regime trains on `PreferenceBatch`; online and offline alignment differ
+only in where the batch comes from.
 """
 
 from typing import NamedTuple
@@ -10,18 +10,20 @@ from jaxtyping import Array, Float, Int
 
 
 class PreferenceBatch(NamedTuple):
-  """Pairs of responses, the preferred one first.
+  """Prompts with two responses each, the preferred one first.
 
   Attributes:
-    prompt: token ids, padded with 0 on the right.
-    chosen: y_w; ends with EOS (1) unless it was cut, then pads.
-    rejected: y_l, likewise.
-    chosen_reference: log pi_ref(y_w | x), nats, summed over tokens with EOS.
-    rejected_reference: log pi_ref(y_l | x), likewise.
-    judge_r12: the judge's P(y_w better) with y_w shown first; 1 where people or
-      a rater chose.
-    judge_r21: its P(y_l better) with y_l shown first; 0 where people chose.
-    weight: the pair's weight in the loss; 0 leaves it out (ties).
+    prompt: token ids, right-padded with 0.
+    chosen: y_w, right-padded with 0; ends with EOS (1) unless truncated.
+    rejected: y_l, in the same form.
+    chosen_reference: log pi_ref(y_w | x) in nats, summed over tokens, EOS
+      included.
+    rejected_reference: log pi_ref(y_l | x), in the same form.
+    judge_r12: the judge's P(y_w better) with y_w shown first; 1 for human or
+      rater labels.
+    judge_r21: the judge's P(y_l better) with y_l shown first; 0 for human or
+      rater labels.
+    weight: the pair's weight in the loss; 0 excludes it (ties).
   """
 
   prompt: Int[Array, "batch source"]
@@ -40,11 +42,12 @@ class PreferenceBatch(NamedTuple):
 
 
 class ResponseBatch(NamedTuple):
-  """Prompts with one response each, to imitate.
+  """Prompts with one target response each, for supervised fine-tuning.
 
   Attributes:
-    prompt: token ids, padded with 0 on the right.
-    response: ends with EOS (1) unless it was cut, then pads.
+    prompt: token ids, right-padded with 0.
+    response: token ids, right-padded with 0; ends with EOS (1) unless
+      truncated.
     weight: the row's weight in the loss.
   """
 

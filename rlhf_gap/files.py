@@ -6,13 +6,14 @@ optional byte-order mark, and JSON is decoded against a schema before any of it
 is used.
 """
 
+import codecs
 import contextlib
 import dataclasses
 import os
 import pathlib
 import resource
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import IO, Any, TypeVar
 
 import msgspec
@@ -156,6 +157,27 @@ def decode_text(content: bytes, place: str) -> str:
     raise errors.UserError(
       f"{place}: not UTF-8 (byte {error.start}){hint}"
     ) from error
+
+
+def without_bom(lines: Iterable[bytes], place: str) -> Iterator[bytes]:
+  """Yields the lines of a UTF-8 file, the first without a byte-order mark.
+
+  For files too large for `decode_text`: the caller decodes line by line.
+
+  Args:
+    lines: as an open binary file yields them.
+    place: the file's name, for messages.
+
+  Yields:
+    Each line.
+
+  Raises:
+    UserError: the file starts with UTF-16's mark.
+  """
+  for number, line in enumerate(lines):
+    if number == 0 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
+      raise errors.UserError(f"{place}: looks like UTF-16; save it as UTF-8")
+    yield line.removeprefix(codecs.BOM_UTF8) if number == 0 else line
 
 
 def decode_json(content: bytes, schema: type[Schema], place: str) -> Schema:

@@ -1,4 +1,4 @@
-"""Ctrl-C where it must not strike: inside libraries that do not survive it."""
+"""Defers Ctrl-C inside library calls that cannot be interrupted safely."""
 
 import contextlib
 import signal
@@ -10,16 +10,19 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-  """Holds a Ctrl-C back until the block has ended; a second one strikes.
+  """Defers Ctrl-C until the block ends; a second one interrupts immediately.
 
-  For calls into a library that loses the KeyboardInterrupt, or goes on working
-  in threads of its own when the caller has cleaned up and left.
+  For calls into libraries that swallow KeyboardInterrupt, or whose own threads
+  keep working after the caller has cleaned up and returned.
+
+  Yields:
+    Nothing.
   """
   if threading.current_thread() is not threading.main_thread():
-    yield  # Python handles signals in the main thread alone.
+    yield  # Python handles signals only in the main thread.
     return
   if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    yield  # A shell's background job; nothing strikes.
+    yield  # A background job of a shell ignores SIGINT.
     return
   pressed = False
 
@@ -28,7 +31,7 @@ def deferred() -> Iterator[None]:
     if pressed and callable(previous):
       previous(number, frame)
     pressed = True
-    print("stopping in a moment; Ctrl-C again: at once", file=sys.stderr)
+    print("stopping soon; press Ctrl-C again to stop now", file=sys.stderr)
 
   previous = signal.signal(signal.SIGINT, hold)
   try:

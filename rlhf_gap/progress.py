@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines in a log."""
+"""Progress reporting: a bar on a terminal, plain lines in a log."""
 
 import collections.abc
 import contextlib
@@ -10,39 +10,38 @@ import tqdm
 
 _LOG_EVERY_SECONDS = 10.0
 
-
 _is_silent = False
 
 
 def silence() -> None:
-  """Draws nothing from now on: another process of the same run does."""
+  """Disables progress output, where another process of the run reports it."""
   global _is_silent
   _is_silent = True
 
 
 class Progress(Protocol):
-  """Counts units of work done."""
+  """A counter of completed units of work."""
 
   def update(self, n: int) -> object:
-    """Adds `n` units."""
+    """Adds `n` completed units."""
 
   def note(self, text: str) -> None:
-    """Says how it goes, beside the count."""
+    """Sets the text shown beside the count."""
 
 
 class _Bar(tqdm.tqdm):
-  """A bar with a note behind it."""
+  """A terminal bar followed by a note."""
 
   def note(self, text: str) -> None:
-    """Shows `text` from the next redrawing on."""
+    """Shows `text` from the next refresh on."""
     self.set_postfix_str(text, refresh=False)
 
 
 class _Lines:
-  """Prints a line every `_LOG_EVERY_SECONDS` or so; none for short work."""
+  """Prints a line about every `_LOG_EVERY_SECONDS`; none for short work."""
 
-  def __init__(self, what: str, total: int, unit: str):
-    self._what, self._total, self._unit = what, total, unit
+  def __init__(self, activity: str, total: int, unit: str):
+    self._activity, self._total, self._unit = activity, total, unit
     self._done = 0
     self._note = ""
     self._printed = False
@@ -65,15 +64,15 @@ class _Lines:
     self._printed = True
     percent = 100 * self._done // max(self._total, 1)
     print(
-      f"{self._what}: {self._done:,} of {self._total:,} {self._unit}"
+      f"{self._activity}: {self._done:,} of {self._total:,} {self._unit}"
       f" ({percent}%){', ' if self._note else ''}{self._note}",
       file=sys.stderr,
       flush=True,
     )
 
 
-class _Nothing:
-  """Counts for nobody."""
+class _Silent:
+  """Reports nothing."""
 
   def update(self, n: int) -> None:
     """Ignores the count."""
@@ -83,31 +82,34 @@ class _Nothing:
 
 
 @contextlib.contextmanager
-def bar(what: str, total: int, unit: str) -> collections.abc.Iterator[Progress]:
-  """Yields a counter of `total` units, drawn on standard error.
+def bar(
+  activity: str, total: int, unit: str
+) -> collections.abc.Iterator[Progress]:
+  """Yields a counter of `total` units, shown on standard error.
 
   Args:
-    what: what is being done, as a present participle: "converting".
-    total: how many units there are in all.
-    unit: the unit's short name: "B", "rows", "steps". Bytes are scaled.
+    activity: what is being done, as a present participle: "converting".
+    total: total number of units.
+    unit: short name of the unit: "rows", "steps", or "B" for bytes, which are
+      shown as KiB, MiB and so on.
 
   Yields:
-    The counter; call `update(n)` after each n units.
+    The counter; call `update(n)` after every n units.
   """
   if _is_silent:
-    yield _Nothing()
+    yield _Silent()
   elif sys.stderr.isatty():
     scaled = unit == "B"
     with _Bar(
-      desc=what,
+      desc=activity,
       total=total,
       unit=unit,
       unit_scale=scaled,
       unit_divisor=1024,
       file=sys.stderr,
-    ) as drawn:
-      yield drawn
+    ) as shown:
+      yield shown
   else:
-    lines = _Lines(what, total, unit)
+    lines = _Lines(activity, total, unit)
     yield lines
     lines.finish()

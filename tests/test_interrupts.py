@@ -1,4 +1,4 @@
-"""Ctrl-C during what must not be interrupted."""
+"""Tests of deferring Ctrl-C."""
 
 import signal
 import threading
@@ -12,7 +12,7 @@ def _press():
   signal.raise_signal(signal.SIGINT)
 
 
-def test_the_block_ends_before_the_interrupt_strikes(capsys):
+def test_the_interrupt_is_raised_after_the_block(capsys):
   done = []
 
   def run():
@@ -24,11 +24,11 @@ def test_the_block_ends_before_the_interrupt_strikes(capsys):
   with pytest.raises(KeyboardInterrupt):
     run()
   assert done == ["block"]
-  assert "stopping in a moment" in capsys.readouterr().err
+  assert "stopping soon" in capsys.readouterr().err
   assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_second_interrupt_strikes_at_once():
+def test_a_second_interrupt_is_raised_immediately():
   done = []
 
   def run():
@@ -43,19 +43,19 @@ def test_a_second_interrupt_strikes_at_once():
   assert done == ["first"]
 
 
-def test_whoever_handled_interrupts_before_is_told_once():
+def test_the_previous_handler_is_called_once():
   seen = []
-  before = signal.signal(signal.SIGINT, lambda *_: seen.append("told"))
+  before = signal.signal(signal.SIGINT, lambda *_: seen.append("handler"))
   try:
     with interrupts.deferred():
       _press()
       seen.append("block")
   finally:
     signal.signal(signal.SIGINT, before)
-  assert seen == ["block", "told"]
+  assert seen == ["block", "handler"]
 
 
-def test_an_error_of_the_block_comes_out_and_the_handler_is_back():
+def test_an_error_propagates_and_the_handler_is_restored():
   def run():
     with interrupts.deferred():
       raise OSError("full")
@@ -65,7 +65,7 @@ def test_an_error_of_the_block_comes_out_and_the_handler_is_back():
   assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_other_threads_run_their_block():
+def test_other_threads_run_the_block_unchanged():
   done = []
 
   def run():
@@ -79,7 +79,7 @@ def test_other_threads_run_their_block():
 
 
 def test_an_ignored_interrupt_stays_ignored(capsys):
-  """As in a shell's background job."""
+  """SIGINT is ignored in a shell's background jobs."""
   before = signal.signal(signal.SIGINT, signal.SIG_IGN)
   try:
     with interrupts.deferred():

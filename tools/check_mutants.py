@@ -1,13 +1,13 @@
-"""Breaks losses and objectives on purpose and checks that a test notices.
+"""Mutation testing of losses and objectives.
 
-A copy of the package and of the tests is made in a temporary folder. Each
-mutant changes one place of the copy, the tests of losses and objectives run
-against it until one fails, and the change is undone. Prints which test killed
-which mutant; fails if one survives, or breaks the code instead of changing it.
+Copies the package and its tests to a temporary folder. Each mutant changes one
+line of the copy; the tests of losses and objectives then run until one fails.
+Prints which test killed which mutant. Fails if a mutant survives or cannot be
+imported.
 
-Usage: python tools/check_mutants.py [--only=WORDS] [--part=K/N]
+Usage: python tools/check_mutants.py [--only=TEXT] [--part=K/N]
 
-A part is every Nth mutant: CI tries another third of them at each commit.
+A part is every Nth mutant: CI tests a different third of them at each commit.
 """
 
 import argparse
@@ -22,8 +22,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# A mutant as long as the original, written in the same second, would otherwise
-# be run from the original's compiled file.
+# Python would use the original's bytecode for a mutant of the same length that
+# was written in the same second.
 sys.dont_write_bytecode = True
 
 import pytest  # noqa: E402
@@ -39,7 +39,7 @@ _OPTIMUM = "tests/training/test_known_optimum.py"
 
 
 class _Verdicts:
-  """Notes the first test that failed, and what could not even be loaded."""
+  """Records the first failed test and any failed import."""
 
   def __init__(self, copy: pathlib.Path):
     self._copy = copy
@@ -61,7 +61,7 @@ class _Verdicts:
 
 
 def _forget_modules() -> None:
-  """Makes the next import read the package and the tests again."""
+  """Makes the next import reload the package and the tests."""
   for name in list(sys.modules):
     if name.partition(".")[0] in _COPIED:
       del sys.modules[name]
@@ -90,7 +90,7 @@ def _run_test(copy: pathlib.Path, test: str, verdicts: "_Verdicts") -> None:
 
 
 def _tests_of(file: str) -> list[str]:
-  """All tests, those that are likeliest to notice first."""
+  """Returns all tests, with the most likely killers first."""
   if file.startswith(("losses/", "ops/")):
     return [_LOSSES, _OBJECTIVES, _OPTIMUM]
   return [_OBJECTIVES, _OPTIMUM, _LOSSES]
@@ -132,13 +132,13 @@ def _copied(folder: str) -> pathlib.Path:
 
 
 def check(mutants: Sequence[Mutant]) -> list[str]:
-  """Runs the tests against each mutant and prints what killed it.
+  """Runs the tests against each mutant and prints which test killed it.
 
   Args:
-    mutants: what to try.
+    mutants: the mutants to test.
 
   Returns:
-    One line for each mutant that no test notices or that does not load.
+    One line for each mutant that survives or cannot be imported.
   """
   faults: list[str] = []
   width = max(len(mutant.what) for mutant in mutants)
@@ -149,13 +149,13 @@ def check(mutants: Sequence[Mutant]) -> list[str]:
     copy = _copied(folder)
     intact = _run_tests(copy, _tests_of(""))
     if intact.killer or intact.broken:
-      return [f"{intact.killer or intact.broken} fails without any mutant"]
+      return [f"{intact.killer or intact.broken} fails without a mutant"]
     for mutant in mutants:
       with _applied(mutant, copy):
         verdicts = _run_tests(copy, _tests_of(mutant.file))
       fate = verdicts.killer.rpartition("/")[2] or "SURVIVED"
       if verdicts.broken:
-        fate = f"DOES NOT LOAD ({verdicts.broken})"
+        fate = f"CANNOT BE IMPORTED ({verdicts.broken})"
       if verdicts.broken or not verdicts.killer:
         faults.append(f"{mutant.what} (rlhf_gap/{mutant.file}): {fate}")
       print(f"{mutant.what:{width}}  {fate}", flush=True)
@@ -164,7 +164,7 @@ def check(mutants: Sequence[Mutant]) -> list[str]:
 
 
 def _part(text: str) -> slice:
-  """Reads K/N: N parts, of which K, counted on from 0 for ever, is wanted."""
+  """Parses K/N: part K modulo N of N."""
   k, _, n = text.partition("/")
   return slice(int(k) % int(n), None, int(n))
 
@@ -178,7 +178,7 @@ def main() -> int:
   mutants = [mutant for mutant in MUTANTS if flags.only in mutant.what]
   mutants = mutants[flags.part]
   if not mutants:
-    parser.error(f"no mutant's name holds {flags.only!r}")
+    parser.error(f"no mutant's name contains {flags.only!r}")
   faults = _out_of_date(MUTANTS) or check(mutants)
   print("\n".join(faults) or f"all {len(mutants)} mutants killed")
   return bool(faults)

@@ -1,14 +1,14 @@
-"""Checks that a run on many devices or hosts computes what one device does.
+"""Checks that runs on many devices or hosts match a run on one device.
 
-On a miniature, online and offline, each as a user would start it: on 1 device;
-on 8 virtual ones in several meshes; as 2 processes of 4 devices, which meet on
-loopback; begun on 8 devices and finished on 2, begun as 2 processes and
-finished as 1. Losses agree within 1e-5 relative in float32; samples and
-recorded stores are the same tokens, their scores within rounding.
+Trains a miniature online and offline: on 1 device; on 8 virtual devices with
+several meshes; as 2 processes of 4 devices each, joined on loopback; started on
+8 devices and resumed on 2; started as 2 processes and resumed as 1. Losses must
+agree within 1e-5 relative in float32, tokens in samples and recorded stores
+must be equal, and scores must agree within rounding.
 
-Then what goes wrong on hosts: one of two processes is killed, or hangs, or is
-started from other files; the other ends with a line that names it, and a
-restart ends as a run that nobody disturbed, bit for bit.
+Then checks failures: one of two processes is killed, hangs, or is started with
+other settings. The other must end with a line that names it, and a restarted
+run must end bitwise equal to an undisturbed one.
 
 Usage: python tools/check_pods.py [--steps=50] [--ingredient_steps=100]
     [--quick]
@@ -29,35 +29,35 @@ from rlhf_gap import stores
 from rlhf_gap.training import metric_log
 
 _RELATIVE = 1e-5
-# Of log-probabilities and verdicts, next to their size.
+# Tolerances of log-probabilities and verdicts.
 _ROUNDING = {"rtol": 1e-4, "atol": 1e-4}
 
-Part = pods_launching.Part
+Stage = pods_launching.Stage
 _MIXED = {"FSDP": 2, "NUM_PARTITIONS": 2}
 ALONE, TWO = "1 device", "2 x 4: fsdp 2, model 2"
 RUNS = {
-  ALONE: [Part(1, None)],
-  "8 x rows": [Part(8, {})],
-  "8: model 4": [Part(8, {"NUM_PARTITIONS": 4})],
-  "8: fsdp 8": [Part(8, {"FSDP": 8})],
-  "8: fsdp 2, model 2": [Part(8, _MIXED)],
-  "8, then 2": [Part(8, _MIXED, 0.5), Part(2, {"NUM_PARTITIONS": 2})],
-  TWO: [Part(4, _MIXED, processes=2)],
-  # A layer is spread over both: each process reads every row.
-  "2 x 1: model 2": [Part(1, {"NUM_PARTITIONS": 2}, processes=2)],
-  "2 x 4, then 1 x 2": [Part(4, _MIXED, 0.5, processes=2), Part(2, {})],
+  ALONE: [Stage(1, None)],
+  "8 x rows": [Stage(8, {})],
+  "8: model 4": [Stage(8, {"NUM_PARTITIONS": 4})],
+  "8: fsdp 8": [Stage(8, {"FSDP": 8})],
+  "8: fsdp 2, model 2": [Stage(8, _MIXED)],
+  "8, then 2": [Stage(8, _MIXED, 0.5), Stage(2, {"NUM_PARTITIONS": 2})],
+  TWO: [Stage(4, _MIXED, processes=2)],
+  # Layers are split over both processes, so each reads every row.
+  "2 x 1: model 2": [Stage(1, {"NUM_PARTITIONS": 2}, processes=2)],
+  "2 x 4, then 1 x 2": [Stage(4, _MIXED, 0.5, processes=2), Stage(2, {})],
 }
-# What CI has time for.
+# The subset that CI has time for.
 _QUICK = {"online": [ALONE, TWO, "2 x 4, then 1 x 2"], "offline": [ALONE, TWO]}
 
 
 def faults_of(one: pathlib.Path, many: pathlib.Path, steps: int) -> list[str]:
-  """Returns how a run on many devices differs from that on one.
+  """Returns how a run on many devices differs from the run on one.
 
   Args:
-    one: the folder of the run on one device.
-    many: that of the other.
-    steps: that both made.
+    one: folder of the run on one device.
+    many: folder of the run on many.
+    steps: number of steps of both.
   """
   faults = []
   alone, spread = (losses_of(folder) for folder in (one, many))
@@ -103,13 +103,13 @@ def _store_faults(one: pathlib.Path, many: pathlib.Path) -> list[str]:
 def check_agreement(
   root: pathlib.Path, steps: int, made: miniature.Miniature, quick: bool
 ) -> list[str]:
-  """Trains on all kinds of devices; prints as it goes.
+  """Trains on all device layouts, printing progress.
 
   Args:
-    root: where the runs go, under their regime and name.
-    steps: of each run.
+    root: folder for the runs, by regime and name.
+    steps: number of steps of each run.
     made: stores, policy and judge.
-    quick: whether to leave most meshes out.
+    quick: whether to skip most meshes.
 
   Returns:
     The faults.
@@ -119,10 +119,10 @@ def check_agreement(
     for name in _QUICK[regime] if quick else RUNS:
       begun = time.monotonic()
       folder = root / regime / name
-      words = pods_launching.words_of(regime, made, folder)
-      for part in RUNS[name]:
-        last = max(1, round(part.share * steps))
-        pods_launching.train(words, part, last)
+      words = pods_launching.train_flags(regime, made, folder)
+      for stage in RUNS[name]:
+        last = max(1, round(stage.share * steps))
+        pods_launching.train(words, stage, last)
       seconds = time.monotonic() - begun
       print(f"{regime}, {name}: {seconds:.0f} s", flush=True)
       found = faults_of(root / regime / ALONE, folder, steps)
@@ -131,14 +131,14 @@ def check_agreement(
 
 
 def main() -> int:
-  """Returns 0 where all is as it must be."""
+  """Parses the flags, runs the check and returns the exit code."""
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("--steps", type=int, default=50)
   parser.add_argument("--ingredient_steps", type=int, default=100)
   parser.add_argument("--quick", action="store_true")
   flags = parser.parse_args()
   if flags.steps < 6:
-    parser.error("killing a run on its way needs at least 6 steps")
+    parser.error("killing a run midway needs at least 6 steps")
   with tempfile.TemporaryDirectory() as name:
     root = pathlib.Path(name)
     made = miniature.build(root, flags.ingredient_steps)

@@ -1,11 +1,11 @@
-"""Kills training at random moments and compares what comes out in the end.
+"""Kills training at random moments and checks that resuming is exact.
 
-`rlhf-gap train` is stopped by SIGKILL again and again: while it starts, while
-it saves, while it appends to the store of pairs, and in between. The same
-command goes on each time. In the end the last checkpoint (parameters, optimizer
-and pair source), the recorded store and the metrics, times apart, must equal
-those of a run that nobody disturbed, bit for bit. SIGTERM must end a run with
-exit code 0 and all of its work saved.
+`rlhf-gap train` is killed repeatedly: while it starts, while it saves, while it
+appends to the store of pairs, and in between. The same command resumes it each
+time. At the end the last checkpoint (parameters, optimizer and pair source),
+the recorded store and the metrics (without timings) must be bitwise equal to
+those of an uninterrupted run. SIGTERM must end a run with exit code 0 and all
+of its work saved.
 
 Usage: python tools/check_resume.py [--kills=20] [--steps=60] [--seed=0]
     [--regimes=online,semi-online,sft]
@@ -44,17 +44,17 @@ class Regime:
   """A run to kill.
 
   Attributes:
-    name: of the regime.
-    words: what follows `rlhf-gap train`, MODEL_DIR apart.
+    name: name of the regime.
+    flags: flags of `rlhf-gap train`, without MODEL_DIR.
   """
 
   name: str
-  words: tuple[str, ...]
+  flags: tuple[str, ...]
 
   def command(self, folder: pathlib.Path) -> list[str]:
-    """Returns the command that begins or goes on with the run."""
+    """Returns the command that starts or resumes the run."""
     program = [sys.executable, "-m", "rlhf_gap.cli.main", "train"]
-    return [*program, *self.words, f"--gin.MODEL_DIR={folder}"]
+    return [*program, *self.flags, f"--gin.MODEL_DIR={folder}"]
 
 
 def regimes(made: miniature.Miniature, steps: int) -> list[Regime]:
@@ -62,10 +62,10 @@ def regimes(made: miniature.Miniature, steps: int) -> list[Regime]:
 
   Args:
     made: stores, policy and judge.
-    steps: updates of a run.
+    steps: number of steps of each run.
 
   Returns:
-    The first is killed most often.
+    The regimes; the first is killed most often.
   """
   common = (
     f"--gin.INITIAL_CHECKPOINT_PATH={made.policy}",
@@ -79,7 +79,7 @@ def regimes(made: miniature.Miniature, steps: int) -> list[Regime]:
     f"--gin.JUDGE_CHECKPOINT_PATH={made.judge}",
     f"--gin.MAX_LENGTH={miniature.LENGTH_TOKENS}",
   )
-  # No multiple of the steps between checkpoints: the sampler must be saved.
+  # Not a multiple of the checkpoint interval, so the sampler must be saved.
   sync = "--gin.SYNC_EVERY_STEPS=7"
   held_out = (f"--gin.RESPONSES={made.responses}",) + (
     f"--gin.VALIDATION={made.responses}",
@@ -109,7 +109,7 @@ class Child:
     )
 
   def _signs(self) -> dict[str, set[str]]:
-    """Returns what shows that a run saves, appends or trains."""
+    """Returns the files that show that a run saves, appends or trains."""
     names = set(os.listdir(self.folder)) if self.folder.is_dir() else set()
     chunks = self.folder / "pairs" / "weight"
     saves = {n for n in names if n.startswith("checkpoint_")}
@@ -120,7 +120,7 @@ class Child:
     }
 
   def wait_for(self, sign: str) -> bool:
-    """Waits for something new of a kind; returns False if the run has ended."""
+    """Waits for a new sign of a kind; returns False if the run has ended."""
     end = time.monotonic() + _PATIENCE_SECONDS
     while self._process.poll() is None:
       if self._signs()[sign] - self._before[sign]:
@@ -143,25 +143,25 @@ class Child:
     return status
 
   def text(self) -> str:
-    """Returns what it, and those before it, printed."""
+    """Returns the output of this process and its predecessors."""
     return pathlib.Path(f"{self.folder}.log").read_text()
 
 
 def finish(regime: Regime, folder: pathlib.Path) -> float:
-  """Runs to the end; returns the seconds it took."""
-  begun = time.monotonic()
+  """Runs to the end; returns the duration in seconds."""
+  start = time.monotonic()
   child = Child(regime, folder)
   if child.wait() != 0:
     raise RuntimeError(f"{regime.name} failed:\n{child.text()[-3000:]}")
-  return time.monotonic() - begun
+  return time.monotonic() - start
 
 
-def found_after_kill(folder: pathlib.Path) -> str:
-  """Says what a kill left behind: half a checkpoint, chunks not committed."""
+def state_after_kill(folder: pathlib.Path) -> str:
+  """Describes what a kill left: partial checkpoints, uncommitted chunks."""
   names = os.listdir(folder) if folder.is_dir() else []
   left = []
   if any("orbax-checkpoint-tmp" in name for name in names):
-    left.append("half a checkpoint")
+    left.append("a partial checkpoint")
   chunks = folder / "pairs" / "weight"
   if chunks.is_dir():
     try:
@@ -170,33 +170,33 @@ def found_after_kill(folder: pathlib.Path) -> str:
       committed = 0
     written = sum(n.startswith("c.") for n in os.listdir(chunks))
     if written > committed:
-      left.append(f"{written - committed} chunks not committed")
+      left.append(f"{written - committed} uncommitted chunks")
   steps = saving.steps_in(str(folder))
   latest = f"checkpoint_{steps[-1]}" if steps else "no checkpoint"
-  return f"{latest}, {' and '.join(left) or 'nothing half done'}"
+  return f"{latest}, {' and '.join(left) or 'nothing incomplete'}"
 
 
 def kill_once(
   regime: Regime,
   folder: pathlib.Path,
   moment: str,
-  draw: random.Random,
+  rng: random.Random,
   start_seconds: float,
 ) -> bool:
-  """Starts the run and kills it; returns whether it was still going."""
+  """Starts the run and kills it; returns whether it was still running."""
   child = Child(regime, folder)
   if moment == "starting":
-    time.sleep(draw.uniform(0.0, start_seconds))
+    time.sleep(rng.uniform(0.0, start_seconds))
   elif not child.wait_for(moment):
     return child.wait() != 0
   else:
     most = {"saving": 0.1, "appending": 0.02, "training": 2.0}[moment]
-    time.sleep(draw.uniform(0.0, most))
+    time.sleep(rng.uniform(0.0, most))
   return child.end(signal.SIGKILL) == -signal.SIGKILL
 
 
 def contents(folder: pathlib.Path) -> dict[str, Any]:
-  """Returns everything that must be equal, by name, as bytes or values."""
+  """Returns everything that must be equal, by name."""
   found: dict[str, Any] = {}
   steps = saving.steps_in(str(folder))
   found["checkpoints"] = steps
@@ -220,15 +220,15 @@ def contents(folder: pathlib.Path) -> dict[str, Any]:
 def differences(
   folder: pathlib.Path, expected: dict[str, Any], extra_steps: bool = False
 ) -> list[str]:
-  """Returns the names of what differs.
+  """Returns the names of everything that differs.
 
   Args:
-    folder: the run's.
-    expected: the undisturbed run's `contents`.
-    extra_steps: whether it may hold checkpoints that the other does not.
+    folder: the run's folder.
+    expected: the `contents` of the uninterrupted run.
+    extra_steps: whether additional checkpoints are allowed.
 
   Returns:
-    Nothing where all is equal.
+    The names; empty if everything is equal.
   """
   found = contents(folder)
   if extra_steps and set(expected["checkpoints"]) <= set(found["checkpoints"]):
@@ -241,20 +241,20 @@ def check_kills(
   regime: Regime,
   root: pathlib.Path,
   kills: int,
-  draw: random.Random,
+  rng: random.Random,
   report: Callable[[str], None],
 ) -> list[str]:
-  """Kills a run `kills` times and compares it with an undisturbed one.
+  """Kills a run `kills` times and compares it with an uninterrupted one.
 
   Args:
     regime: the run.
-    root: where its folders go.
-    kills: how often to kill.
-    draw: chooses the moments.
-    report: takes one line a kill and one a run.
+    root: folder for the runs.
+    kills: number of kills.
+    rng: chooses the moments.
+    report: receives one line per kill and one per run.
 
   Returns:
-    One line for each run that came out different.
+    One line for each run that differs.
   """
   undisturbed = root / "undisturbed"
   seconds = finish(regime, undisturbed)
@@ -277,8 +277,8 @@ def check_kills(
     while killed < kills:
       folder = root / f"killed-{number}"
       moment = moments[killed % len(moments)]
-      if kill_once(regime, folder, moment, draw, seconds / 3):
-        report(f"{regime.name}, {moment}: {found_after_kill(folder)}")
+      if kill_once(regime, folder, moment, rng, seconds / 3):
+        report(f"{regime.name}, {moment}: {state_after_kill(folder)}")
         killed += 1
         bar.update(1)
       else:
@@ -295,13 +295,13 @@ def check_sigterm(
   steps: int,
   report: Callable[[str], None],
 ) -> list[str]:
-  """Stops a run by SIGTERM and goes on; returns what is not as it must be.
+  """Stops a run by SIGTERM, resumes it and returns the faults.
 
   Args:
-    regime: the run, of which `root` holds an undisturbed one.
-    root: where its folders go.
-    steps: updates of the whole run.
-    report: takes one line.
+    regime: the run; `root` must contain its uninterrupted counterpart.
+    root: folder for the runs.
+    steps: number of steps of the whole run.
+    report: receives one line.
   """
   folder = root / "stopped"
   child = Child(regime, folder)
@@ -317,7 +317,7 @@ def check_sigterm(
   )
   line = (
     f"{regime.name}, SIGTERM: exit code {status}, saved at step {step};"
-    f" gone on with, {len(differing)} things differ"
+    f" after resuming, {len(differing)} things differ"
   )
   report(line)
   if (
@@ -330,21 +330,21 @@ def check_sigterm(
 def check(
   flags: argparse.Namespace, root: pathlib.Path, report: Callable[[str], None]
 ) -> list[str]:
-  """Checks every regime that is asked for.
+  """Checks every selected regime.
 
   Args:
-    flags: the command line's; `kills` are of the online run, the others are
+    flags: command-line flags. `kills` applies to the online run; the others are
       killed a quarter as often.
-    root: where everything goes.
-    report: takes a line for each thing done.
+    root: folder for all files.
+    report: receives a line for each action.
 
   Returns:
     A line for each fault.
   """
   made = miniature.build(root, 30)
-  # Compiled once for all: the processes differ in nothing else.
+  # All processes share one compilation cache.
   os.environ["XDG_CACHE_HOME"] = str(root / "cache")
-  draw = random.Random(flags.seed)
+  rng = random.Random(flags.seed)
   faults = []
   for number, regime in enumerate(regimes(made, flags.steps)):
     if regime.name not in flags.regimes.split(","):
@@ -352,7 +352,7 @@ def check(
     folder = root / f"runs-{regime.name}"
     folder.mkdir()
     count = flags.kills if number == 0 else max(1, flags.kills // 4)
-    faults += check_kills(regime, folder, count, draw, report)
+    faults += check_kills(regime, folder, count, rng, report)
     if number == 0:
       faults += check_sigterm(regime, folder, flags.steps, report)
   return faults

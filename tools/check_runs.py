@@ -1,7 +1,7 @@
-"""Trains every run file of gin_configs/runs on a miniature for a few steps.
+"""Trains every run file in gin_configs/runs on a miniature for a few steps.
 
-Each is called as a user would, by `rlhf-gap train`, with what it marks as
-required and small shapes; everything else is as the file says.
+Each is run by `rlhf-gap train` with its required settings and small shapes;
+all other settings are those of the file.
 
 Usage: python tools/check_runs.py [--steps=20]
 """
@@ -21,30 +21,30 @@ from rlhf_gap.training import metric_log, model_dir, saving
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _BATCH_SIZE = 8
-# Replay needs what the online run records; the rest goes by name.
+# Replay needs the online run's record; the rest is in alphabetical order.
 _FIRST = ("pretrain", "online")
 _REPLAYS = ("replay", "best_of_two_replay")
 
 
 def run_files() -> list[str]:
-  """Returns the names of all run files, in an order that they can run in."""
+  """Returns the names of all run files, in an order that works."""
   names = {path.stem for path in (_ROOT / miniature.RUNS).glob("*.gin")}
   return [*_FIRST, *sorted(names - set(_FIRST))]
 
 
-def words_of(
+def train_flags(
   name: str, made: miniature.Miniature, root: pathlib.Path, steps: int
 ) -> list[str]:
   """Returns the flags that a run file needs on the miniature.
 
   Args:
-    name: of the run file.
+    name: name of the run file.
     made: stores, policy and judge.
-    root: where runs go, each in a folder of its name.
-    steps: updates to make.
+    root: folder for the runs, by name.
+    steps: number of steps.
 
   Raises:
-    KeyError: the file requires a macro that is unknown here.
+    KeyError: the file requires an unknown macro.
   """
   files = [f"{miniature.RUNS}/{name}.gin"]
   if name == "pretrain":
@@ -71,12 +71,12 @@ def words_of(
 
 
 def faults_of(folder: pathlib.Path, steps: int, records: bool) -> list[str]:
-  """Returns what a finished run's folder lacks.
+  """Returns the faults of a finished run.
 
   Args:
-    folder: the run's.
-    steps: updates that it was to make.
-    records: whether it samples its pairs.
+    folder: the run's folder.
+    steps: its expected number of steps.
+    records: whether it records sampled pairs.
   """
   faults = []
   lines = metric_log.read(str(folder))
@@ -104,7 +104,7 @@ def main() -> int:
     root = pathlib.Path(folder)
     made = miniature.build(root / "made", flags.steps)
     for name in run_files():
-      words = words_of(name, made, root, flags.steps)
+      words = train_flags(name, made, root, flags.steps)
       begun = time.monotonic()
       miniature.rlhf_gap("train", *words)
       seconds = time.monotonic() - begun

@@ -1,9 +1,9 @@
-"""Kills the writing of a store at random moments and compares what restarts.
+"""Kills the writer of a store at random moments and checks that it resumes.
 
-A child process writes a store of a few hundred chunks and is stopped by SIGKILL
-in the middle; what it committed is read back, the same command is started
-again, and the finished directory is compared, file by file and byte by byte,
-with one that nobody disturbed.
+A child process writes a store of a few hundred chunks and is killed in the
+middle. The committed rows are read back and the same command is run again. The
+finished directory must equal, byte for byte, one that was written without
+interruption.
 
 Usage: python tools/check_store.py [--kills=20] [--chunks=200] [--seed=0]
 """
@@ -39,7 +39,7 @@ def _manifest() -> stores.Manifest:
 
 
 def _chunk(index: int, rows: int) -> dict[str, np.ndarray]:
-  """Returns chunk `index`: the same values whenever and wherever it is made."""
+  """Returns the content of chunk `index`, which is deterministic."""
   values = {}
   for number, spec in enumerate(stores.PAIRS):
     shape = (rows, *spec.row_shape(_LENGTHS))
@@ -54,11 +54,11 @@ def _num_rows(chunk: int, chunks: int) -> int:
 
 
 def _write(path: pathlib.Path, chunks: int) -> None:
-  """What the child does: all appends from where the store stopped."""
+  """Appends all chunks that the store does not have yet, in the child."""
   sys.stdout.write(_READY)
   sys.stdout.flush()
   writer = stores.create(str(path), _manifest())
-  # Going back a chunk, as a run does whose checkpoint is older than its store.
+  # Rewrites the last chunk, like a run whose checkpoint lags its store.
   for chunk in range(max(0, writer.num_chunks - 1), chunks):
     writer.append(chunk, _chunk(chunk, _num_rows(chunk, chunks)))
     writer.commit()
@@ -75,12 +75,12 @@ def _start(path: pathlib.Path, chunks: int) -> subprocess.Popen[str]:
 
 
 def _finish(path: pathlib.Path, chunks: int) -> float:
-  """Writes the rest of a store undisturbed; returns the seconds it took."""
+  """Writes the rest of a store; returns the duration in seconds."""
   child = _start(path, chunks)
-  begun = time.monotonic()
+  start = time.monotonic()
   if child.wait() != 0:
     raise RuntimeError(f"the writer failed with exit code {child.returncode}")
-  return time.monotonic() - begun
+  return time.monotonic() - start
 
 
 def _kill(path: pathlib.Path, chunks: int, after_seconds: float) -> bool:
@@ -100,7 +100,7 @@ def _tree(path: pathlib.Path) -> dict[str, bytes | None]:
 
 
 def _check_committed(path: pathlib.Path, chunks: int) -> int:
-  """Checks each row that a reader of the killed store sees; counts them."""
+  """Checks the rows that can be read from the killed store; counts them."""
   if not (path / "manifest.json").exists():
     return 0
   try:
@@ -132,16 +132,16 @@ def _differences(
 def check(
   kills: int, chunks: int, seed: int, report: Callable[[str], None]
 ) -> list[str]:
-  """Runs `kills` trials, one moment in each equal slice of the writing time.
+  """Runs `kills` trials, with kills spread evenly over the writing time.
 
   Args:
-    kills: how many stores to kill, each once.
-    chunks: chunks in a store.
-    seed: chooses the moments.
-    report: takes one line a trial.
+    kills: number of stores, each killed once.
+    chunks: number of chunks per store.
+    seed: seed of the moments.
+    report: receives one line per trial.
 
   Returns:
-    One line for each trial whose store came out different.
+    One line for each trial whose store differs.
   """
   moments = random.Random(seed)
   faults = []
@@ -156,7 +156,7 @@ def check(
       path = root / str(trial)
       after = seconds * (trial + moments.random()) / kills
       while not _kill(path, chunks, after):
-        # It had finished: this machine was less busy than before.
+        # It finished before the kill: the machine was less busy than before.
         shutil.rmtree(path)
         after /= 2
       rows = _check_committed(path, chunks)

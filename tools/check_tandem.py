@@ -1,10 +1,10 @@
-"""Checks that online and offline training differ in the pairs alone.
+"""Checks that online and offline training differ only in their pairs.
 
-On a miniature, an online run is recorded and then trained again from its
-record. In the recorded order, parameters, optimizer state and every logged
-statistic are bitwise equal; permuted they are not. A sampler that is refreshed
-before every step is an online run; one that never is draws what two copies of
-the initial checkpoint generate.
+Records an online run on a miniature and replays the record. Replayed in the
+recorded order, parameters, optimizer state and every logged statistic must be
+bitwise equal; permuted, they must differ. A sampler that is refreshed before
+every step must equal an online run. A sampler that is never refreshed must
+produce the pairs that two copies of the initial checkpoint generate.
 
 Usage: python tools/check_tandem.py [--steps=300] [--batch_size=32] [--seed=0]
 """
@@ -30,10 +30,10 @@ from rlhf_gap.training import run as training
 
 @dataclasses.dataclass(frozen=True)
 class SyncedEveryStep:
-  """The semi-online path, told before every step to forget its sampler.
+  """The semi-online code path, made to refresh its sampler at every step.
 
   Attributes:
-    never_synced: an `Online` that keeps the first policy it is shown.
+    never_synced: an `Online` that keeps sampling from its first policy.
   """
 
   never_synced: pairs.Online
@@ -56,7 +56,7 @@ class _SyncedEveryStep:
     self._source = source
 
   def draw(self, step: int, params: t5.Params) -> pairs.Draw:
-    """Makes `params` the sampler's and draws."""
+    """Returns pairs sampled from `params`."""
     self._source.restore({})
     return self._source.draw(step, params)
 
@@ -69,12 +69,12 @@ class _SyncedEveryStep:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What a run came to.
+  """The result of a run.
 
   Attributes:
-    state: parameters and optimizer after the last step.
-    lines: the logged statistics, times apart.
-    seconds: how long it took.
+    state: parameters and optimizer state after the last step.
+    lines: the logged statistics, without timings.
+    seconds: duration of the run.
   """
 
   state: Any
@@ -82,21 +82,21 @@ class Result:
   seconds: float
 
   def differences(self, other: "Result") -> dict[str, float]:
-    """Returns what is not bitwise equal: name -> largest difference."""
-    parts = {
+    """Returns the largest difference of everything not bitwise equal."""
+    compared = {
       "parameters": (self.state.params, other.state.params),
       "optimizer state": (self.state.opt_state, other.state.opt_state),
       "statistics": (_values(self.lines), _values(other.lines)),
     }
-    found = {}
-    for name, (mine, theirs) in parts.items():
+    largest = {}
+    for name, (mine, theirs) in compared.items():
       mine, theirs = map(jax.device_get, (mine, theirs))
       leaves = list(
         zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True)
       )
       if any(np.array(a).tobytes() != np.array(b).tobytes() for a, b in leaves):
-        found[name] = max(float(np.max(np.abs(a - b))) for a, b in leaves)
-    return found
+        largest[name] = max(float(np.max(np.abs(a - b))) for a, b in leaves)
+    return largest
 
 
 def _values(lines: list[dict[str, Any]]) -> np.ndarray:
@@ -105,7 +105,7 @@ def _values(lines: list[dict[str, Any]]) -> np.ndarray:
 
 
 class _Runs:
-  """Trains runs that differ in their source alone."""
+  """Trains runs that differ only in their source."""
 
   def __init__(self, made: miniature.Miniature, flags: argparse.Namespace):
     self._made, self._flags = made, flags
@@ -116,7 +116,7 @@ class _Runs:
   ) -> Result:
     """Trains one run and reads its log."""
     folder = str(self._folder / name)
-    begun = time.monotonic()
+    start = time.monotonic()
     outcome = training.train(
       description.Run(
         model_dir=folder,
@@ -133,10 +133,10 @@ class _Runs:
       )
     )
     lines = [metric_log.without_times(x) for x in metric_log.read(folder)]
-    return Result(outcome.state, lines, time.monotonic() - begun)
+    return Result(outcome.state, lines, time.monotonic() - start)
 
   def online(self, sync_every_steps: int | None) -> pairs.Online:
-    """Describes the miniature's online source."""
+    """Returns the miniature's online source."""
     return pairs.Online(
       self._made.prompts,
       self._made.judge,
@@ -145,7 +145,7 @@ class _Runs:
     )
 
   def generated(self) -> pairs.Generated:
-    """Describes pairs of which the initial policy draws both sides."""
+    """Returns a source that samples both responses from the initial policy."""
     made = self._made
     sampling = pairs.Sampling(max_length=miniature.LENGTH_TOKENS)
     return pairs.Generated(
@@ -153,17 +153,17 @@ class _Runs:
     )
 
 
-def _compare(what: str, one: Result, other: Result, *, equal: bool) -> str:
-  """Prints how two runs compare; returns the fault, or nothing."""
-  differences = one.differences(other)
+def _compare(title: str, first: Result, second: Result, *, equal: bool) -> str:
+  """Prints a comparison of two runs; returns the fault, or ""."""
+  differences = first.differences(second)
   if differences:
     shown = ", ".join(f"{n} by {v:.3g}" for n, v in differences.items())
-    text = f"{what}: differ in {shown}"
+    text = f"{title}: differ in {shown}"
   else:
-    count = len(jax.tree.leaves((one.state.params, one.state.opt_state)))
-    statistics = _values(one.lines)
+    count = len(jax.tree.leaves((first.state.params, first.state.opt_state)))
+    statistics = _values(first.lines)
     text = (
-      f"{what}: bitwise equal, {count} arrays and"
+      f"{title}: bitwise equal, {count} arrays and"
       f" {statistics.shape[0]} x {statistics.shape[1]} statistics"
     )
   print(text, flush=True)
@@ -171,23 +171,23 @@ def _compare(what: str, one: Result, other: Result, *, equal: bool) -> str:
 
 
 def check(runs: _Runs, recorded: str) -> list[str]:
-  """Trains every run and compares.
+  """Trains all runs and compares them.
 
   Args:
-    runs: trains them.
-    recorded: where the online run records its pairs.
+    runs: trains the runs.
+    recorded: the store in which the online run records its pairs.
 
   Returns:
-    What is not as it must be.
+    The faults.
   """
   online = runs.train("online", runs.online(1), record=True)
   print(f"online: {len(online.lines)} steps in {online.seconds:.1f} s")
 
   def against(
-    what: str, source: pairs.Spec, *, equal: bool, other: Result = online
+    title: str, source: pairs.Spec, *, equal: bool, other: Result = online
   ) -> str:
-    name = what.split(",")[0].replace(" ", "_")
-    return _compare(what, other, runs.train(name, source), equal=equal)
+    name = title.split(",")[0].replace(" ", "_")
+    return _compare(title, other, runs.train(name, source), equal=equal)
 
   faults = [
     against("replay in exact order", pairs.Replay(recorded), equal=True),

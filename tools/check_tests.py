@@ -1,4 +1,4 @@
-"""Fails on tests that cannot fail: no assertion, or x compared with itself.
+"""Finds tests that cannot fail: no assertion, or a value compared with itself.
 
 Usage: python tools/check_tests.py
 """

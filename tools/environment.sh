@@ -1,5 +1,5 @@
-# Sourced by tools/test and tools/study: makes .venv when there is none and
-# brings it to the versions in requirements.lock.
+# Sourced by tools/test and tools/study: creates .venv if needed and installs the
+# versions in requirements.lock.
 # PYTHON chooses the interpreter; by default the first of python3, python3.12 and
 # python3.11 that is >= 3.11.
 
@@ -32,7 +32,7 @@ make_environment() {
       --requirement requirements.lock
     cp requirements.lock "$stamp"
   fi
-  # The project itself: a changed entry point or package list is taken up.
+  # Reinstall the project when its entry points or package list change.
   if ! cmp --silent setup.py .venv/setup.py; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
       --no-deps --no-build-isolation --editable .

@@ -7,8 +7,8 @@
 # Needs the key of gcloud in ssh-agent (ssh-add ~/.ssh/google_compute_engine).
 # Copies HEAD to ~/rlhf_gap of every host, installs it there with libtpu, starts
 # the command on all hosts and follows their logs (~/rlhf_gap/train.log). The
-# run outlives this script: Ctrl-C ends the following alone. The same command
-# goes on where a run ended. To save and stop:
+# run outlives this script: Ctrl-C only stops following the logs. Rerun the same
+# command to resume a run. To save and stop:
 #
 #   gcloud compute tpus tpu-vm ssh SLICE --zone=ZONE --worker=all \
 #     --command='kill -TERM $(cat rlhf_gap/train.pid)'
@@ -23,10 +23,10 @@ on_all_hosts() {
     --command="$1"
 }
 
-# New sources under a run that goes on would be half old, half new.
+# Replacing the sources of a running job would mix old and new code.
 on_all_hosts 'if [ -f rlhf_gap/train.pid ] &&
   kill -0 "$(cat rlhf_gap/train.pid)" 2>/dev/null; then
-  echo "a run goes on here (rlhf_gap/train.pid); stop it first" >&2
+  echo "a run is in progress (rlhf_gap/train.pid); stop it first" >&2
   exit 2
 fi'
 

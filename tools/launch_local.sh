@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains as N processes on this machine that meet on loopback, as N hosts would.
+# Trains with N processes on this machine, joined on loopback like N hosts.
 #
 #   tools/launch_local.sh N --gin_file=gin_configs/runs/online.gin \
 #     --gin_file=gin_configs/runs/parts/mesh.gin [flags of `rlhf-gap train`]
@@ -7,7 +7,7 @@
 #   DEVICES=4   virtual CPU devices of each process (default: 1)
 #   PORT=8476   where process 0 listens (default: a free port)
 #
-# Ctrl-C, or SIGTERM, saves a checkpoint and stops; once more kills. The exit
+# Ctrl-C or SIGTERM saves a checkpoint and stops; a second one kills. The exit
 # code is that of the first process that failed.
 set -u
 count=${1:-}

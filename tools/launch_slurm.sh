@@ -8,15 +8,15 @@
 #SBATCH --signal=TERM@300
 #SBATCH --requeue
 #SBATCH --open-mode=append
-# Trains on a SLURM cluster, a task for each GPU. From the checkout, with .venv
-# and MODEL_DIR on storage that all nodes share:
+# Trains on a SLURM cluster with one task per GPU. Run it from the checkout, with
+# .venv and MODEL_DIR on storage that all nodes share:
 #
 #   sbatch --nodes=4 tools/launch_slurm.sh --gin_file=gin_configs/runs/online.gin \
 #     --gin_file=gin_configs/runs/parts/mesh.gin [flags of `rlhf-gap train`]
 #
-# SLURM's variables say who is who; no flag is needed for that. Five minutes
-# before the time limit every task is told to save and stop: submit the same
-# line again to go on. A run that a node's fault ended goes back to the queue.
+# Processes find each other through SLURM's variables; no flags are needed. Five
+# minutes before the time limit every task gets a SIGTERM, saves and stops:
+# submit the same line again to resume. After a node failure the run is requeued.
 set -u
 cd "${SLURM_SUBMIT_DIR:?submit it: sbatch tools/launch_slurm.sh [flags]}"
 

@@ -1,8 +1,8 @@
-"""Makes the miniatures' SentencePiece model from the corpora: one piece a word.
+"""Makes the miniatures' SentencePiece model, with one piece per word.
 
 Usage: python tools/make_mini_vocabulary.py [--check]
 
---check writes nothing and fails unless the committed model is what this makes.
+--check writes nothing and fails unless the committed model is up to date.
 """
 
 import collections
@@ -30,11 +30,11 @@ def _word_counts() -> collections.Counter[str]:
 
 
 def model() -> bytes:
-  """Returns the serialized model; the same bytes each time.
+  """Returns the serialized model, deterministically.
 
-  SentencePiece's own trainer learns pieces; here they are given: a unigram
-  model whose pieces are whole words (and "[RESPONSE A]", space and all) must
-  segment a text at its spaces.
+  The pieces are given instead of learned by SentencePiece's trainer: a unigram
+  model whose pieces are whole words (and "[RESPONSE A]", including the space)
+  segments a text at its spaces.
   """
   proto = sentencepiece_model_pb2.ModelProto()
   kind = sentencepiece_model_pb2.ModelProto.SentencePiece
@@ -60,7 +60,7 @@ def model() -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-  """Writes or checks the committed model and says what it holds."""
+  """Writes or checks the committed model."""
   path = pathlib.Path(vocabulary.VOCABULARY_PATH)
   made = model()
   if arguments == ["--check"]:

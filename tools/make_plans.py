@@ -1,15 +1,15 @@
-"""Plans every experiment of the paper: gin_configs/runs/plans.{md,json}.
+"""Plans every experiment of the paper: plans.json and the page docs/plans.md.
 
-Each row is `rlhf-gap plan` of a run file, a size's pod settings and a slice. A
-row whose programs have not changed is kept; the others are compiled, minutes
-and gigabytes each, and written as they are done.
+Each row is `rlhf-gap plan` of a run file, a size's pod settings and a slice.
+Rows whose programs have not changed are kept. The others are compiled, which
+takes minutes and gigabytes each, and written one by one.
 
 Usage: python tools/make_plans.py [--only=large] [--all]
        python tools/make_plans.py --check=large
 
-The first needs the extra [tpu], but no TPU. The check compiles nothing and
-needs neither: it fails where a row's programs, their work or what they hold are
-no longer those of the table, or the page is not what the JSON says.
+The first form needs the extra [tpu], but no TPU. The check needs neither and
+compiles nothing. It fails if a row's programs, their work or their memory have
+changed, or if the page does not match the JSON file.
 """
 
 import argparse
@@ -30,8 +30,9 @@ from rlhf_gap import errors, plan
 from rlhf_gap.cli import command_plan, gin_flags
 from rlhf_gap.plan import programs, report
 
-_FOLDER = pathlib.Path(__file__).parents[1] / "gin_configs" / "runs"
-_JSON, _PAGE = _FOLDER / "plans.json", _FOLDER / "plans.md"
+_ROOT = pathlib.Path(__file__).parents[1]
+_JSON = _ROOT / "gin_configs" / "runs" / "plans.json"
+_PAGE = _ROOT / "docs" / "plans.md"
 # Packages that turn the same source into other programs.
 _MAKERS = ("jax", "libtpu")
 
@@ -47,27 +48,28 @@ def subject_of(experiment: plan_experiments.Experiment) -> plan.Subject:
 
 
 def made_of(experiment: plan_experiments.Experiment) -> dict[str, Any]:
-  """Returns what tells whether a row is up to date, without compiling."""
+  """Returns the inputs that determine a row, without compiling."""
   topology = plan.Topology.parse(experiment.topology)
   return programs.made_of(subject_of(experiment), topology.num_chips)
 
 
 def described(experiment: plan_experiments.Experiment) -> dict[str, Any]:
-  """Returns what a row says of an experiment besides its plan."""
+  """Returns a row's description of its experiment, without the plan."""
   rows = subject_of(experiment).run.batch_size
   return {**experiment.described(), "batch_size": rows}
 
 
 def differences(row: dict[str, Any], made: dict[str, Any]) -> list[str]:
-  """Says what of a row is out of date.
+  """Returns the parts of a row that are out of date.
 
   Args:
-    row: of the JSON file.
-    made: what `made_of` finds today.
+    row: a row of the JSON file.
+    made: the current result of `made_of`.
 
   Returns:
-    What differs. The programs' text is compared where JAX is that which wrote
-    it: another one's may be another for the same program.
+    The names of what differs. Fingerprints are compared only if the row was
+    made by the same version of JAX, because the program text may differ between
+    versions.
   """
   names = [name for name in made if name != "fingerprint"]
   if row["versions"]["jax"] == importlib.metadata.version("jax"):
@@ -86,13 +88,12 @@ def _read() -> dict[str, dict[str, Any]]:
 
 def _write(rows: dict[str, dict[str, Any]]) -> None:
   ordered = [rows[e.name] for e in plan_experiments.ALL if e.name in rows]
-  _FOLDER.mkdir(exist_ok=True)
   _JSON.write_text(json.dumps(ordered, indent=1) + "\n")
   _PAGE.write_text(plan_page.text(ordered))
 
 
 def make(chosen: Iterable[plan_experiments.Experiment], remake: bool) -> None:
-  """Plans experiments and writes each as it is done."""
+  """Plans experiments, writing each row when it is finished."""
   rows = _read()
   known: dict[str, dict[str, Any]] = collections.defaultdict(dict)
   for experiment in chosen:
@@ -103,7 +104,7 @@ def make(chosen: Iterable[plan_experiments.Experiment], remake: bool) -> None:
       rows[experiment.name] = {**row, **described(experiment)}
       continue
     topology = plan.Topology.parse(experiment.topology)
-    found = plan.of(subject_of(experiment), topology, known[topology.name])
+    found = plan.make(subject_of(experiment), topology, known[topology.name])
     print(f"{experiment.name}:", *report.lines(found), sep="\n", flush=True)
     rows[experiment.name] = {
       **described(experiment),
@@ -116,7 +117,7 @@ def make(chosen: Iterable[plan_experiments.Experiment], remake: bool) -> None:
 
 
 def check(chosen: Iterable[plan_experiments.Experiment]) -> int:
-  """Compares rows of the table with what would be planned today."""
+  """Checks that rows of the table are up to date."""
   rows, faults = _read(), []
   for experiment in chosen:
     row = rows.get(experiment.name)
@@ -127,11 +128,11 @@ def check(chosen: Iterable[plan_experiments.Experiment]) -> int:
     if {**row, **described(experiment)} != row:
       found.append("description")
     if found:
-      faults.append(f"{experiment.name}: another {', '.join(found)}")
+      faults.append(f"{experiment.name}: changed {', '.join(found)}")
     else:
       print(f"{experiment.name}: up to date", flush=True)
   if not _PAGE.exists() or _PAGE.read_text() != plan_page.text(rows.values()):
-    faults.append(f"{_PAGE.name} is not what {_JSON.name} says")
+    faults.append(f"{_PAGE.name} does not match {_JSON.name}")
   remedy = "run tools/make_plans.py where the extra [tpu] is installed"
   for fault in faults:
     print(f"OUT OF DATE: {fault}; {remedy}", file=sys.stderr)
@@ -142,7 +143,9 @@ def _chosen(prefix: str) -> list[plan_experiments.Experiment]:
   found = [e for e in plan_experiments.ALL if e.name.startswith(prefix)]
   if not found:
     names = ", ".join(e.name for e in plan_experiments.ALL)
-    raise errors.UserError(f"no experiment begins with {prefix!r}: {names}")
+    raise errors.UserError(
+      f"no experiment begins with {prefix!r}; there are {names}"
+    )
   return found
 
 
@@ -151,11 +154,11 @@ def main() -> int:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("--only", default="", help="experiments that begin so")
-  parser.add_argument("--all", action="store_true", help="compile all anew")
+  parser.add_argument("--only", default="", help="prefix of experiments")
+  parser.add_argument("--all", action="store_true", help="recompile every row")
   parser.add_argument("--check", metavar="PREFIX", help="compile nothing")
   arguments = parser.parse_args()
-  # It compiles for TPUs, and must not look for one.
+  # It compiles for TPUs and must not initialise one.
   jax.config.update("jax_platforms", "cpu")
   try:
     if arguments.check is not None:

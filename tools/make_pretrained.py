@@ -1,15 +1,15 @@
-"""Makes the pretrained miniatures, by the project's own commands.
+"""Makes the pretrained miniatures with the project's own commands.
 
 Usage: python tools/make_pretrained.py [--folder=DIR] [--size=NAME] [--check]
 
 Builds the store of `mini_pretrain`, trains every size (or one) on it with
 gin_configs/runs/pretrain.gin and writes the parameters, in bfloat16 and Hugging
-Face's format, to rlhf_gap/data/mini/pretrained; some 10 minutes on one core.
-The same command again goes on where it was interrupted.
+Face's format, to rlhf_gap/data/mini/pretrained. This takes about 10 minutes on
+one core. Rerun the same command to resume after an interruption.
 
---check writes nothing there: it builds a small store of held-out rows and fails
-unless every committed checkpoint has the architecture of its model file and
-restores those rows as well as it did when it was made.
+--check writes nothing there. It builds a small store of held-out rows and fails
+unless every committed checkpoint has the architecture of its model file and a
+low enough loss on those rows.
 """
 
 import argparse
@@ -30,12 +30,12 @@ from rlhf_gap.training import objectives, validation
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _ROWS = 65_536
-# The smallest learns to repeat what it reads only late.
+# The smallest model learns to repeat its input only late.
 _STEPS = {"small": 4_000, "policy": 1_000, "golden": 1_000}
 _HELD_OUT_ROWS = 512
 _BATCH = 64
 _LARGEST_LOSS_NATS = 0.75
-"""A token: new parameters begin at ln 256 = 5.5."""
+"""Nats per token; random parameters start at ln 256 = 5.5."""
 
 _SETTINGS = (
   "--gin_file=gin_configs/runs/pretrain.gin",
@@ -55,11 +55,11 @@ def _command(*words: str) -> None:
 
 
 def make(folder: pathlib.Path, sizes: Sequence[str]) -> None:
-  """Trains sizes below `folder` and puts them where they are committed.
+  """Trains models in `folder` and writes them to their committed location.
 
   Args:
-    folder: of the store and the runs.
-    sizes: which.
+    folder: folder for the store and the runs.
+    sizes: sizes to train.
   """
   store = folder / "store"
   _command("data", "mini_pretrain", f"--output={store}", f"--rows={_ROWS}")
@@ -89,25 +89,28 @@ def losses(folder: pathlib.Path) -> dict[str, float]:
   """Returns each committed checkpoint's loss on held-out rows.
 
   Args:
-    folder: where a small store goes.
+    folder: folder for a small store.
 
   Returns:
-    Nats a token, by size.
+    Nats per token, by size.
 
   Raises:
-    SystemExit: a checkpoint is not of its model file's architecture.
+    SystemExit: a checkpoint does not have its model file's architecture.
   """
   store = str(folder / "held_out")
   rows = ("--split=validation", f"--rows={_HELD_OUT_ROWS}")
   _command("data", "mini_pretrain", f"--output={store}", *rows)
-  found = {}
+  by_size = {}
   for size in mini.PRETRAINED_SIZES:
-    loaded = checkpoints.load(mini.pretrained(size), dtype="float32")
-    gin_files.parse([f"gin_configs/models/mini_{size}.gin"])
-    if not online.same_architecture(loaded.config, gin_files.macro("MODEL")):
-      raise SystemExit(f"{size} is not gin_configs/models/mini_{size}.gin's")
-    found[size] = _loss(loaded.config, loaded.params, store)
-  return found
+    checkpoint = checkpoints.load(mini.pretrained(size), dtype="float32")
+    file = f"gin_configs/models/mini_{size}.gin"
+    gin_files.parse([file])
+    if not online.same_architecture(
+      checkpoint.config, gin_files.macro("MODEL")
+    ):
+      raise SystemExit(f"{size} does not have the architecture of {file}")
+    by_size[size] = _loss(checkpoint.config, checkpoint.params, store)
+  return by_size
 
 
 def _loss(config: t5.T5Config, params: t5.Params, store: str) -> float:
@@ -129,11 +132,11 @@ def main() -> int:
     folder = (arguments.folder or pathlib.Path(scratch)).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     if not arguments.check:
-      one = arguments.size
-      make(folder, (one,) if one else mini.PRETRAINED_SIZES)
-    found = losses(folder)
-  print(json.dumps(found))
-  return int(max(found.values()) > _LARGEST_LOSS_NATS)
+      size = arguments.size
+      make(folder, (size,) if size else mini.PRETRAINED_SIZES)
+    by_size = losses(folder)
+  print(json.dumps(by_size))
+  return int(max(by_size.values()) > _LARGEST_LOSS_NATS)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
     python tools/measure_convert.py --model=t5_1_1_large --folder=DIR
 
-Writes the model as T5X, converts it to Hugging Face and back (and to T5X's
-Orbax layout with --orbax), each by the command in a process of its own, and
-prints a line of the README's table for each: wall time, and the process's peak
-memory against the size of the parameters. Fails where the peak is more than
---limit times that size.
+Writes the model as T5X and converts it to Hugging Face and back (with --orbax
+also to T5X's Orbax layout), each in a separate process. Prints a line of the
+table in docs/checkpoints.md per conversion: wall time, and the process's peak
+memory relative to the size of the parameters. Fails if a peak exceeds --limit
+times that size.
 """
 
 import argparse
@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def make(model: str, path: str) -> int:
-  """Writes a randomly initialised T5X checkpoint; returns its bytes."""
+  """Writes a randomly initialised T5X checkpoint; returns its size in bytes."""
   import jax
 
   from rlhf_gap import checkpoints
@@ -47,7 +47,7 @@ def run(argv: list[str]) -> tuple[float, int]:
 
 
 def main() -> int:
-  """Measures and prints; returns 1 where a peak is above the limit."""
+  """Measures and prints; returns 1 if a peak exceeds the limit."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--model", default="t5_1_1_large")
   parser.add_argument("--folder", help="where to write (default: a temporary)")
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def _measure(arguments: argparse.Namespace, folder: str) -> int:
-  # In a process of its own, so that its memory is not part of any peak.
+  # In a separate process, so that its memory does not count towards any peak.
   source = os.path.join(folder, "0_t5x")
   call = f"measure_convert.make({arguments.model!r}, {source!r})"
   program = f"import measure_convert; print({call})"

@@ -12,7 +12,7 @@ from rlhf_gap.data import mini
 
 
 def _agreement(rows: list[mini.PairRow]) -> float:
-  """Returns how often a label that is no tie names the truly better one."""
+  """Returns how often an untied label names the response of higher utility."""
   return statistics.fmean(
     (row["utility_a"] > row["utility_b"]) == (row["label"] == 0)
     for row in rows
@@ -31,7 +31,7 @@ def _utilities_per_second(name: str, rows: list[mini.PairRow]) -> float:
 
 
 def measure(name: str, count: int) -> dict[str, float]:
-  """Returns the facts of the first `count` training rows of seed 0."""
+  """Returns statistics of the first `count` training rows of seed 0."""
   start = time.perf_counter()
   rows = list(mini.pairs(name, 0, 0, count))
   seconds = time.perf_counter() - start
@@ -61,7 +61,7 @@ def measure(name: str, count: int) -> dict[str, float]:
 
 
 def main() -> None:
-  """Prints the facts of every miniature, as a table or as JSON."""
+  """Prints statistics of every miniature, as a table or as JSON."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--rows", type=int, default=21_000)
   parser.add_argument("--json", action="store_true")

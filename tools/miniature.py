@@ -1,7 +1,7 @@
-"""A study's ingredients in small: stores, an SFT policy and a judge.
+"""Small ingredients of a study: stores, an SFT policy and a judge.
 
-What the checks of whole runs start from, made by the command line itself in
-about a minute.
+The checks of whole runs start from them. The command line makes them in about a
+minute.
 """
 
 import dataclasses
@@ -10,7 +10,6 @@ import pathlib
 from rlhf_gap.cli import main
 
 CORPUS = "mini_helpfulness"
-# One that changes nothing but how large a run is.
 RUNS = "gin_configs/runs"
 MODEL = "gin_configs/models/mini_policy.gin"
 LENGTH_TOKENS = 16
@@ -19,7 +18,7 @@ _ROWS = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Miniature:
-  """Where the ingredients lie.
+  """Paths of the ingredients.
 
   Attributes:
     prompts: a store of prompts.
@@ -40,11 +39,11 @@ def rlhf_gap(command: str, *words: object) -> None:
   """Runs a command of `rlhf-gap` in this process.
 
   Args:
-    command: such as "train".
-    *words: its other words.
+    command: the command, such as "train".
+    *words: its arguments.
 
   Raises:
-    RuntimeError: it did not succeed; it has said why.
+    RuntimeError: the command failed, after printing the reason.
   """
   argv = [command, *map(str, words)]
   status = main.main(argv)
@@ -56,12 +55,12 @@ def store(folder: pathlib.Path, kind: str, rows: int = _ROWS) -> str:
   """Builds the miniature's store of a kind, such as "pairs".
 
   Args:
-    folder: where it goes, under its kind.
+    folder: parent folder of the store.
     kind: the task's suffix.
-    rows: comparisons to draw.
+    rows: number of comparisons.
 
   Returns:
-    Its directory.
+    The store's directory.
   """
   path = folder / kind
   rlhf_gap("data", f"{CORPUS}_{kind}", f"--output={path}", f"--rows={rows}")
@@ -72,11 +71,11 @@ def build(folder: pathlib.Path, steps: int) -> Miniature:
   """Builds stores, and trains a policy and a judge on them.
 
   Args:
-    folder: where everything goes.
-    steps: updates of the policy and of the judge, each.
+    folder: folder for all files.
+    steps: training steps of the policy and of the judge.
 
   Returns:
-    Where the ingredients lie.
+    Paths of the ingredients.
   """
   prompts, pairs, responses = (
     store(folder, kind) for kind in ("prompts", "pairs", "sft")

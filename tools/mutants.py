@@ -1,7 +1,4 @@
-"""Mistakes to be made on purpose in losses and objectives; data alone.
-
-`check_mutants.py` makes them one at a time and expects a test to notice.
-"""
+"""Mutants of losses and objectives, for `check_mutants.py`."""
 
 from typing import NamedTuple
 
@@ -16,13 +13,13 @@ _STEP = "training/step.py"
 
 
 class Mutant(NamedTuple):
-  """One change of the package.
+  """A change to the package.
 
   Attributes:
     what: the mistake that it imitates.
-    file: the changed file, below rlhf_gap/.
-    old: text that the file holds once.
-    new: what it becomes.
+    file: the changed file, relative to rlhf_gap/.
+    old: text that occurs once in the file.
+    new: its replacement.
   """
 
   what: str

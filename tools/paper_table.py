@@ -1,11 +1,12 @@
-"""The README's table of the paper's figures: command, verdict, minutes.
+"""The paper's figures: a line each in README.md, all numbers in the docs.
 
 Usage: python tools/paper_table.py WORKDIR
        python tools/paper_table.py --check
 
-The first answers every claim from the records of paper_mini.gin's folder,
-writes them to gin_configs/studies/paper_mini.json and the table into README.md.
-The check needs no study: it fails where the table is not what the JSON says.
+The first answers every claim from the records of paper_mini.gin's folder and
+writes gin_configs/studies/paper_mini.json. From that file it writes the table
+of README.md and the page docs/paper_results.md.
+The check needs no study: it fails if either is not what the JSON says.
 Minutes are those of a study file's stages from nothing, shared by two cores.
 """
 
@@ -14,6 +15,8 @@ import json
 import pathlib
 import sys
 from typing import Any, NamedTuple
+
+import paper_page
 
 from rlhf_gap import errors
 from rlhf_gap.cli import gin_files
@@ -30,6 +33,7 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _README = _ROOT / "README.md"
 _STUDIES = "gin_configs/studies"
 _JSON = _ROOT / _STUDIES / "paper_mini.json"
+_PAGE = _ROOT / "docs" / "paper_results.md"
 _BEGIN, _END = (
   "<!-- made by tools/paper_table.py -->\n",
   "<!-- until here -->\n",
@@ -90,7 +94,7 @@ def _minutes(seconds: dict[str, float], file: str) -> float:
 
 
 def measured(workdir: str) -> dict[str, Any]:
-  """Returns what the table is made of, as JSON takes it.
+  """Returns what the table and the page are made of, as JSON takes it.
 
   Args:
     workdir: of the study.
@@ -142,57 +146,34 @@ def measured(workdir: str) -> dict[str, Any]:
   }
 
 
-def table(found: dict[str, Any]) -> str:
-  """Returns the README's part.
-
-  Args:
-    found: as `measured` returns it.
-  """
-  lines = [
-    "| figure | `rlhf-gap study --gin_file=gin_configs/studies/...` | claim |"
-    " verdict | minutes |",
-    "|---|---|---|---|---|",
-  ]
-  for row in found["rows"]:
-    head = f"| {row['figures']} | `{row['file']}` "
-    minutes = str(row["minutes"])
-    for answer in row["answers"]:
-      where = ""
-      if row["file"] == "four_minis.gin":
-        where = f"{answer['task'].removeprefix('mini_')}: "
-      numbers = "; ".join(filter(None, (answer["numbers"], answer["reason"])))
-      lines.append(
-        f"{head}| {where}{answer['claim']} | **{answer['verdict']}**:"
-        f" {numbers} | {minutes} |"
-      )
-      head, minutes = "| | ", ""
-  versions = found["packages"]
-  lines += [
-    "",
-    f"All of it, `paper_mini.gin`: {found['minutes']} minutes (Python"
-    f" {found['python']}, JAX {versions['jax']}).",
-  ]
-  return "\n".join(lines) + "\n"
-
-
 def _parts(text: str) -> tuple[str, str, str]:
   before, _, rest = text.partition(_BEGIN)
   inside, _, after = rest.partition(_END)
   return before, inside, after
 
 
+def _outputs(measurements: dict[str, Any]) -> dict[pathlib.Path, str]:
+  """Returns what README.md and the page should hold."""
+  before, _, after = _parts(_README.read_text())
+  table = paper_page.table(measurements)
+  return {
+    _README: f"{before}{_BEGIN}{table}{_END}{after}",
+    _PAGE: paper_page.text(measurements),
+  }
+
+
 def _check() -> int:
-  found = json.loads(_JSON.read_text())
-  _, inside, _ = _parts(_README.read_text())
-  if inside != table(found):
+  outputs = _outputs(json.loads(_JSON.read_text()))
+  stale = [path for path, text in outputs.items() if path.read_text() != text]
+  for path in stale:
     print(
-      f"OUT OF DATE: {_README.name}'s table is not what {_JSON.name} says; run"
+      f"OUT OF DATE: {path.name} is not what {_JSON.name} says; run"
       " tools/paper_table.py WORKDIR",
       file=sys.stderr,
     )
-    return 1
-  print("the table is what was measured")
-  return 0
+  if not stale:
+    print("the table and the page are what was measured")
+  return int(bool(stale))
 
 
 def main() -> int:
@@ -213,8 +194,8 @@ def main() -> int:
     print(f"paper_table: {error}", file=sys.stderr)
     return 2
   _JSON.write_text(json.dumps(found, indent=1) + "\n")
-  before, _, after = _parts(_README.read_text())
-  _README.write_text(f"{before}{_BEGIN}{table(found)}{_END}{after}")
+  for path, text in _outputs(found).items():
+    path.write_text(text)
   return 0
 
 

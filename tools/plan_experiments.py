@@ -1,4 +1,4 @@
-"""The paper's experiments, as `rlhf-gap plan` is asked for them.
+"""The paper's experiments, as arguments of `rlhf-gap plan`.
 
 Tang et al. 2024, section 4.1 and Appendices A and C: 1,024 tokens of prompt and
 128 of response; a batch of 32 at Large, 16 at XL, 8 at XXL, of 128 for Large's
@@ -10,18 +10,18 @@ from typing import Any
 
 _LARGE = "v5e:4x4"
 _XL = _XXL = "v5p:4x4x4"
-# Policies alone: all else is done on the other. Of 256 chips 32 share a layer,
-# so that 8 rows are one for each group.
+# Only for policies. 32 of the 256 chips share a layer, so each of the 8 groups
+# processes one of the 8 rows.
 _XXL_TOO = "v5e:16x16"
 _OF_32 = (("NUM_PARTITIONS", 32),)
 _STEPS = 4000
-# Rows of Large's supervised fine-tuning and preference model are worked through
-# in four parts: at once they would not fit (see large_pod.gin).
+# Large's supervised fine-tuning and preference model use four microbatches,
+# because a whole batch would not fit (see large_pod.gin).
 _IN_PARTS = {"bindings": (("NUM_MICROBATCHES", 4),)}
 
-# Updates of all runs of the paper's grid that are this program. Sweeps are read
-# as one setting at a time around the baseline, which is 5 of learning rate and
-# beta; offline also 20,000 steps.
+# Total steps of the paper's runs of each program. Sweeps are assumed to vary
+# one setting at a time around the baseline: 5 combinations of learning rate
+# and beta, and offline also 20,000 steps.
 _LARGE_ONLINE = (4 + 3) * _STEPS  # Figures 1 and 4; Best-of-2, Figure 9
 _LARGE_OFFLINE = (
   4 * (5 * _STEPS + 20_000)  # Figure 1
@@ -39,14 +39,14 @@ class Experiment:
   """One row of the table.
 
   Attributes:
-    name: begins with the size.
-    title: what it is.
-    run: the run file's name.
-    size: of the model that is trained: "large", "xl" or "xxl".
+    name: its name, beginning with the size.
+    title: a short description.
+    run: name of the run file.
+    size: size of the trained model: "large", "xl" or "xxl".
     topology: the slice.
-    study_steps: updates of all such runs of the paper.
-    judge: the judge's size, where pairs are sampled.
-    bindings: macros that differ from the files'.
+    study_steps: total steps of all such runs in the paper.
+    judge: the judge's size, if pairs are sampled.
+    bindings: macros that differ from those in the files.
   """
 
   name: str
@@ -60,7 +60,7 @@ class Experiment:
 
   @property
   def words(self) -> list[str]:
-    """What follows `rlhf-gap plan`."""
+    """The arguments of `rlhf-gap plan`."""
     words = [
       f"--gin_file=gin_configs/runs/{self.run}.gin",
       f"--gin_file=gin_configs/runs/parts/{self.size}_pod.gin",
@@ -72,7 +72,7 @@ class Experiment:
     return [*words, f"--topology={self.topology}"]
 
   def described(self) -> dict[str, Any]:
-    """Returns what the table keeps of it."""
+    """Returns the experiment's entry in the table."""
     return {
       "name": self.name,
       "title": self.title,

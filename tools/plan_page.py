@@ -1,4 +1,4 @@
-"""The page gin_configs/runs/plans.md, from the rows of the JSON file."""
+"""Writes the page docs/plans.md from the rows of plans.json."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,18 +9,20 @@ _GIB = 2**30
 _HEAD = """\
 # What the paper's experiments need of a pod slice
 
-Made by `tools/make_plans.py` from [plans.json](plans.json); not edited by hand.
+Written by `tools/make_plans.py` from `gin_configs/runs/plans.json`. Do not edit
+this page by hand.
 
-Every program of a step was compiled for the slice by the TPU's own compiler;
-nothing has run on a TPU. Times are bounds from the chip's published peaks for
-the compiled program's arithmetic, memory traffic and links: nothing is faster,
-and small exchanges between chips (counted below) wait longer than their bytes
-tell. Responses are taken to be as long as they may be. Memory is what lies on a
-chip all the time and what the largest program needs besides.
+The TPU's own compiler compiled every program of a step for the slice; nothing
+has run on a TPU. Each time is a lower bound, computed from the chip's published
+peaks and from the arithmetic, memory traffic and link traffic of the compiled
+program. No program is faster than its bound. Small exchanges between chips
+(counted below) take longer than their bytes suggest, because of latency.
+Responses are assumed to have the maximum length. Memory is what stays resident
+on a chip plus what the largest program needs.
 
-A *study* is all runs of the paper that are this program, with sweeps read as
-one setting at a time (`tools/plan_experiments.py` counts them); start,
-evaluation and checkpoints come on top.
+*Of the study* counts every run of the paper that uses this program, where a
+sweep varies one setting at a time (`tools/plan_experiments.py` counts them).
+Startup, evaluation and checkpoints are not included.
 """
 
 
@@ -28,7 +30,7 @@ def text(rows: Iterable[dict[str, Any]]) -> str:
   """Returns the page.
 
   Args:
-    rows: of the JSON file.
+    rows: rows of the JSON file.
   """
   rows = list(rows)
   parts = [
@@ -39,7 +41,8 @@ def text(rows: Iterable[dict[str, Any]]) -> str:
       " steps/s | MFU | chip-hours a run | of the study",
       map(_costs, rows),
     ),
-    "## Where a step's time goes\n\nMilliseconds at the bound; what binds.\n",
+    "## Where a step's time goes\n\nMilliseconds at the bound, and the"
+    " resource that limits it.\n",
     *_table(
       "experiment | slice | sampling: prompts | sampling: tokens | judging |"
       " reference | step",
@@ -50,15 +53,15 @@ def text(rows: Iterable[dict[str, Any]]) -> str:
       "experiment | slice | exchanges | largest, bytes | parameters moved",
       (_exchanges(row) for row in rows if row["plan"]["per_token"]),
     ),
-    "## What lies in memory\n\nGiB a chip; program: arguments + temporaries +"
-    " output.\n",
+    "## What lies in memory\n\nGiB a chip. A program's memory is arguments +"
+    " temporaries + output.\n",
     *_table(
       "experiment | slice | parameters | optimizer | reference | judge | step |"
       " draw or score",
       map(_memory, rows),
     ),
-    "## How it was compiled\n\nThe compiler's own optimal time counts a loop"
-    " once; where it is negative it is of no use.\n",
+    "## How it was compiled\n\nThe compiler's own estimate counts each loop"
+    " once. A negative estimate is meaningless.\n",
     *_table(
       "experiment | slice | processor minutes | GiB of host memory |"
       " compiler's own, ms",

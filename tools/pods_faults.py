@@ -1,4 +1,4 @@
-"""What `tools/check_pods.py` does to runs of two processes, and must find."""
+"""Disturbs runs of two processes, for `tools/check_pods.py`."""
 
 import contextlib
 import ctypes
@@ -15,23 +15,23 @@ import pods_launching
 from rlhf_gap import checkpoints, errors
 from rlhf_gap.training import metric_log
 
-# Short, for a check that waits for them; long next to a busy machine, where a
-# compilation must not be taken for a hang.
+# Short, because the check waits for them, but long enough that a compilation on
+# a busy machine does not count as a hang.
 _DEAD_SECONDS, _HUNG_SECONDS = 15, 90
-# For noticing, last words and the end of a Python program.
+# Allowance for detection, the final message and interpreter shutdown.
 _SLACK_SECONDS = 30
-# A run with all its compilations.
+# Limit of a whole run, including its compilations.
 _RUN_SECONDS = 1200
 _PTRACE_ATTACH = 16
 _WAIT_FOR_THREADS = 0x40000000  # Linux: __WALL
 
 
 def contents(folder: pathlib.Path, steps: int) -> dict[str, object]:
-  """Returns what two equal runs have in common, bit for bit.
+  """Returns everything that is bitwise equal between two equal runs.
 
   Args:
-    folder: the run's.
-    steps: its last.
+    folder: the run's folder.
+    steps: the run's last step.
   """
   found: dict[str, object] = {
     str(path.relative_to(folder)): path.read_bytes()
@@ -45,33 +45,33 @@ def contents(folder: pathlib.Path, steps: int) -> dict[str, object]:
 
 
 class Disturbed:
-  """Online runs of two processes that something happens to."""
+  """Disturbs online runs of two processes and checks how they end."""
 
   def __init__(
     self,
     root: pathlib.Path,
     steps: int,
     made: miniature.Miniature,
-    part: pods_launching.Part,
+    stage: pods_launching.Stage,
     undisturbed: pathlib.Path,
   ):
-    """Takes what the runs have in common.
+    """Stores what the runs have in common.
 
     Args:
-      root: where they go.
-      steps: of each run, at least 6.
+      root: folder for the runs.
+      steps: number of steps of each run, at least 6.
       made: stores, policy and judge.
-      part: devices of each process, and their mesh.
+      stage: the devices of each process and their mesh.
       undisturbed: the folder of the same run, made in one go.
     """
     self._root, self._steps, self._made = root, steps, made
-    self._part, self._undisturbed = part, undisturbed
+    self._stage, self._undisturbed = stage, undisturbed
 
   def check(self, quick: bool) -> list[str]:
-    """Disturbs runs, prints as it goes, and returns the faults.
+    """Disturbs runs, printing progress, and returns the faults.
 
     Args:
-      quick: whether to leave out all but two files and one kill.
+      quick: whether to check only different settings and one kill.
     """
     faults = self._different() + self._killed(1, "process 1 (")
     if not quick:
@@ -80,8 +80,8 @@ class Disturbed:
 
   def _words(self, folder: pathlib.Path) -> list[str]:
     return [
-      *pods_launching.words_of("online", self._made, folder),
-      # Wherever it is disturbed, a checkpoint is near.
+      *pods_launching.train_flags("online", self._made, folder),
+      # Checkpoints at every step, so that there is one before any disturbance.
       "--gin.description.Run.checkpoint_every_steps=1",
       f"--dead_after_seconds={_DEAD_SECONDS}",
     ]
@@ -98,13 +98,13 @@ class Disturbed:
     words.append(f"--hung_after_seconds={hung_seconds}")
     return pods_launching.Processes(
       [words, [*words, *more_for_the_second]],
-      self._part,
+      self._stage,
       steps or self._steps,
       self._root / "logs" / f"{folder.name}{again}",
     )
 
   def _different(self) -> list[str]:
-    """Process 1 is started with another setting than process 0."""
+    """Starts process 1 with a different setting from process 0."""
     folder = self._root / "different"
     started = self._start(folder, "--gin.SEED=1")
     codes = started.wait(_RUN_SECONDS)
@@ -123,7 +123,7 @@ class Disturbed:
     return faults
 
   def _killed(self, process: int, named: str) -> list[str]:
-    """One process is killed on its way."""
+    """Kills one process midway."""
     folder = self._root / f"killed {process}"
     started = self._start(folder)
     started.wait_for(folder / f"checkpoint_{self._steps // 2}")
@@ -132,9 +132,9 @@ class Disturbed:
     return self._ended(started, folder, process, named, begun + _DEAD_SECONDS)
 
   def _hung(self) -> list[str]:
-    """The main thread of process 1 stops; its others go on: it looks alive."""
+    """Stops the main thread of process 1 while its other threads run on."""
     folder = self._root / "hung"
-    # Without an end, so that it is in the loop whenever it is stopped.
+    # So many steps that the run is in its loop whenever it is stopped.
     started = self._start(folder, steps=10**6, hung_seconds=_HUNG_SECONDS)
     started.wait_for(folder / f"checkpoint_{self._steps // 2}")
     begun = time.monotonic()
@@ -149,14 +149,14 @@ class Disturbed:
     named: str,
     until: float,
   ) -> list[str]:
-    """Checks how the others end where one is lost; starts all again.
+    """Checks how the other process ends when one is lost, then restarts both.
 
     Args:
       started: the processes.
-      folder: the run's.
-      process: the one that is lost.
-      named: what the other's last line must hold.
-      until: when it must have ended, but for some slack; monotonic seconds.
+      folder: the run's folder.
+      process: the lost process.
+      named: text that the other process's last line must contain.
+      until: when it must have ended, plus some slack; monotonic seconds.
     """
     name = folder.name
     code = started.wait(_RUN_SECONDS)[1 - process]
@@ -168,10 +168,10 @@ class Disturbed:
       faults.append(f"{name}: exit code {code}, {line}")
     if late > _SLACK_SECONDS:
       faults.append(f"{name}: ended {late:.0f} s late")
-    return faults + self._goes_on(name, folder)
+    return faults + self._resumes(name, folder)
 
   def _stopped(self) -> list[str]:
-    """One process gets a SIGTERM; both save at the same step and stop."""
+    """Sends SIGTERM to one process; both must save the same step and stop."""
     folder = self._root / "stopped"
     started = self._start(folder)
     started.wait_for(folder / "checkpoint_1")
@@ -182,10 +182,10 @@ class Disturbed:
     faults = []
     if codes != [0, 0] or "stopped after" not in line:
       faults.append(f"stopped: exit codes {codes}, {line}")
-    return faults + self._goes_on("stopped", folder)
+    return faults + self._resumes("stopped", folder)
 
-  def _goes_on(self, name: str, folder: pathlib.Path) -> list[str]:
-    """Starts a disturbed run again, and compares it bit for bit."""
+  def _resumes(self, name: str, folder: pathlib.Path) -> list[str]:
+    """Restarts a disturbed run and compares it bit for bit."""
     started = self._start(folder, again=", again")
     codes = started.wait(_RUN_SECONDS)
     if codes != [0, 0]:
@@ -205,10 +205,10 @@ class Disturbed:
 
 @contextlib.contextmanager
 def _stopped_thread(worker: int) -> Iterator[None]:
-  """Stops a process's main thread alone, as a debugger does.
+  """Stops only a process's main thread, like a debugger.
 
   Args:
-    worker: the process, a descendant of this one's.
+    worker: id of the process, a descendant of this one.
 
   Yields:
     Nothing; the process must end within the block.
@@ -218,7 +218,7 @@ def _stopped_thread(worker: int) -> Iterator[None]:
     reason = os.strerror(ctypes.get_errno())
     raise RuntimeError(f"cannot stop a thread of process {worker}: {reason}")
   os.waitpid(worker, _WAIT_FOR_THREADS)  # for the stop
-  # For the end, which its parent learns of after this process.
+  # Reaps the process: its parent learns of its end only after the tracer.
   reaper = threading.Thread(
     target=os.waitpid, args=(worker, _WAIT_FOR_THREADS), daemon=True
   )

@@ -1,4 +1,4 @@
-"""Starts `rlhf-gap train` on virtual devices, as one process or as several."""
+"""Runs `rlhf-gap train` on virtual devices, in one process or several."""
 
 import dataclasses
 import os
@@ -17,14 +17,14 @@ _LAUNCHER = str(pathlib.Path(__file__).parent / "launch_local.sh")
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
-  """A stretch of a run.
+class Stage:
+  """One of the consecutive stages of a run.
 
   Attributes:
-    devices: virtual ones of each process.
+    devices: number of virtual devices per process.
     mesh: macros of `gin_configs/runs/parts/mesh.gin`; None for no mesh.
-    share: of the run's steps after which it ends.
-    processes: that make the run together.
+    share: fraction of the run's steps after which the stage ends.
+    processes: number of processes.
   """
 
   devices: int
@@ -33,15 +33,15 @@ class Part:
   processes: int = 1
 
 
-def words_of(
+def train_flags(
   regime: str, made: miniature.Miniature, folder: pathlib.Path
 ) -> list[str]:
-  """Returns the flags of a run whatever its devices.
+  """Returns the flags of a run that do not depend on its devices.
 
   Args:
     regime: "online" or "offline".
     made: stores, policy and judge.
-    folder: the run's.
+    folder: the run's folder.
   """
   given = {
     "MODEL_DIR": str(folder),
@@ -60,54 +60,54 @@ def words_of(
   ]
 
 
-def command_of(
-  words: list[str], part: Part, steps: int
+def train_command(
+  words: list[str], stage: Stage, steps: int
 ) -> tuple[list[str], dict[str, str]]:
   """Returns the command of a stretch of a run, and its variables.
 
   Args:
     words: the run's flags.
-    part: its devices, mesh and processes.
+    stage: its devices, mesh and processes.
     steps: after which it ends.
   """
   words = [*words, f"--gin.TRAIN_STEPS={steps}"]
-  if part.mesh is not None:
+  if stage.mesh is not None:
     words.append(f"--gin_file={miniature.RUNS}/parts/mesh.gin")
-    words += [f"--gin.{name}={size}" for name, size in part.mesh.items()]
-  if part.processes > 1:
-    command = [_LAUNCHER, str(part.processes), *words]
-    return command, {**os.environ, "DEVICES": str(part.devices)}
-  flag = f"--xla_force_host_platform_device_count={part.devices}"
+    words += [f"--gin.{name}={size}" for name, size in stage.mesh.items()]
+  if stage.processes > 1:
+    command = [_LAUNCHER, str(stage.processes), *words]
+    return command, {**os.environ, "DEVICES": str(stage.devices)}
+  flag = f"--xla_force_host_platform_device_count={stage.devices}"
   command = [sys.executable, "-m", "rlhf_gap.cli.main", "train", *words]
   return command, {**os.environ, "XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu"}
 
 
-def train(words: list[str], part: Part, steps: int) -> None:
+def train(words: list[str], stage: Stage, steps: int) -> None:
   """Runs `rlhf-gap train` to an end.
 
   Args:
     words: the run's flags.
-    part: its devices, mesh and processes.
+    stage: its devices, mesh and processes.
     steps: after which it ends.
 
   Raises:
     subprocess.CalledProcessError: it did not succeed; it has said why.
   """
-  command, variables = command_of(words, part, steps)
+  command, variables = train_command(words, stage, steps)
   subprocess.run(command, env=variables, check=True)
 
 
 class Processes:
-  """The processes of a run, each started by itself, as hosts do."""
+  """The processes of a run, each started separately, as on several hosts."""
 
   def __init__(
-    self, words: list[list[str]], part: Part, steps: int, folder: pathlib.Path
+    self, words: list[list[str]], stage: Stage, steps: int, folder: pathlib.Path
   ):
     """Starts them.
 
     Args:
       words: each one's flags.
-      part: devices of each, and the mesh of all.
+      stage: devices of each, and the mesh of all.
       steps: after which the run ends.
       folder: what they print goes there.
     """
@@ -122,8 +122,8 @@ class Processes:
         f"--num_processes={len(words)}",
         f"--process_id={number}",
       ]
-      one = dataclasses.replace(part, processes=1)
-      command, variables = command_of([*words[number], *place], one, steps)
+      one = dataclasses.replace(stage, processes=1)
+      command, variables = train_command([*words[number], *place], one, steps)
       with log.open("w") as file:
         started = subprocess.Popen(
           command, env=variables, stdout=file, stderr=subprocess.STDOUT
@@ -131,23 +131,23 @@ class Processes:
       self._started.append(started)
 
   def worker(self, process: int) -> int:
-    """Returns the id of the child that does a process's work."""
+    """Returns the id of the child process that does the work."""
     pid = self._started[process].pid
     children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
     return int(children.read_text().split()[0])
 
   def signal(self, process: int, number: int) -> None:
-    """Sends a signal to a process, and a kill to its child as well."""
+    """Sends a signal to a process; SIGKILL also goes to its child."""
     worker = self.worker(process)
     self._started[process].send_signal(number)
     if number == signal.SIGKILL:
       os.kill(worker, number)
 
   def wait_for(self, path: pathlib.Path) -> None:
-    """Returns when a file exists.
+    """Waits until a file exists.
 
     Raises:
-      RuntimeError: a process has ended before.
+      RuntimeError: a process ended first.
     """
     while not path.exists():
       if any(started.poll() is not None for started in self._started):
@@ -155,13 +155,13 @@ class Processes:
       time.sleep(_POLL_SECONDS)
 
   def wait(self, timeout_seconds: float) -> list[int | None]:
-    """Waits for all, kills who does not end, and returns their exit codes.
+    """Waits for all processes and kills those that do not end.
 
     Args:
-      timeout_seconds: to wait, all together.
+      timeout_seconds: total time to wait.
 
     Returns:
-      By process; None for one that had to be killed.
+      Exit codes by process; None for a process that had to be killed.
     """
     until = time.monotonic() + timeout_seconds
     codes: list[int | None] = []
@@ -175,5 +175,5 @@ class Processes:
     return codes
 
   def text(self, process: int) -> str:
-    """Returns what a process has printed."""
+    """Returns a process's output."""
     return self._logs[process].read_text()

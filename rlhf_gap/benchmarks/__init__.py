@@ -1,1 +1,1 @@
-"""Timing of the expensive parts, beside what the machine could do."""
+"""Benchmarks of the expensive operations, relative to the machine's limits."""

@@ -1,4 +1,4 @@
-"""From timings and counted work to figures beside the machine's limits."""
+"""Computes benchmark figures from timings, counted work and machine limits."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,19 +16,19 @@ def measure(
   dtype: str,
   repeats: int,
 ) -> Figures:
-  """Times calls in turn with the machine's own limits.
+  """Times calls, interleaved with probes of the machine's limits.
 
   Args:
-    calls: what to time by name. The first is the program in question, and its
-      figures carry no prefix; those of the others carry "<name>_".
-    works: the counted work of some of them.
-    dtype: type of the machine's matrix product.
-    repeats: how often to time each.
+    calls: calls to time, by name. The first is the benchmarked program: its
+      figures have no prefix. Those of the others have the prefix "<name>_".
+    works: the counted work of some of the calls.
+    dtype: dtype of the matrix product that probes the machine.
+    repeats: number of timings per call.
 
   Returns:
-    For each call compile seconds, compilations and median seconds; where its
-    work is known, its rates and their fractions of the machine's. A fraction
-    of the memory's rate above 1 is traffic that caches served.
+    For each call its compile seconds, compilations and median seconds; if its
+    work is known, also its rates and their fractions of the machine's rates. A
+    fraction of the memory rate above 1 means that caches served the traffic.
   """
   load = os.getloadavg()[0]
   probes = {
@@ -43,30 +43,31 @@ def measure(
   }
   figures: Figures = {"load_average": load, "cpus": os.cpu_count() or 0}
   for number, name in enumerate(calls):
-    own = _of_timing(timings[name])
+    of_call = _timing_figures(timings[name])
     if name in works:
-      own |= _rates(works[name], timings[name].median_seconds, *limits.values())
+      seconds = timings[name].median_seconds
+      of_call |= _rates(works[name], seconds, *limits.values())
     prefix = f"{name}_" if number else ""
-    figures |= {f"{prefix}{key}": value for key, value in own.items()}
+    figures |= {f"{prefix}{key}": value for key, value in of_call.items()}
   return figures | limits
 
 
 def per_second(figures: Figures, **counts: int) -> Figures:
-  """Returns what the first call does in a second.
+  """Returns the throughput of the first call.
 
   Args:
-    figures: what `measure` returned.
-    **counts: how many of each thing one call does.
+    figures: the result of `measure`.
+    **counts: number of units that one call processes, by unit.
 
   Returns:
-    "<thing>_per_second" of each.
+    "<unit>_per_second" for each unit.
   """
   seconds = float(figures["median_seconds"])
   return {f"{name}_per_second": n / seconds for name, n in counts.items()}
 
 
 def against_peer(figures: Figures) -> Figures:
-  """Returns how many times as fast as the call "peer" the first one is."""
+  """Returns the speedup of the first call over the call "peer"."""
   peer, ours = figures["peer_median_seconds"], figures["median_seconds"]
   return {"speedup_over_peer": float(peer) / float(ours)}
 
@@ -74,13 +75,13 @@ def against_peer(figures: Figures) -> Figures:
 def against_parts(
   figures: Figures, whole: str, parts: Sequence[str]
 ) -> Figures:
-  """Returns how long a call takes as a multiple of its parts one by one."""
+  """Returns the ratio of a call's time to the total time of its parts."""
   together = sum(float(figures[f"{part}_median_seconds"]) for part in parts)
   seconds = float(figures[f"{whole}_median_seconds"])
   return {f"{whole}_over_parts": seconds / together}
 
 
-def _of_timing(timed: timing.Timing) -> Figures:
+def _timing_figures(timed: timing.Timing) -> Figures:
   return {
     "compile_seconds": timed.compile_seconds,
     "compilations": timed.compilations,

@@ -1,7 +1,7 @@
 """transformers' T5 in PyTorch at the same shapes, for comparison.
 
-PyTorch's threads wait for each other by spinning, which a busy machine turns
-into many times the time: compare where nothing else runs.
+PyTorch's threads spin while they wait for each other, which is many times
+slower on a busy machine: compare only on an idle one.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def _modules() -> tuple[Any, Any]:
 
 
 def _model(config: t5.T5Config) -> tuple[Any, Any]:
-  """Returns torch and a model with random parameters, on a GPU if any."""
+  """Returns torch and a randomly initialised model, on a GPU if available."""
   torch, transformers = _modules()
   activations = {
     ("gelu", "linear"): "gated-gelu",
@@ -36,7 +36,7 @@ def _model(config: t5.T5Config) -> tuple[Any, Any]:
     raise errors.UserError(
       f"--peer=hf: transformers has no T5 with {config.mlp_activations}"
     )
-  described = transformers.T5Config(
+  hf_config = transformers.T5Config(
     vocab_size=config.vocab_size,
     d_model=config.emb_dim,
     d_kv=config.head_dim,
@@ -49,7 +49,7 @@ def _model(config: t5.T5Config) -> tuple[Any, Any]:
     dropout_rate=0.0,
     decoder_start_token_id=0,
   )
-  model = transformers.T5ForConditionalGeneration(described).eval()
+  model = transformers.T5ForConditionalGeneration(hf_config).eval()
   device = "cuda" if torch.cuda.is_available() else "cpu"
   return torch, model.to(device, getattr(torch, config.dtype))
 
@@ -57,7 +57,7 @@ def _model(config: t5.T5Config) -> tuple[Any, Any]:
 def sampling(
   config: t5.T5Config, shape: workloads.Shape
 ) -> Callable[[], object]:
-  """Returns a call of `generate`: no early end, the whole vocabulary."""
+  """Returns a call of `generate` at full length, over the whole vocabulary."""
   torch, model = _model(config)
   prompts = _tensor(torch, model, config, (shape.batch, shape.source), 0)
 
@@ -80,7 +80,7 @@ def sampling(
 def gradient(
   config: t5.T5Config, shape: workloads.Shape
 ) -> Callable[[], object]:
-  """Returns a call of loss and backward pass; responses have a row each."""
+  """Returns a call of loss and backward pass, with one row per response."""
   torch, model = _model(config)
   rows = shape.batch * shape.responses
   prompts = _tensor(torch, model, config, (rows, shape.source), 0)

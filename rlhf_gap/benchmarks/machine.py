@@ -1,4 +1,4 @@
-"""What the machine itself does at best: matrix products and memory traffic."""
+"""Probes of the machine's peak rates: matrix products and memory traffic."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,17 +6,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-# Large enough that starting costs nothing: 17 GFLOP take a core half a second.
+# Large enough to hide call overhead: 17 GFLOP take a CPU core half a second.
 _CPU_MATRIX, _ACCELERATOR_MATRIX = 2048, 8192
 _ELEMENTS = 2**26
 
 
 class Probe(NamedTuple):
-  """A call whose rate is one of the machine's limits.
+  """A call whose rate measures one of the machine's limits.
 
   Attributes:
-    call: runs it.
-    amount: what one call does: floating-point operations, or bytes.
+    call: the call.
+    amount: floating-point operations, or bytes, per call.
   """
 
   call: Callable[[], jax.Array]
@@ -24,7 +24,7 @@ class Probe(NamedTuple):
 
 
 def matrix_products(dtype: str) -> Probe:
-  """Returns a square matrix product of `dtype`, in operations."""
+  """Returns a probe of square matrix products of `dtype`, in operations."""
   on_cpu = jax.default_backend() == "cpu"
   size = _CPU_MATRIX if on_cpu else _ACCELERATOR_MATRIX
   matrix = jnp.full((size, size), 1 / size, dtype)
@@ -33,8 +33,8 @@ def matrix_products(dtype: str) -> Probe:
 
 
 def memory() -> Probe:
-  """Returns a pass over 256 MiB that reads and writes all, in bytes."""
-  # In place: a fresh result's pages cost several times the traffic.
+  """Returns a probe that reads and writes 256 MiB, in bytes."""
+  # In place, because page faults of a new result cost several times as much.
   add = jax.jit(lambda x: x + 1, donate_argnums=0)
   held = jnp.zeros(_ELEMENTS, jnp.float32)
   amount = 2 * held.nbytes

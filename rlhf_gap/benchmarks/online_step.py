@@ -13,11 +13,11 @@ from rlhf_gap.pairs import online, reference
 from rlhf_gap.training import configured, objectives, step
 
 PARTS = ("sampling", "judging", "reference", "offline")
-"""What an online step consists of; "offline" is the step on stored pairs."""
+"""The parts of an online step; "offline" is the update on stored pairs."""
 
 
 class _Updates:
-  """The update of a run, one after another; its state is donated."""
+  """A run's successive updates; the state is donated."""
 
   def __init__(self, config: t5.T5Config, params: t5.Params):
     optimizer = configured.Adafactor(configured.LearningRate(1.0)).make()
@@ -30,7 +30,7 @@ class _Updates:
     return self._state.params
 
   def __call__(self, batch: PreferenceBatch) -> step.StepMetrics:
-    # At rate 0 the policy stays, and every call does the same.
+    # At learning rate 0 the policy, and so the work, stays the same.
     self._state, metrics = self._update(self._state, batch, 0.0)
     return metrics
 
@@ -38,18 +38,19 @@ class _Updates:
 def calls(
   config: t5.T5Config, params: t5.Params, shape: workloads.Shape
 ) -> dict[str, Callable[[], object]]:
-  """Returns an online IPO step and its parts, each to be timed by itself.
+  """Returns an online IPO step and its parts, for separate timing.
 
-  They are a run's own programs, with Adafactor. Policy, reference and judge are
-  the same model; no response ends early.
+  They are the programs of a real run, with Adafactor. Policy, reference and
+  judge are the same model, and no response ends early.
 
   Args:
     config: the architecture.
-    params: its parameters.
-    shape: the batch; two responses a prompt, whatever `responses` says.
+    params: the model's parameters.
+    shape: the batch's shape. There are always two responses per prompt;
+      `responses` is ignored.
 
   Returns:
-    "online", the whole step, and `PARTS`, by name.
+    The calls by name: "online", the whole step, and each of `PARTS`.
   """
   size = (shape.batch, shape.source)
   prompts = jnp.asarray(workloads.tokens(config, size, 0))
@@ -75,7 +76,7 @@ def calls(
       length=sampling.judge_length or 0,
     )
   )
-  # Two policies: a donated one cannot be read by the other call.
+  # Two copies of the policy, because each call donates its own.
   offline, whole = (_Updates(config, params) for _ in range(2))
   return {
     "online": lambda: whole(draw(whole.params)),

@@ -1,4 +1,4 @@
-"""How long calls take, and how often JAX compiled for them."""
+"""Times calls and counts their compilations."""
 
 import dataclasses
 import statistics
@@ -16,15 +16,15 @@ _listening = False
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-  """One call, timed several times.
+  """Repeated timings of one call.
 
   Attributes:
-    first_seconds: the first call, compilation included.
-    seconds: every later call.
-    compilations: programs compiled (or fetched from a cache of compiled
-      programs) in the first call.
-    recompilations: programs compiled in later calls; anything but 0 means that
-      every step of a run may compile.
+    first_seconds: duration of the first call, including compilation.
+    seconds: durations of the later calls.
+    compilations: programs compiled in the first call (or read from a
+      compilation cache).
+    recompilations: programs compiled in later calls. If not 0, every step of a
+      run may compile.
   """
 
   first_seconds: float
@@ -39,19 +39,19 @@ class Timing:
 
   @property
   def compile_seconds(self) -> float:
-    """What the first call took longer than the others."""
+    """Extra duration of the first call over the median of the others."""
     return max(0.0, self.first_seconds - self.median_seconds)
 
 
 def alternate(
   calls: Mapping[str, Callable[[], object]], repeats: int
 ) -> dict[str, Timing]:
-  """Times several calls in turn, so that a busy machine is busy for all.
+  """Times several calls in turn, so that other load affects all of them alike.
 
   Args:
-    calls: what to time, by name; the arrays a call returns are waited for.
-      What a call does first in this process counts as its compilation.
-    repeats: how often to time each after its first call, at least 1.
+    calls: calls to time, by name; timing waits for the arrays they return.
+      Compilations in a call's first run are attributed to it.
+    repeats: timings per call after its first run, at least 1.
 
   Returns:
     The timings by name.
@@ -61,9 +61,9 @@ def alternate(
 
     def timed(call: Callable[[], object]) -> tuple[float, int]:
       before = _count
-      begun = time.perf_counter()
+      start = time.perf_counter()
       jax.block_until_ready(call())
-      seconds = time.perf_counter() - begun
+      seconds = time.perf_counter() - start
       done.update(1)
       return seconds, _count - before
 
@@ -84,14 +84,16 @@ def alternate(
 
 
 def _listen() -> None:
-  # JAX has no public way to stop listening: once a process.
+  # JAX has no public way to remove a listener, so register only once.
   global _listening
   if not _listening:
-    jax.monitoring.register_event_duration_secs_listener(_heard)
+    jax.monitoring.register_event_duration_secs_listener(_count_compilations)
     _listening = True
 
 
-def _heard(event: str, duration_secs: float, **_: str | int) -> None:
+def _count_compilations(
+  event: str, duration_secs: float, **_: str | int
+) -> None:
   global _count
   del duration_secs
   _count += event == _COMPILED

@@ -1,7 +1,7 @@
 """Counts the arithmetic of matrix products in a traced function.
 
-XLA's own count differs between backends and takes a loop for one step of it;
-this one is of the program as it is written.
+XLA's own count differs between backends and counts a loop's body once; this one
+follows the program as written.
 """
 
 import dataclasses
@@ -15,37 +15,37 @@ from jax.extend import core
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Work:
-  """What a call has to do.
+  """The work of a call.
 
   Attributes:
     flops: floating-point operations of all matrix products; a multiplication
-      and an addition are two.
-    bytes: size of the operands and results of all matrix products: what is
-      read and written where no cache keeps anything. Where one does, the
-      memory rate computed from this may exceed the machine's.
+      and an addition count as two.
+    bytes: size of the operands and results of all matrix products, which is the
+      memory traffic without caches. With caches, a memory rate computed from it
+      may exceed the machine's.
   """
 
   flops: int
   bytes: int
 
   def __mul__(self, times: int) -> "Work":
-    """The work of doing it several times."""
+    """Returns the work of `times` calls."""
     return Work(self.flops * times, self.bytes * times)
 
   def __add__(self, other: "Work") -> "Work":
-    """The work of doing both."""
+    """Returns the work of both calls."""
     return Work(self.flops + other.flops, self.bytes + other.bytes)
 
 
-def of(
+def count(
   function: Callable[..., Any], *arguments: Any, while_steps: int = 1
 ) -> Work:
   """Counts the work of `function(*arguments)` without running it.
 
   Args:
-    function: what JAX can trace.
+    function: a function that JAX can trace.
     *arguments: its arguments, or their shapes.
-    while_steps: how many steps every `while_loop` is taken to run.
+    while_steps: assumed number of iterations of every `while_loop`.
 
   Returns:
     The work of one call.
@@ -63,7 +63,7 @@ def _of_equation(equation: core.JaxprEqn, while_steps: int) -> Work:
   if name == "dot_general":
     return _of_product(equation)
   parts = [_of_jaxpr(inner, while_steps) for inner in _inner(equation.params)]
-  if name == "cond":  # one of the branches runs: the dearest
+  if name == "cond":  # assume the most expensive branch
     return max(parts)
   times = {"scan": equation.params.get("length", 1), "while": while_steps}
   return sum(parts, start=Work(0, 0)) * times.get(name, 1)
@@ -81,7 +81,7 @@ def _of_product(equation: core.JaxprEqn) -> Work:
 
 
 def _inner(parameters: dict[str, Any]) -> Iterator[core.Jaxpr]:
-  """The programs within an equation: bodies, branches, called functions."""
+  """Yields an equation's inner programs: bodies, branches and callees."""
   for value in parameters.values():
     for part in value if isinstance(value, tuple | list) else (value,):
       if isinstance(part, core.ClosedJaxpr):

@@ -1,4 +1,4 @@
-"""Sampling, scoring, judging and the gradient on made-up tokens."""
+"""Benchmark workloads: sampling, scoring, judging and gradients."""
 
 import functools
 import itertools
@@ -12,25 +12,25 @@ from jaxtyping import Array, Int
 
 from rlhf_gap import errors
 from rlhf_gap.benchmarks import work
-from rlhf_gap.inference import draw, judge, sample, score
+from rlhf_gap.inference import judge, next_token, sample, score
 from rlhf_gap.models import decode, t5
 
-# Responses of summarization data: half are longer than 37 tokens.
+# Median response length of the summarization data.
 _MEDIAN_TOKENS = 37
 _LOG_DEVIATION = 0.5
-_FIRST_WORD = 16  # below are pads, EOS and the judge's words
+_FIRST_WORD = 16  # smaller ids are padding, EOS and the judge's markers
 WORDS = judge.Words(response_a=(3, 4, 5), response_b=(3, 6, 5), a=7, b=8)
-"""Made-up markers and answers of a preference model."""
+"""Placeholder markers and answers of a preference model."""
 
 
 class Shape(NamedTuple):
-  """The size of a batch.
+  """The shape of a batch.
 
   Attributes:
-    batch: prompts.
-    responses: responses a prompt.
-    source: tokens of a prompt.
-    target: tokens of a response.
+    batch: number of prompts.
+    responses: responses per prompt.
+    source: prompt length in tokens.
+    target: response length in tokens.
   """
 
   batch: int
@@ -40,13 +40,13 @@ class Shape(NamedTuple):
 
 
 class Workload(NamedTuple):
-  """A call to time, with what it does.
+  """A call to time, with its size.
 
   Attributes:
-    call: runs it once.
+    call: runs the workload once.
     work: its counted arithmetic.
-    steps: decoding steps or examples of one call; see the maker.
-    tokens: tokens of one call: sampled, scored, or read by the judge.
+    steps: decoding steps or examples per call; see each function.
+    tokens: tokens sampled, scored or read by the judge per call.
   """
 
   call: Callable[[], object]
@@ -58,7 +58,7 @@ class Workload(NamedTuple):
 def tokens(
   config: t5.T5Config, shape: tuple[int, ...], seed: int
 ) -> Int[np.ndarray, "..."]:
-  """Draws ids of words; no pad, no EOS."""
+  """Returns random token ids, excluding padding, EOS and markers."""
   generator = np.random.default_rng(seed)
   if config.vocab_size <= _FIRST_WORD:
     raise errors.UserError(
@@ -70,11 +70,11 @@ def tokens(
 
 
 def response_lengths(shape: Shape, seed: int) -> Int[np.ndarray, "batch n"]:
-  """Draws lengths like those of real summaries: median 37, log-normal."""
+  """Returns random log-normal lengths with the median of real summaries."""
   generator = np.random.default_rng(seed)
   size = (shape.batch, shape.responses)
-  drawn = generator.lognormal(np.log(_MEDIAN_TOKENS), _LOG_DEVIATION, size)
-  return np.clip(np.rint(drawn), 1, shape.target).astype(np.int32)
+  lengths = generator.lognormal(np.log(_MEDIAN_TOKENS), _LOG_DEVIATION, size)
+  return np.clip(np.rint(lengths), 1, shape.target).astype(np.int32)
 
 
 def sampling(
@@ -83,16 +83,16 @@ def sampling(
   shape: Shape,
   lengths: Int[np.ndarray, "batch n"] | None = None,
 ) -> Workload:
-  """Samples from the policy; every call with a key of its own.
+  """Samples from the policy, with a different key for every call.
 
   Args:
     config: the architecture.
-    params: its parameters.
-    shape: the batch.
-    lengths: at which token to end each response; by default none ends early.
+    params: the policy's parameters.
+    shape: the batch's shape.
+    lengths: length of each response; by default all have the full length.
 
   Returns:
-    The workload; its steps are the loop's.
+    The workload; its steps are decoding steps.
   """
   prompts = jnp.asarray(tokens(config, (shape.batch, shape.source), 0))
   end_by = None if lengths is None else jnp.asarray(lengths)
@@ -105,7 +105,7 @@ def sampling(
     end_by=end_by,
   )
   steps = shape.target if lengths is None else int(lengths.max())
-  counted = work.of(
+  counted = work.count(
     functools.partial(run, config),
     *(params, prompts, jax.random.key(0)),
     while_steps=steps,
@@ -120,12 +120,12 @@ def sampling(
 
 
 def scoring(config: t5.T5Config, params: t5.Params, shape: Shape) -> Workload:
-  """Scores every response's tokens; its steps are the responses."""
+  """Scores every response; the workload's steps are responses."""
   return _of_responses(score.response_log_probs, config, params, shape)
 
 
 def gradient(config: t5.T5Config, params: t5.Params, shape: Shape) -> Workload:
-  """Value and gradient of the mean log-probability: a step without update."""
+  """Computes the gradient of the mean log-probability, without an update."""
 
   def loss(
     config: t5.T5Config, params: t5.Params, prompts: Array, responses: Array
@@ -149,34 +149,34 @@ def _of_responses(
   compiled = jax.jit(function, static_argnums=0)
   return Workload(
     lambda: compiled(config, params, prompts, responses),
-    work.of(functools.partial(function, config), params, prompts, responses),
+    work.count(functools.partial(function, config), params, prompts, responses),
     shape.batch * shape.responses,
     responses.size,
   )
 
 
 def judging(config: t5.T5Config, params: t5.Params, shape: Shape) -> Workload:
-  """Judges pairs in both orders; its steps are the pairs.
+  """Judges pairs in both orders; the workload's steps are pairs.
 
   Args:
     config: the preference model's architecture.
-    params: its parameters.
-    shape: `batch` pairs; `source` is the length of the model's input, which
-      the prompts fill, and `target` that of each response.
+    params: the preference model's parameters.
+    shape: `batch` pairs with responses of length `target`. `source` is the
+      length of the model's input; prompts fill the remaining space.
 
   Returns:
     The workload; its tokens are those that the encoder reads.
 
   Raises:
-    UserError: the input cannot hold a prompt beside both responses.
+    UserError: the input has no space for a prompt.
   """
-  markers = len(WORDS.response_a) + len(WORDS.response_b) + 1
+  markers = judge.marker_tokens(WORDS)
   room = shape.source - 2 * shape.target - markers
   if room < 1:
     raise errors.UserError(
       f"an input of {shape.source} tokens; expected more than"
-      f" {2 * shape.target + markers}: two responses of {shape.target} and"
-      f" {markers} tokens of markers"
+      f" {2 * shape.target + markers}: two responses of {shape.target} tokens"
+      f" and {markers} marker tokens"
     )
   arrays = [
     jnp.asarray(tokens(config, (shape.batch, length), seed))
@@ -189,7 +189,7 @@ def judging(config: t5.T5Config, params: t5.Params, shape: Shape) -> Workload:
   compiled = jax.jit(compare)
   return Workload(
     lambda: compiled(params, *arrays),
-    work.of(compare, params, *arrays),
+    work.count(compare, params, *arrays),
     shape.batch,
     2 * shape.batch * shape.source,
   )
@@ -198,14 +198,14 @@ def judging(config: t5.T5Config, params: t5.Params, shape: Shape) -> Workload:
 def one_judging_pass(
   config: t5.T5Config, params: t5.Params, rows: int, length: int
 ) -> work.Work:
-  """Counts one encoder pass over `rows` inputs and one decoder step each."""
+  """Counts an encoder pass over `rows` inputs plus a decoder step for each."""
   inputs = jax.ShapeDtypeStruct((rows, length), jnp.int32)
 
   def read_and_answer(params: t5.Params, inputs: Array) -> Array:
     prompts = decode.prompts(config, params, inputs)
     caches = decode.empty_caches(config, rows, 1, 1)
-    start = jnp.full((rows, 1), draw.PAD)
+    start = jnp.full((rows, 1), next_token.PAD)
     position = jnp.int32(0)
     return decode.step(config, params, start, caches, prompts, position)[0]
 
-  return work.of(read_and_answer, params, inputs)
+  return work.count(read_and_answer, params, inputs)

@@ -10,14 +10,14 @@ import dataclasses
 import difflib
 import hashlib
 import os
-import shutil
+import pathlib
 import types
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
-from rlhf_gap import errors
+from rlhf_gap import errors, stores
 from rlhf_gap.checkpoints import (
   architecture,
   files,
@@ -26,7 +26,6 @@ from rlhf_gap.checkpoints import (
   t5x,
   t5x_orbax,
 )
-from rlhf_gap.checkpoints import vocabulary as vocabularies
 from rlhf_gap.checkpoints.architecture import check_vocabulary
 from rlhf_gap.checkpoints.stored import StoredArray, StoredCheckpoint
 from rlhf_gap.models import precision, t5
@@ -297,8 +296,8 @@ def convert(
     destination: a local folder that does not exist yet.
     format: "t5x", "t5x_orbax" or "hf".
     dtype: type to cast parameters to; None keeps them bit for bit.
-    vocabulary: a SentencePiece model, checked against the embedding; a Hugging
-      Face folder gets a copy.
+    vocabulary: a SentencePiece model or `bytes`, checked against the
+      embedding; a Hugging Face folder gets a copy of the model.
 
   Returns:
     The new checkpoint, every array of which has been read back and compared.
@@ -311,8 +310,8 @@ def convert(
   files.check_new(destination)
   original = open(source)
   if vocabulary is not None:
-    size = vocabularies.size(vocabulary)
-    check_vocabulary(original.config, size, source)
+    tokens = stores.named(vocabulary)
+    check_vocabulary(original.config, stores.size(tokens), source)
   if dtype is not None:
     arrays = {n: a.astype(dtype) for n, a in original.arrays.items()}
     original = dataclasses.replace(original, arrays=arrays)
@@ -321,8 +320,9 @@ def convert(
   noted, digests = stored.with_digests(original)
   with files.new_folder(destination, original.nbytes) as folder:
     module.write(folder, noted)
-    if module is hf and vocabulary is not None:
-      shutil.copyfile(vocabulary, os.path.join(folder, hf.VOCABULARY))
+    if module is hf and vocabulary is not None and tokens.path:
+      path = os.path.join(folder, hf.VOCABULARY)
+      pathlib.Path(path).write_bytes(stores.model_bytes(tokens))
     _verify(module.read(folder), digests, destination)
   return open(destination)
 

@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--vocabulary",
     metavar="FILE",
-    help="a SentencePiece model that the embedding must have rows for; hf"
-    " keeps it beside the model, as spiece.model",
+    help="a SentencePiece model, or `bytes`, that the embedding must have rows"
+    " for; hf keeps the model's file beside the parameters, as spiece.model",
   )
 
 

@@ -18,18 +18,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--vocabulary",
     metavar="FILE",
-    help="a SentencePiece model that the embedding must have rows for",
+    help="check that the embedding fits a SentencePiece model, or `bytes`",
   )
 
 
 def run(arguments: argparse.Namespace) -> None:
   """Prints what the checkpoint at `arguments.path` holds."""
-  from rlhf_gap import checkpoints
-  from rlhf_gap.checkpoints import vocabulary
+  from rlhf_gap import checkpoints, stores
 
   checkpoint = checkpoints.open(arguments.path)
   if arguments.vocabulary:
-    size = vocabulary.size(arguments.vocabulary)
+    size = stores.size(stores.named(arguments.vocabulary))
     checkpoints.check_vocabulary(checkpoint.config, size, arguments.path)
   summary = describe(arguments.path, checkpoint)
   if arguments.json:

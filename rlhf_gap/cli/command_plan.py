@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     plan.mesh_of(subject, topology)  # before minutes go by
   plans = []
   for topology in topologies:
-    plans.append(plan.of(subject, topology))
+    plans.append(plan.make(subject, topology))
     if arguments.json:
       print(json.dumps(report.figures(plans[-1], arguments.runs)), flush=True)
     else:

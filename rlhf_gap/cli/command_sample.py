@@ -8,6 +8,7 @@ policy's own log-probabilities in nats, whatever they were drawn with.
 import argparse
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -23,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add = parser.add_argument
   add("checkpoint", metavar="CHECKPOINT", help="of any known format")
   add("--prompts", required=True, metavar="SOURCE", help="a store, a file or -")
-  add("--vocabulary", metavar="FILE", help="a SentencePiece model, for text")
+  add(
+    "--vocabulary",
+    metavar="FILE",
+    help="of text prompts: a SentencePiece model, or `bytes` for ByT5",
+  )
   add("--output", metavar="FILE", help="default: standard output")
   add("--num_samples", type=int, default=2, help="a prompt (default: 2)")
   add("--num_prompts", type=int, help="the first so many of a store")
@@ -40,18 +45,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
   """Samples and writes a line a prompt."""
-  from rlhf_gap import checkpoints, checks
-  from rlhf_gap.inference import draw, prompt_sources, sample_prompts
+  from rlhf_gap import checkpoints, checks, stores
+  from rlhf_gap.inference import next_token, prompt_sources, sample_prompts
 
   names = ("num_samples", "max_length", "batch_size", "input_length")
   checks.counts(**{f"--{name}": getattr(arguments, name) for name in names})
   transform = ("temperature", "top_k", "top_p", "min_length")
   settings = {name: getattr(arguments, name) for name in transform}
-  draw.Transform(**settings)
+  next_token.Transform(**settings)
   prompts = _prompts(arguments)
   path = arguments.checkpoint
-  vocab_size = checkpoints.open(path).config.vocab_size
-  prompt_sources.check_ids(prompts, vocab_size, path)
+  config = checkpoints.open(path).config
+  prompt_sources.check_ids(prompts, config.vocab_size, path)
+  if arguments.vocabulary is not None:
+    size = stores.size(prompts.vocabulary)
+    checkpoints.check_vocabulary(config, size, path)
   loaded = checkpoints.load(path, dtype=arguments.dtype, optimizer_state=False)
   with _output(arguments.output) as file:
     for record in sample_prompts.records(
@@ -70,28 +78,28 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _prompts(arguments: argparse.Namespace) -> "prompt_sources.Prompts":
-  from rlhf_gap import errors, stores
+  from rlhf_gap import errors, files, stores
   from rlhf_gap.inference import prompt_sources
 
   source = arguments.prompts
-  if source != "-" and not os.path.isfile(source):
+  if source != "-" and (os.path.isdir(source) or not os.path.exists(source)):
     prompts = prompt_sources.from_store(source, arguments.num_prompts)
     if arguments.vocabulary is None:
       return prompts
     stored = prompts.vocabulary
-    moved = stores.sentencepiece(arguments.vocabulary, stored.extra_ids)
+    moved = stores.named(arguments.vocabulary, stored.extra_ids)
     stores.check_vocabulary(stored, moved, source)
     return dataclasses.replace(prompts, vocabulary=moved)
   if arguments.vocabulary is None:
     raise errors.UserError(
       "--vocabulary=FILE is missing: text prompts need a SentencePiece model"
+      " or `bytes`"
     )
-  vocabulary = stores.sentencepiece(arguments.vocabulary)
+  vocabulary = stores.named(arguments.vocabulary)
   if source == "-":
-    lines, name = list(sys.stdin.buffer), "standard input"
+    lines, name = sys.stdin.buffer, "standard input"
   else:
-    with open(source, "rb") as file:
-      lines, name = list(file), source
+    lines, name = io.BytesIO(files.read_bytes(source)), source
   return prompt_sources.from_lines(
     lines, name, vocabulary, arguments.input_length
   )

@@ -6,7 +6,7 @@ r"""Trains: SFT, preference models, offline, online, replay, from a gin file.
 
 The same command again goes on where the run was interrupted, bit for bit.
 
-On several hosts the same command is started on each (gin_configs/runs/pods.md).
+On several hosts the same command is started on each (docs/pods.md).
 """
 
 import argparse

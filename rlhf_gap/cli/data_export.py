@@ -19,6 +19,7 @@ import numpy as np
 from rlhf_gap import errors, progress, stores
 from rlhf_gap.cli import data_show
 from rlhf_gap.stores import manifest as manifests
+from rlhf_gap.token_ids import PAD_ID
 
 _ROWS_AT_ONCE = 1024
 _ARROW_TYPES = {"int32": "int32", "int64": "int64", "float32": "float32"}
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _ids(tokens: np.ndarray) -> list[int]:
   """Returns one row's token ids, EOS included, padding left out."""
-  return tokens[: np.count_nonzero(tokens)].tolist()
+  return tokens[: np.count_nonzero(tokens != PAD_ID)].tolist()
 
 
 def _column(

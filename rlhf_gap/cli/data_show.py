@@ -10,6 +10,7 @@ import numpy as np
 
 from rlhf_gap import errors, stores
 from rlhf_gap.stores import locations
+from rlhf_gap.token_ids import PAD_ID
 
 _BETWEEN = " | "
 
@@ -113,7 +114,7 @@ def render(
   blocks = {}
   for name, tokens in texts.items():
     wide = width if name == "prompt" else cell
-    heading = f"{name} ({np.count_nonzero(tokens)} tokens)"
+    heading = f"{name} ({np.count_nonzero(tokens != PAD_ID)} tokens)"
     blocks[name] = [heading, *_wrap(decode(tokens.tolist()), wide)]
   lines = [f"row {row} ".ljust(width, "-")]
   lines += _wrap(", ".join(scalars), width)
@@ -138,7 +139,7 @@ def decoder(
   """
   stored = store.manifest.vocabulary
   if vocabulary is not None:
-    used = stores.sentencepiece(vocabulary, stored.extra_ids)
+    used = stores.named(vocabulary, stored.extra_ids)
     stores.check_vocabulary(stored, used, store.path)
     stored = used
   try:

@@ -1,5 +1,6 @@
 """A parent that speaks when JAX ends a process without a word of ours."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -43,7 +44,8 @@ def supervised(run: Callable[[int, LastWords], int]) -> int:
   os.close(writing)
 
   def forward(number: int, _: object) -> None:
-    os.kill(child, number)
+    with contextlib.suppress(ProcessLookupError):  # the child has just ended
+      os.kill(child, number)
 
   # A terminal sends Ctrl-C to the child as well; a cluster may send SIGTERM to
   # the first process alone.

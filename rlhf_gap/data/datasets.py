@@ -1,4 +1,4 @@
-"""The four public datasets: what their files are called and how to read them.
+"""The four public datasets: their files and how to read them.
 
 Plain Python; `builders` turns each into a TensorFlow Datasets builder.
 """
@@ -15,7 +15,7 @@ from rlhf_gap.data import published, surveys
 from rlhf_gap.data.formats import anthropic, arena, summarization
 
 _JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
-# How many rows of a file are read to see whether it is an arena release.
+# Rows read to tell whether a file is an arena release.
 _PEEKED_ROWS = 100
 
 
@@ -29,12 +29,12 @@ class Dataset:
     homepage: where its publisher describes it.
     license: its licence.
     citation: BibTeX.
-    how: how its rows are read.
-    splits: the names its splits can have.
-    columns: the publisher's columns that are kept, with `str` or `int`.
-    expected: the names of its published files, in words.
-    is_one: whether a file is one of its own, by its name below the folder.
-    urls: file name to URL, where the publisher asks nobody to sign in.
+    how: how to read its rows.
+    splits: the names of its splits.
+    columns: the published columns to keep, with their types.
+    expected: description of its published file names.
+    is_one: whether a file belongs to it, given its name below the folder.
+    urls: URL of each file, if no sign-in is required.
   """
 
   name: str
@@ -50,29 +50,30 @@ class Dataset:
   urls: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def find(self, folder: etils.epath.Path) -> dict[str, etils.epath.Path]:
-    """Returns this dataset's files below `folder`, by their names, sorted.
+    """Returns this dataset's files below `folder`, sorted by name.
 
-    A name is relative to `folder`; that of a file right in it has the folder's
-    own name before it, since `helpful-base` says what `test.jsonl.gz` holds.
+    Names are relative to `folder`. A file directly in it is prefixed with the
+    folder's name, because only `helpful-base` identifies `test.jsonl.gz`.
 
     Raises:
-      UserError: there is no such folder, or none of its files.
+      UserError: the folder does not exist or has none of its files.
     """
-    found = data_files(folder)
-    own = {n: path for n, path in found.items() if self.is_one(n, path)}
+    candidates = data_files(folder)
+    own = {n: path for n, path in candidates.items() if self.is_one(n, path)}
     if not own:
       raise errors.UserError(
         f"{folder} holds none of the files of {self.name} ({self.expected})"
-        f" among its {len(found)} data files; get them from {self.homepage}"
+        f" among its {len(candidates)} data files; get them from"
+        f" {self.homepage}"
       )
     return own
 
 
 def data_files(folder: etils.epath.Path) -> dict[str, etils.epath.Path]:
-  """Returns all files below `folder` of a kind that `published` can read.
+  """Returns all files below `folder` that `published` can read.
 
   Raises:
-    UserError: there is no such folder.
+    UserError: the folder does not exist.
   """
   if not folder.is_dir():
     raise errors.UserError(f"{folder} is not a folder of published files")
@@ -92,7 +93,7 @@ def _files_below(folder: etils.epath.Path) -> Iterator[etils.epath.Path]:
 
 
 def _name(path: etils.epath.Path, folder: etils.epath.Path) -> str:
-  """Names a file below `folder`, with at least one folder: it has meaning."""
+  """Returns a file's name below `folder`, with at least one parent folder."""
   name = str(path.relative_to(folder))
   return name if "/" in name else f"{path.resolve().parent.name}/{name}"
 
@@ -157,10 +158,10 @@ def _is_tldr(file: str, path: etils.epath.Path) -> bool:
 
 
 def _is_arena(file: str, path: etils.epath.Path) -> bool:
-  """Looks into a file: arena releases have no file names of their own.
+  """Inspects a file's rows, because arena releases have no fixed file names.
 
-  A file without one sound row in `_PEEKED_ROWS` counts as arena, so that what
-  is wrong with it is reported rather than passed over.
+  A file without a readable row in the first `_PEEKED_ROWS` counts as arena, so
+  that its faults are reported rather than skipped.
   """
   if _is_tldr(file, path) or _folder(file) in (
     *anthropic.HELPFUL_SUBSETS,
@@ -246,7 +247,7 @@ SUMMARIZATION = Dataset(
 
 
 def chat_arena(*, cut_to_shared_prefix: bool) -> Dataset:
-  """Returns the arena dataset, reading later turns in one of two ways.
+  """Returns the arena dataset, with one of two readings of later turns.
 
   Args:
     cut_to_shared_prefix: see `arena.comparison`.

@@ -1,8 +1,8 @@
 """Keeps TensorFlow's native start-up messages off the terminal.
 
-Its libraries write to file descriptor 2 before any setting of theirs is read:
-missing CUDA drivers, instruction sets, normalizers. None of it is the user's
-business unless something fails, and then all of it is printed.
+Its libraries write to file descriptor 2 before any of their settings are read:
+missing CUDA drivers, instruction sets, normalizers. None of it matters to the
+user unless something fails; in that case all of it is printed.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ from collections.abc import Iterator
 def held_back() -> Iterator[None]:
   """Holds back what native code writes to descriptor 2.
 
-  Python's own `sys.stderr` goes on as before, progress bars included. What was
-  held back is printed if an exception leaves the block.
+  Python's own `sys.stderr` still works, progress bars included. The captured
+  output is printed if the block raises an exception.
   """
   sys.stderr.flush()
   terminal = os.dup(2)
@@ -39,9 +39,9 @@ def held_back() -> Iterator[None]:
 
 
 def start_tensorflow() -> None:
-  """Imports TensorFlow without its messages and without the accelerator.
+  """Imports TensorFlow quietly and hides accelerators from it.
 
-  Tokenizing needs none, and TensorFlow would take all of a GPU's memory.
+  Tokenizing needs no accelerator, and TensorFlow would reserve all GPU memory.
   """
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   with held_back():
@@ -49,4 +49,4 @@ def start_tensorflow() -> None:
 
     tf.config.set_visible_devices([], "GPU")
     tf.config.set_visible_devices([], "TPU")
-    tf.constant(0)  # Looks for devices now rather than later.
+    tf.constant(0)  # Forces device discovery inside the block.

@@ -22,7 +22,7 @@ from rlhf_gap.data import (
   vocabularies,
 )
 
-# Features that come along and are not among seqio's output features.
+# Features carried along that are not among seqio's output features.
 _EXTRA = (
   "prompt_id",
   "file",
@@ -35,27 +35,28 @@ _EXTRA = (
   "prompt",
   "label",
 )
-# A kill costs the chunks since the last commit; each commit waits for the disk.
-_CHUNKS_A_COMMIT = 8
-# Order in which a mixture interleaves its parts.
+# A kill loses the chunks since the last commit; each commit waits for the disk.
+_CHUNKS_PER_COMMIT = 8
+# Seeds the order in which a mixture interleaves its tasks.
 _MIXING_SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-  """What `rlhf-gap data TASK` is asked for.
+  """The arguments of `rlhf-gap data TASK`.
 
   Attributes:
-    task: a name of `catalog`, a task or a mixture.
-    vocabulary: what to tokenize with.
+    task: name of a task or mixture in `catalog`.
+    vocabulary: the vocabulary to tokenize with.
     output: the store's directory, local or `gs://`.
-    split: which split.
+    split: the split to read.
     windows: tokens for "inputs" and "targets", EOS included.
-    folder: where the published files are; None: downloaded from their URLs.
-    tfds_data_dir: where TFDS keeps data sets.
+    folder: the folder of published files; None downloads them.
+    tfds_data_dir: where TFDS keeps prepared datasets.
     allow_malformed: whether more than 1% of the rows may be malformed.
-    seed: of a miniature's corpus.
-    num_rows: how many comparisons of a miniature to draw; None: the default.
+    seed: seed of a miniature's corpus.
+    num_rows: number of comparisons to generate for a miniature; None uses the
+      default.
   """
 
   task: str
@@ -71,15 +72,15 @@ class Request:
 
 
 def build(request: Request) -> reports.Report:
-  """Builds a store, or finishes one that was begun by the same request.
+  """Builds a store, or resumes one that the same request started.
 
-  Rows that gave no comparison are listed in `<output>.skipped_rows.jsonl`.
+  Rows that yield no comparison are listed in `<output>.skipped_rows.jsonl`.
 
   Args:
-    request: what is asked for.
+    request: the arguments.
 
   Returns:
-    What was read, kept, dropped, cut, and how long it took.
+    Counts of rows read, kept, dropped and truncated, and the time taken.
 
   Raises:
     UserError: see `sources.prepared` and `stores.create`.
@@ -87,25 +88,27 @@ def build(request: Request) -> reports.Report:
   started = time.monotonic()
   entries = catalog.entries(request.task)
   kind = entries[0].kind
-  found = [_source(entry, request) for entry in entries]
-  for source in found:
+  task_sources = [_source(entry, request) for entry in entries]
+  for source in task_sources:
     source.check_split(request.split)
   vocabulary = vocabularies.seqio_vocabulary(request.vocabulary)
-  # While it traces, TensorFlow takes a Ctrl-C for an error of its own.
+  # TensorFlow reports a Ctrl-C during tracing as an error of its own.
   with interrupts.deferred():
-    dataset = _dataset(request, found, vocabulary)
-  files = sorted({file for source in found for file in source.files})
-  writer = stores.create(request.output, _manifest(request, found, files))
-  _write_skipped(request.output, found)
+    dataset = _dataset(request, task_sources, vocabulary)
+  files = sorted({file for source in task_sources for file in source.files})
+  writer = stores.create(
+    request.output, _manifest(request, task_sources, files)
+  )
+  _write_skipped(request.output, task_sources)
   tally = reports.Tally(kind, vocabulary.unk_id)
   indices = {file: index for index, file in enumerate(files)}
-  expected = _expected_rows(kind, found, request.split)
+  expected = _expected_rows(kind, task_sources, request.split)
   chunk_rows = writer.manifest.chunk_rows
   batches = _batches(dataset, kind, request.windows, chunk_rows)
   with progress.bar("writing", expected, "rows") as bar:
     for chunk, batch in enumerate(batches):
       writer.append(chunk, rows_to_columns.columns(kind, batch, indices))
-      if chunk % _CHUNKS_A_COMMIT == _CHUNKS_A_COMMIT - 1:
+      if chunk % _CHUNKS_PER_COMMIT == _CHUNKS_PER_COMMIT - 1:
         writer.commit()
       tally.add(batch)
       bar.update(len(batch["line"]))
@@ -115,10 +118,13 @@ def build(request: Request) -> reports.Report:
     output=request.output,
     files=files,
     other_files=sorted(
-      {name for source in found for name in source.other_files} - set(files)
+      {name for source in task_sources for name in source.other_files}
+      - set(files)
     ),
-    counts={s.entry.dataset: s.counts for s in found},
-    empty=_check_none_lost(request, found, vocabulary, expected, tally.rows),
+    counts={s.entry.dataset: s.counts for s in task_sources},
+    empty=_check_none_lost(
+      request, task_sources, vocabulary, expected, tally.rows
+    ),
     tally=tally,
     seconds=time.monotonic() - started,
   )
@@ -130,7 +136,7 @@ def _source(entry: catalog.TaskEntry, request: Request) -> sources.Source:
   if catalog.is_procedural(entry):
     if request.folder is not None:
       raise errors.UserError(
-        f"{entry.dataset} is generated and reads no files; leave --source out"
+        f"{entry.dataset} is generated and reads no files; remove --source"
       )
     return sources.drawn(
       entry,
@@ -140,8 +146,8 @@ def _source(entry: catalog.TaskEntry, request: Request) -> sources.Source:
     )
   if request.num_rows is not None or request.seed:
     raise errors.UserError(
-      f"{entry.dataset} is published as it is; --rows and --seed are for"
-      " miniatures"
+      f"{entry.dataset} is a published dataset; --rows and --seed apply to"
+      " miniatures only"
     )
   return sources.prepared(
     entry,
@@ -152,11 +158,13 @@ def _source(entry: catalog.TaskEntry, request: Request) -> sources.Source:
 
 
 def _dataset(
-  request: Request, found: list[sources.Source], vocabulary: seqio.Vocabulary
+  request: Request,
+  task_sources: list[sources.Source],
+  vocabulary: seqio.Vocabulary,
 ) -> tf.data.Dataset:
   parts = [
     tasks.with_vocabulary(source.entry, vocabulary, source.data)
-    for source in found
+    for source in task_sources
   ]
   if request.task not in catalog.MIXTURES:
     return parts[0].get_dataset(
@@ -182,7 +190,7 @@ def _batches(
   windows: Mapping[str, int],
   chunk_rows: int,
 ) -> Iterator[Mapping[str, np.ndarray]]:
-  """Yields chunks, their token ids padded with 0 to the windows."""
+  """Yields one chunk at a time, token ids padded with 0 to the windows."""
   tokens = rows_to_columns.token_features(kind)
   spec = dataset.element_spec
   kept = [name for name in spec if name in tokens or name in _EXTRA]
@@ -203,16 +211,16 @@ def _batches(
     .prefetch(tf.data.AUTOTUNE)
     .as_numpy_iterator()
   )
-  with native_logs.held_back():  # Tokenizers speak up when they are loaded.
+  with native_logs.held_back():  # Tokenizers log when they are loaded.
     first = list(itertools.islice(batches, 1))
   yield from first
   yield from batches
 
 
 def _manifest(
-  request: Request, found: list[sources.Source], files: list[str]
+  request: Request, task_sources: list[sources.Source], files: list[str]
 ) -> stores.Manifest:
-  entry = found[0].entry
+  entry = task_sources[0].entry
   rater = "rater" if catalog.is_procedural(entry) else "human"
   labelled = rows_to_columns.SCHEMAS[entry.kind] == "pairs"
   return stores.Manifest(
@@ -230,39 +238,41 @@ def _manifest(
       "files": "\n".join(files),
       **{
         f"fingerprint_{source.entry.dataset}": source.fingerprint
-        for source in found
+        for source in task_sources
       },
     },
   )
 
 
-def _expected_rows(kind: str, found: list[sources.Source], split: str) -> int:
-  """Returns how many examples the kept comparisons should give."""
-  kept = sum(source.counts[split].kept for source in found)
+def _expected_rows(
+  kind: str, task_sources: list[sources.Source], split: str
+) -> int:
+  """Returns the number of examples that the kept comparisons should yield."""
+  kept = sum(source.counts[split].kept for source in task_sources)
   if kind == "sft":
     return 2 * kept
   if kind == "prompts":
-    return sum(source.counts[split].prompts for source in found)
+    return sum(source.counts[split].prompts for source in task_sources)
   return kept
 
 
 def _check_none_lost(
   request: Request,
-  found: list[sources.Source],
+  task_sources: list[sources.Source],
   vocabulary: seqio.Vocabulary,
   expected: int,
   written: int,
 ) -> int:
-  """Returns how many examples a response without a token has cost.
+  """Returns the number of examples lost because a response has no tokens.
 
   Raises:
-    RuntimeError: other examples are missing.
+    RuntimeError: examples are missing for any other reason.
   """
   if written == expected:
     return 0
-  kind = found[0].entry.kind
+  kind = task_sources[0].entry.kind
   empty = 0
-  for source in found:
+  for source in task_sources:
     rows = source.data.get_dataset(split=request.split, shuffle=False)
     for row in rows.as_numpy_iterator():
       names = [name for name in preprocessors.RESPONSES if name in row]
@@ -278,8 +288,8 @@ def _check_none_lost(
   return empty
 
 
-def _write_skipped(output: str, found: list[sources.Source]) -> None:
-  lines = [line for source in found for line in source.skipped]
+def _write_skipped(output: str, task_sources: list[sources.Source]) -> None:
+  lines = [line for source in task_sources for line in source.skipped]
   if lines:
     path = etils.epath.Path(f"{output.rstrip('/')}.skipped_rows.jsonl")
     path.write_text("\n".join(lines) + "\n")

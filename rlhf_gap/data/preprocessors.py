@@ -22,13 +22,13 @@ import tensorflow as tf
 
 from rlhf_gap import errors
 from rlhf_gap.stores import columns
+from rlhf_gap.token_ids import EOS_ID
 
 Example = dict[str, tf.Tensor]
 Lengths = Mapping[str, int] | None
 Features = Mapping[str, seqio.Feature]
 Keep = Literal["start", "end"]
 
-EOS = 1
 RESPONSE_A = "[RESPONSE A]"
 RESPONSE_B = "[RESPONSE B]"
 LABELS = ("A", "B")
@@ -171,7 +171,7 @@ def to_preference(
     return pair | {
       "prompt": pair["inputs"],
       "inputs": _with_eos(joined),
-      "targets": tf.stack([target, EOS]),
+      "targets": tf.stack([target, EOS_ID]),
     }
 
   return _map(dataset, convert)
@@ -267,7 +267,7 @@ def _bit(flag: tf.Tensor, bit: columns.Truncated) -> tf.Tensor:
 
 
 def _with_eos(tokens: tf.Tensor) -> tf.Tensor:
-  return tf.concat([tokens, [EOS]], axis=0)
+  return tf.concat([tokens, [EOS_ID]], axis=0)
 
 
 def _prompt(

@@ -1,6 +1,6 @@
-"""The miniatures as seqio sources: drawn once, ties dropped and counted.
+"""The miniatures as seqio sources; ties are dropped and counted.
 
-What they are pretrained on is such a source too.
+Their pretraining texts are a source of the same kind.
 """
 
 import dataclasses
@@ -12,24 +12,24 @@ import tensorflow as tf
 
 from rlhf_gap.data import mini, surveys
 from rlhf_gap.data.formats import rows
-from rlhf_gap.data.mini import draws
+from rlhf_gap.data.mini import random_stream
 
 SPLITS = mini.SPLITS
 DEFAULT_ROWS = {"train": 32_768, "validation": 4_096, "test": 4_096}
-"""How many comparisons are drawn of each split, before any is dropped."""
+"""Comparisons generated per split, before any are dropped."""
 
 Columns = Mapping[str, Sequence[str | int]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class GeneratedRows:
   """Rows of one split of a miniature.
 
   Attributes:
-    counts: how many were drawn, kept and dropped.
-    columns: the kept ones under the names that published comparisons have, a
-      text's target as `response`; `file` is the miniature's name and `line` the
-      row's index, from 0.
+    counts: number of rows generated, kept and dropped.
+    columns: the kept rows, under the column names of published comparisons;
+      a pretraining text's target is `response`. `file` is the miniature's name
+      and `line` the row's index, from 0.
   """
 
   counts: surveys.SplitCounts
@@ -37,20 +37,20 @@ class Drawn:
 
 
 @functools.lru_cache(maxsize=8)
-def draw(name: str, seed: int, split: str, num_rows: int) -> Drawn:
-  """Draws comparisons, ties and identical responses dropped; or texts.
+def generate(name: str, seed: int, split: str, num_rows: int) -> GeneratedRows:
+  """Generates comparisons without ties or identical responses, or texts.
 
   Args:
     name: a miniature's name, or `mini_pretrain`.
-    seed: another seed gives other comparisons of the same kind.
+    seed: selects the corpus.
     split: one of `SPLITS`.
-    num_rows: how many to draw.
+    num_rows: number of rows to generate, before any are dropped.
 
   Raises:
     UserError: there is no such miniature or split.
   """
   if name == mini.pretraining.NAME:
-    return _draw_texts(seed, split, num_rows)
+    return _generate_texts(seed, split, num_rows)
   counts = surveys.SplitCounts()
   kept: list[dict[str, str | int]] = []
   prompts: set[str] = set()
@@ -81,12 +81,14 @@ def draw(name: str, seed: int, split: str, num_rows: int) -> Drawn:
     )
     prompts.add(row["prompt_id"])
   counts.prompts = len(prompts)
-  return Drawn(counts, {key: [row[key] for row in kept] for key in kept[0]})
+  return GeneratedRows(
+    counts, {key: [row[key] for row in kept] for key in kept[0]}
+  )
 
 
-def _draw_texts(seed: int, split: str, num_rows: int) -> Drawn:
-  drawn = list(mini.texts(seed, 0, num_rows, split=split))
-  inputs = [row["inputs"] for row in drawn]
+def _generate_texts(seed: int, split: str, num_rows: int) -> GeneratedRows:
+  texts = list(mini.texts(seed, 0, num_rows, split=split))
+  inputs = [row["inputs"] for row in texts]
   counts = surveys.SplitCounts(
     read=num_rows, kept=num_rows, prompts=len(set(inputs))
   )
@@ -95,12 +97,14 @@ def _draw_texts(seed: int, split: str, num_rows: int) -> Drawn:
     "prompt_head": [""] * num_rows,
     "prompt_body": inputs,
     "prompt_tail": [""] * num_rows,
-    "response": [row["targets"] for row in drawn],
-    "prompt_id": [f"{draws.text_key(name, text):016x}" for text in inputs],
+    "response": [row["targets"] for row in texts],
+    "prompt_id": [
+      f"{random_stream.text_key(name, text):016x}" for text in inputs
+    ],
     "file": [name] * num_rows,
     "line": list(range(num_rows)),
   }
-  return Drawn(counts, columns)
+  return GeneratedRows(counts, columns)
 
 
 def source(
@@ -110,8 +114,8 @@ def source(
 
   Args:
     name: a miniature's name, or `mini_pretrain`.
-    corpus_seed: the seed of `draw`; seqio's own seeds only shuffle.
-    num_rows: how many to draw of any split; None: `DEFAULT_ROWS`.
+    corpus_seed: the seed of `generate`; seqio's own seeds only shuffle.
+    num_rows: rows to generate for each split; None uses `DEFAULT_ROWS`.
   """
   sizes = {split: num_rows or DEFAULT_ROWS[split] for split in SPLITS}
 
@@ -119,7 +123,7 @@ def source(
     split: str, shuffle_files: bool, seed: int | None = None
   ) -> tf.data.Dataset:
     del shuffle_files, seed
-    drawn = draw(name, corpus_seed, split, sizes[split])
-    return tf.data.Dataset.from_tensor_slices(dict(drawn.columns))
+    rows_of_split = generate(name, corpus_seed, split, sizes[split])
+    return tf.data.Dataset.from_tensor_slices(dict(rows_of_split.columns))
 
   return seqio.FunctionDataSource(dataset, SPLITS, num_input_examples=sizes)

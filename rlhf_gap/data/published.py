@@ -16,7 +16,7 @@ from typing import IO
 
 import etils.epath
 
-from rlhf_gap import errors
+from rlhf_gap import errors, files
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".parquet")
 
@@ -66,6 +66,7 @@ def rows(
   Raises:
     UserError: the file is empty, of another kind, or damaged.
   """
+  _check_regular(path)
   size = path.stat().length
   if not size:
     raise errors.UserError(
@@ -89,10 +90,17 @@ def fingerprint(paths: Mapping[str, etils.epath.Path]) -> str:
   hashed = hashlib.sha256()
   for name in sorted(paths):
     hashed.update(f"{len(name)}:{name}".encode())
+    _check_regular(paths[name])
     with paths[name].open("rb") as file:
       while chunk := file.read(_CHUNK_BYTES):
         hashed.update(chunk)
   return hashed.hexdigest()[:16]
+
+
+def _check_regular(path: etils.epath.Path) -> None:
+  """Refuses what is local and no file: opening a FIFO would wait for ever."""
+  if "://" not in str(path):
+    files.check_regular(path)
 
 
 def _read(name: str, path: etils.epath.Path, raw: IO[bytes]) -> Iterator[Row]:
@@ -107,7 +115,7 @@ def _read(name: str, path: etils.epath.Path, raw: IO[bytes]) -> Iterator[Row]:
   elif name.endswith(".gz"):
     yield from _gzipped_json_lines(path, raw)
   else:
-    yield from _json_lines(raw)
+    yield from _json_lines(files.without_bom(raw, str(path)))
 
 
 def _gzipped_json_lines(
@@ -116,7 +124,7 @@ def _gzipped_json_lines(
   line = 0
   try:
     with gzip.GzipFile(fileobj=raw) as file:
-      for row in _json_lines(file):
+      for row in _json_lines(files.without_bom(file, str(path))):
         line = row.line
         yield row
   except (EOFError, gzip.BadGzipFile, zlib.error) as error:

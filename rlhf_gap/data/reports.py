@@ -1,4 +1,4 @@
-"""What building a store read, kept, dropped and cut, as a table or JSON."""
+"""Report of a store build: rows read, kept, dropped and truncated."""
 
 import collections
 import dataclasses
@@ -9,6 +9,7 @@ import numpy as np
 
 from rlhf_gap import stores
 from rlhf_gap.data import rows_to_columns, surveys
+from rlhf_gap.token_ids import PAD_ID
 
 _PERCENTILES = (50, 95, 99)
 _HEADINGS = (*(f"p{p}" for p in _PERCENTILES), "max")
@@ -17,26 +18,27 @@ _UNKNOWN_SPLIT = surveys.UNKNOWN_SPLIT
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What became of a task's rows.
+  """Counts of a task's rows through the pipeline.
 
   Attributes:
     task: the task or mixture.
     split: the split.
     output: the store's directory.
-    rows_written: rows of the store.
+    rows_written: rows in the store.
     files: the published files that were read.
-    other_files: data files of the same folder that no data set of the task
-      takes for its own.
-    datasets: by data set, `surveys.SplitCounts` of the split; and, where
-      there are any, of the rows whose split could not be read, as "unknown".
-    rows_read: published rows of these, all data sets together.
-    rows_kept: those of them that give a comparison.
-    dropped: rows left out, by reason, all data sets and stages together.
-    notes: rows kept in spite of an oddity, by its name, likewise.
-    truncated: rows of which a part was cut to its window, by part.
-    lengths_tokens: by part, p50, p95, p99 and max before cutting, without EOS.
-    unknown_token_rate: share of unknown pieces among the stored tokens.
-    seconds: from the first file opened to the last row written.
+    other_files: data files in the same folder that belong to no dataset of
+      the task.
+    datasets: for each dataset, the `surveys.SplitCounts` of the split, plus
+      those of rows whose split could not be read, under "unknown".
+    rows_read: published rows, summed over datasets.
+    rows_kept: rows that yield a comparison.
+    dropped: dropped rows by reason, summed over datasets and stages.
+    notes: rows kept despite an oddity, by the oddity's name.
+    truncated: rows with a truncated part, by part.
+    lengths_tokens: p50, p95, p99 and max of each part before truncation,
+      without EOS.
+    unknown_token_rate: fraction of stored tokens that are unknown pieces.
+    seconds: from opening the first file to writing the last row.
     rows_per_second: comparisons read, per second.
   """
 
@@ -59,7 +61,7 @@ class Report:
 
 
 class Tally:
-  """Adds up what the examples of a task hold."""
+  """Accumulates counts and lengths over a task's examples."""
 
   def __init__(self, kind: str, unknown_id: int | None):
     self.rows = 0
@@ -74,7 +76,7 @@ class Tally:
     """Adds a padded batch of examples."""
     self.rows += len(batch["line"])
     for name in self._features:
-      self._tokens += int((batch[name] != 0).sum())
+      self._tokens += int((batch[name] != PAD_ID).sum())
       self._unknown += int((batch[name] == self._unknown_id).sum())
     for part in self._truncated:
       self._truncated[part] += int((batch["truncated"] & part != 0).sum())
@@ -88,20 +90,20 @@ class Tally:
       self.identical_tokens += int(same.sum())
 
   def truncated(self) -> dict[str, int]:
-    """Returns rows of which a part was cut, by the part's name."""
+    """Returns the number of rows with a truncated part, by part."""
     return {
       p.name.lower(): n for p, n in self._truncated.items() if n and p.name
     }
 
   def lengths(self) -> dict[str, dict[str, int]]:
-    """Returns percentiles and maximum of each part's length in tokens."""
+    """Returns percentiles and the maximum of each part's length in tokens."""
     return {
       part: _percentiles(np.concatenate(chunks))
       for part, chunks in sorted(self._lengths.items())
     }
 
   def unknown_token_rate(self) -> float:
-    """Returns the share of unknown pieces among all tokens."""
+    """Returns the fraction of tokens that are unknown pieces."""
     return self._unknown / max(self._tokens, 1)
 
 
@@ -117,7 +119,7 @@ def report(
   tally: Tally,
   seconds: float,
 ) -> Report:
-  """Puts together what the survey and the pipeline counted.
+  """Combines the counts of the survey and the pipeline.
 
   Args:
     task: the task or mixture.
@@ -125,10 +127,10 @@ def report(
     output: the store's directory.
     files: the published files that were read.
     other_files: data files beside them that were not.
-    counts: by data set, its survey.
-    empty: examples left out for a response without a token.
-    tally: what they gave.
-    seconds: how long it took.
+    counts: the survey of each dataset.
+    empty: examples dropped because a response has no tokens.
+    tally: counts over the examples written.
+    seconds: wall time.
   """
   datasets = {
     name: {s: c for s, c in surveyed.items() if s in (split, _UNKNOWN_SPLIT)}
@@ -166,7 +168,7 @@ def report(
 
 
 def table(report: Report) -> str:
-  """Returns the report for a terminal."""
+  """Formats the report for a terminal."""
   lines = [f"{report.task}, split {report.split}: {report.output}", ""]
   counted = {
     "files read": len(report.files),
@@ -200,8 +202,8 @@ def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _percentiles(lengths: np.ndarray) -> dict[str, int]:
-  found = np.percentile(lengths, _PERCENTILES, method="higher")
-  named = zip(_PERCENTILES, found, strict=True)
+  values = np.percentile(lengths, _PERCENTILES, method="higher")
+  named = zip(_PERCENTILES, values, strict=True)
   return {f"p{p}": int(value) for p, value in named} | {
     "max": int(lengths.max())
   }

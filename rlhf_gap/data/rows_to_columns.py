@@ -1,4 +1,4 @@
-"""A padded batch of a seqio task to the columns of a store."""
+"""Converts a padded batch of a seqio task to the columns of a store."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -48,7 +48,7 @@ _TOKENS = {
   "prompts": {"prompt_tokens": "inputs"},
   "text": {"prompt_tokens": "inputs", "response_tokens": "targets"},
 }
-# What is not known yet of a pair that a person wrote and labelled.
+# Placeholders for columns that human-written, human-labelled pairs lack.
 _UNKNOWN: dict[str, Any] = {
   "policy_step": np.int32(stores.NO_POLICY),
   "chosen_seed": np.int64(-1),
@@ -62,12 +62,12 @@ _UNKNOWN: dict[str, Any] = {
 
 
 def specs(kind: str) -> tuple[stores.ColumnSpec, ...]:
-  """Returns the columns of a store of a kind of task."""
+  """Returns the store columns for a kind of task."""
   return stores.SCHEMAS[SCHEMAS[kind]] + ORIGIN
 
 
 def token_features(kind: str) -> tuple[str, ...]:
-  """Returns which features of a task's examples hold token ids."""
+  """Returns the names of the features that hold token ids."""
   return tuple(_TOKENS[kind].values())
 
 
@@ -77,12 +77,12 @@ def columns(
   """Returns a chunk for `stores.Writer.append`.
 
   Args:
-    kind: a `catalog.TaskEntry`'s.
+    kind: the task's kind, as in `catalog.TaskEntry`.
     batch: features of the task, padded with 0 to their windows.
-    file_indices: the place of each published file in the manifest.
+    file_indices: index of each published file in the manifest.
 
   Returns:
-    By column name, arrays `[rows]` or `[rows, window]`.
+    Arrays `[rows]` or `[rows, window]` by column name.
   """
   rows = len(batch["line"])
   known = {name: batch[feature] for name, feature in _TOKENS[kind].items()}

@@ -58,18 +58,18 @@ class Source:
 def drawn(
   entry: catalog.TaskEntry, *, seed: int, split: str, num_rows: int | None
 ) -> Source:
-  """Draws a miniature's comparisons; arguments as of `procedural.draw`."""
+  """Generates a miniature's comparisons; see `procedural.generate`."""
   if split not in procedural.SPLITS:
     raise errors.UserError(
       f"{entry.dataset} has no split {split}, only"
       f" {', '.join(procedural.SPLITS)}; choose with --split"
     )
   size = num_rows or procedural.DEFAULT_ROWS[split]
-  found = procedural.draw(entry.dataset, seed, split, size)
+  rows = procedural.generate(entry.dataset, seed, split, size)
   return Source(
     entry=entry,
     data=procedural.source(entry.dataset, corpus_seed=seed, num_rows=size),
-    counts={split: found.counts},
+    counts={split: rows.counts},
     files=(entry.dataset,),
     fingerprint=f"seed {seed}, {size} rows",
   )

@@ -1,7 +1,7 @@
-"""Counts what a folder of published files holds before anything is written.
+"""Surveys a folder of published files before anything is written.
 
-Every row is either kept or listed with the reason why it is not, so that
-rows read = rows kept + dropped + malformed, for each split.
+Every row is either kept or listed with the reason it was not, so that for each
+split, rows read = rows kept + dropped + malformed.
 """
 
 import collections
@@ -22,15 +22,15 @@ MALFORMED_LIMIT = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-  """How one dataset's rows are read.
+  """How to read one dataset's rows.
 
   Attributes:
-    split: gives the split of a row, from its columns and its file's name.
-    comparison: gives the comparison of a row, likewise.
-    drop_copies: whether a row that an earlier file already held is dropped.
-      True where publishers give one dataset as several kinds of file.
-    split_by_prompt: whether a row is dropped whose prompt an earlier row put
-      in another split. Where False, such rows are kept and counted.
+    split: maps a row's columns and file name to its split.
+    comparison: maps a row's columns and file name to its comparison.
+    drop_copies: drop rows that an earlier file already contained; for datasets
+      published in several file formats.
+    split_by_prompt: drop rows whose prompt appeared in another split earlier.
+      If False, such rows are kept and counted.
   """
 
   split: Callable[[Mapping[str, object], str], str]
@@ -41,15 +41,15 @@ class Format:
 
 @dataclasses.dataclass
 class SplitCounts:
-  """What became of the rows of one split; rows of no known split likewise.
+  """Counts of one split's rows, or of the rows of no known split.
 
   Attributes:
     read: all rows.
-    kept: rows that give a comparison.
-    prompts: distinct prompts among these.
-    dropped: sound rows that say nothing of preference, by reason.
-    malformed: rows that are not what the publisher promises, by reason.
-    notes: kept rows with an oddity, by its name.
+    kept: rows that yield a comparison.
+    prompts: distinct prompts among the kept rows.
+    dropped: well-formed rows without a usable preference, by reason.
+    malformed: rows that do not match the published schema, by reason.
+    notes: kept rows with an oddity, by the oddity's name.
   """
 
   read: int = 0
@@ -62,7 +62,7 @@ class SplitCounts:
 
 @dataclasses.dataclass(frozen=True)
 class SkippedRow:
-  """One row that gives no comparison; a line of the side file."""
+  """A row that yields no comparison; one line of the side file."""
 
   file: str
   line: int
@@ -74,7 +74,7 @@ class SkippedRow:
 
 @dataclasses.dataclass(frozen=True)
 class KeptRow:
-  """One comparison and where it was published."""
+  """A comparison and where it was published."""
 
   file: str
   line: int
@@ -83,18 +83,18 @@ class KeptRow:
 
 
 class Survey:
-  """One pass over the files; `kept` then gives the comparisons.
+  """One pass over the files; `kept` then yields the comparisons.
 
   Attributes:
-    counts: of each split, `UNKNOWN_SPLIT` included where rows fell there.
-    skipped: every row that is not kept, in the files' order.
+    counts: counts of each split, including `UNKNOWN_SPLIT` if it has rows.
+    skipped: every row that is not kept, in file order.
   """
 
   def __init__(self, files: Mapping[str, etils.epath.Path], how: Format):
     """Reads every row once.
 
     Args:
-      files: the published files by their names relative to the folder.
+      files: the published files by name, relative to the folder.
       how: the dataset's format.
 
     Raises:
@@ -109,11 +109,11 @@ class Survey:
     self._skipped = {(row.file, row.line) for row in self.skipped}
 
   def splits(self) -> list[str]:
-    """Returns the splits that have a comparison, sorted."""
+    """Returns the splits with at least one comparison, sorted."""
     return sorted(name for name, count in self.counts.items() if count.kept)
 
   def kept(self, split: str) -> Iterator[KeptRow]:
-    """Yields the comparisons of one split in the files' order."""
+    """Yields the comparisons of one split in file order."""
     for file, path in self._files.items():
       for row in published.rows(file, path):
         where = (file, row.line)
@@ -175,7 +175,7 @@ class Survey:
 
 
 class _Seen:
-  """What earlier rows held, as hashes: copies, prompts, pairs and labels."""
+  """Hashes of earlier rows: copies, prompts, pairs and labels."""
 
   def __init__(self) -> None:
     self._earlier_files: set[str] = set()
@@ -190,26 +190,26 @@ class _Seen:
     self._this_file = set()
 
   def check_copy(self, fields: Mapping[str, Any]) -> None:
-    # Parquet gives the keys of a message in another order than JSON lines do.
+    # Parquet orders the keys of a message differently from JSON lines.
     key = rows.digest(json.dumps(fields, sort_keys=True, default=str))
     if key in self._earlier_files:
       raise rows.DroppedError("copy_in_another_file")
     self._this_file.add(key)
 
   def other_split(self, comparison: rows.Comparison, split: str) -> str:
-    """Returns the split where an earlier row has this prompt, if another."""
+    """Returns the other split in which this prompt appeared earlier, or ""."""
     first = self._prompt_splits.setdefault(comparison.prompt_id, split)
     return "" if first == split else first
 
   def notes(self, comparison: rows.Comparison) -> list[str]:
     pair = comparison.pair_id
     winners = self._winners[pair]
-    found = ["repeated_pair"] if pair in self._pairs else []
+    notes = ["repeated_pair"] if pair in self._pairs else []
     if winners and comparison.chosen not in winners:
-      found.append("disagreeing_label")
+      notes.append("disagreeing_label")
     self._pairs.add(pair)
     winners.add(comparison.chosen)
-    return found
+    return notes
 
   def repeats_prompt(self, comparison: rows.Comparison, split: str) -> bool:
     key = (split, comparison.prompt_id)
@@ -221,15 +221,15 @@ class _Seen:
 def check_malformed(
   counts: Mapping[str, SplitCounts], *, allowed: bool, example: str
 ) -> None:
-  """Refuses files of which more than `MALFORMED_LIMIT` is malformed.
+  """Refuses files in which more than `MALFORMED_LIMIT` of rows are malformed.
 
   Args:
-    counts: of each split, the unknown one included.
-    allowed: whether the user accepts any number.
+    counts: counts of each split, including the unknown one.
+    allowed: whether the user accepts any number of malformed rows.
     example: one malformed row, for the message.
 
   Raises:
-    UserError: there are too many, and they are not allowed.
+    UserError: too many rows are malformed and `allowed` is False.
   """
   read = sum(count.read for count in counts.values())
   reasons: collections.Counter[str] = collections.Counter()
@@ -238,11 +238,13 @@ def check_malformed(
   malformed = reasons.total()
   if allowed or malformed <= MALFORMED_LIMIT * read:
     return
-  told = ", ".join(f"{reason} {n:,}" for reason, n in reasons.most_common())
+  by_reason = ", ".join(
+    f"{reason} {n:,}" for reason, n in reasons.most_common()
+  )
   raise errors.UserError(
-    f"{malformed:,} of {read:,} rows are malformed ({told}), more than"
+    f"{malformed:,} of {read:,} rows are malformed ({by_reason}), more than"
     f" {MALFORMED_LIMIT:.0%}, such as {example}; are these the published files?"
-    " --allow_malformed leaves such rows out"
+    " --allow_malformed skips such rows"
   )
 
 

@@ -1,9 +1,9 @@
 """seqio registrations: every name of `catalog`, with T5's vocabulary.
 
-For T5X, `MIXTURE_OR_TASK_MODULE = "rlhf_gap.data.tasks"` is all: the data sets
-are prepared as any of TFDS's are, with `builders.ChatArena().
+T5X needs only `MIXTURE_OR_TASK_MODULE = "rlhf_gap.data.tasks"`. The datasets
+are prepared like any TFDS dataset, with `builders.ChatArena().
 download_and_prepare(...)` and a manual folder. `rlhf-gap data` reads the same
-tasks with a vocabulary and a source of its own (`with_vocabulary`).
+tasks with its own vocabulary and source (`with_vocabulary`).
 """
 
 import functools
@@ -13,7 +13,7 @@ import seqio
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-# Importing it registers the builders that the sources below name.
+# Importing `builders` registers the TFDS names used below.
 from rlhf_gap.data import (
   builders,
   catalog,
@@ -38,7 +38,7 @@ _TFDS_NAMES = {
   "chat_arena": f"{builders.ChatArena.name}/shared_context",
   "chat_arena_shared_prefix": f"{builders.ChatArena.name}/shared_prefix",
 }
-# A summary is of the post's beginning; a dialogue is about its end.
+# Truncation keeps the start of a post and the end of a dialogue.
 _KEEPS: dict[str, preprocessors.Keep] = {"openai_summarization": "start"}
 
 _CONVERTERS: dict[str, Callable[..., tf.data.Dataset]] = {
@@ -57,7 +57,7 @@ def tfds_builder(
 
   Args:
     entry: a task on published files.
-    data_dir: where the builder prepares its data set.
+    data_dir: where the builder prepares its dataset.
   """
   builder = tfds.builder(_TFDS_NAMES[entry.dataset], data_dir=data_dir)
   if not isinstance(builder, builders.ComparisonBuilder):
@@ -72,7 +72,7 @@ def published_source(
 
   Args:
     entry: a task on published files.
-    data_dir: where they have been prepared; None: TFDS's own default.
+    data_dir: where they have been prepared; None uses TFDS's default.
   """
   return seqio.TfdsDataSource(
     f"{_TFDS_NAMES[entry.dataset]}:{builders.ComparisonBuilder.VERSION}",
@@ -85,12 +85,12 @@ def with_vocabulary(
   vocabulary: seqio.Vocabulary,
   source: seqio.DataSource,
 ) -> seqio.Task:
-  """Returns a task with another vocabulary and source than it was registered.
+  """Returns a registered task with its vocabulary and source replaced.
 
   Args:
     entry: the task.
-    vocabulary: what to tokenize with.
-    source: what to read.
+    vocabulary: the vocabulary to tokenize with.
+    source: the source to read.
   """
   return seqio.TaskRegistry.get(entry.name).replace(
     source=source,
@@ -101,9 +101,9 @@ def with_vocabulary(
 def mixture(
   name: str, parts: Sequence[seqio.Task], split: str
 ) -> seqio.Mixture:
-  """Returns a mixture that gives every row of a split, equally likely."""
+  """Returns a mixture that samples every row of a split equally often."""
   rate = functools.partial(seqio.mixing_rate_num_examples, split=split)
-  # seqio would stop at the end of the first part that runs out.
+  # By default seqio stops when the first task runs out of rows.
   to_the_end = functools.partial(
     tf.data.Dataset.sample_from_datasets, stop_on_empty_dataset=False
   )

@@ -1,8 +1,4 @@
-"""seqio vocabularies from the vocabularies that stores name.
-
-A vocabulary is named on the command line by the path of a SentencePiece model
-(local or `gs://`), or by the word `bytes`, which is ByT5's.
-"""
+"""seqio vocabularies from the vocabularies that stores name."""
 
 from typing import TYPE_CHECKING
 
@@ -12,26 +8,13 @@ if TYPE_CHECKING:
   import seqio
 
 T5_MODEL = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
-T5_EXTRA_IDS = 100
-BYTES = "bytes"
-# ByT5's 259 ids and 125 extra ones make 384.
-BYTE_EXTRA_IDS = 125
 # T5X rounds its embeddings up to this multiple: 32,100 becomes 32,128.
 SIZE_MULTIPLE = 128
 
 
-def named(name: str) -> vocabularies.Vocabulary:
-  """Returns the vocabulary that a `--vocabulary` flag names.
-
-  Args:
-    name: the path of a SentencePiece model, or `bytes`.
-
-  Raises:
-    UserError: there is no such file.
-  """
-  if name == BYTES:
-    return vocabularies.byte(BYTE_EXTRA_IDS)
-  return vocabularies.sentencepiece(name, T5_EXTRA_IDS)
+def named(name: str, extra_ids: int | None = None) -> vocabularies.Vocabulary:
+  """Returns `stores.named(name, extra_ids)`; gin files bind it by this name."""
+  return vocabularies.named(name, extra_ids)
 
 
 def miniature() -> vocabularies.Vocabulary:
@@ -56,7 +39,7 @@ def t5_vocabulary() -> "seqio.Vocabulary":
   """Returns T5's own vocabulary; its file is read when it is first used."""
   import seqio
 
-  return seqio.SentencePieceVocabulary(T5_MODEL, T5_EXTRA_IDS)
+  return seqio.SentencePieceVocabulary(T5_MODEL, vocabularies.EXTRA_IDS)
 
 
 def embedding_rows(vocabulary: "seqio.Vocabulary") -> int:

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
+from rlhf_gap.token_ids import PAD_ID
+
 # Few widths, so that few programs are compiled.
 _MULTIPLE = 8
 
@@ -67,5 +69,5 @@ def without_padding(
   Returns:
     Their first columns: a multiple of 8 of them, or all.
   """
-  used = int((tokens > 0).sum(axis=1).max())
+  used = int((tokens > PAD_ID).sum(axis=1).max())
   return tokens[:, : -(-used // _MULTIPLE) * _MULTIPLE]

@@ -9,8 +9,7 @@ from jaxtyping import Int
 
 from rlhf_gap import records
 from rlhf_gap.evaluation import intervals
-
-_EOS = 1
+from rlhf_gap.token_ids import EOS_ID, PAD_ID
 
 
 def measure(
@@ -26,15 +25,15 @@ def measure(
     before they were cut; "distinct_1" and "distinct_2" (see `distinct`), each
     left out where there is no such n-gram.
   """
-  length = (responses > 0).sum(axis=1)
-  ended = (responses == _EOS).any(axis=1)
+  length = (responses > PAD_ID).sum(axis=1)
+  ended = (responses == EOS_ID).any(axis=1)
   measured = {
     "response_length_tokens": intervals.mean(
       length.astype(np.float64), low=0.0, high=float(responses.shape[1])
     ),
     "eos_rate": intervals.win_rate(ended.astype(np.float64)),
   }
-  texts = [row[row > _EOS].tolist() for row in responses]
+  texts = [row[row > EOS_ID].tolist() for row in responses]
   for n in (1, 2):
     if any(len(text) >= n for text in texts):
       measured[f"distinct_{n}"] = distinct(texts, n)

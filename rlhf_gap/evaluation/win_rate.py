@@ -54,7 +54,7 @@ def load_judge(
       responses.
   """
   words = judge.words_of(vocabulary)
-  markers = len(words.response_a) + len(words.response_b) + 1
+  markers = judge.marker_tokens(words)
   if length < 2 * max_length + markers:
     raise errors.UserError(
       f"--judge_length={length} cannot hold two responses of {max_length}"

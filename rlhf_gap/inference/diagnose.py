@@ -1,4 +1,4 @@
-"""Where a forward pass first stops being finite."""
+"""Finds where a forward pass first becomes non-finite."""
 
 from typing import Any
 
@@ -16,22 +16,22 @@ def first_bad_layer(
   encoder_input_tokens: Int[Array, "batch source"],
   decoder_input_tokens: Int[Array, "batch target"],
 ) -> str:
-  """Names the first parameter or layer that holds NaN or infinity.
+  """Names the first parameter or layer with a NaN or an infinity.
 
   Args:
     config: the architecture.
-    params: its parameters.
-    encoder_input_tokens: prompts, padded with 0 on the right.
+    params: the model's parameters.
+    encoder_input_tokens: prompts, right-padded with 0.
     decoder_input_tokens: responses shifted right.
 
   Returns:
-    "parameter decoder/...", "layer encoder/layers_3", "the logits", or "" where
-    all is finite.
+    "parameter decoder/...", "layer encoder/layers_3" or "the logits"; "" if
+    everything is finite.
   """
   for path, leaf in jax.tree_util.tree_leaves_with_path(params):
     if not bool(jnp.isfinite(leaf).all()):
       return f"parameter {'/'.join(str(key.key) for key in path)}"
-  logits, seen = transformer.Transformer(config).apply(
+  logits, state = transformer.Transformer(config).apply(
     {"params": params},
     encoder_input_tokens,
     decoder_input_tokens,
@@ -44,7 +44,7 @@ def first_bad_layer(
   ):
     for number in range(count):
       name = f"layers_{number}"
-      if not _is_finite(seen["intermediates"][stack][name]["__call__"]):
+      if not _is_finite(state["intermediates"][stack][name]["__call__"]):
         return f"layer {stack}/{name}"
   return "" if _is_finite(logits) else "the logits"
 

@@ -13,8 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from rlhf_gap import errors, stores
 from rlhf_gap.models import t5
-
-_EOS, _UNKNOWN = 1, 2
+from rlhf_gap.token_ids import EOS_ID, PAD_ID
 
 
 class Words(NamedTuple):
@@ -47,8 +46,9 @@ def words_of(vocabulary: stores.Vocabulary) -> Words:
   """
   encode = stores.encoder(vocabulary)
   answers = {word: encode(word) for word in ("A", "B")}
+  unknown = stores.unknown_id(vocabulary)
   for word, ids in answers.items():
-    if len(ids) != 1 or ids[0] <= _UNKNOWN:
+    if len(ids) != 1 or ids[0] in (PAD_ID, EOS_ID, unknown):
       raise errors.UserError(
         f"the vocabulary {vocabulary.path or vocabulary.kind} writes {word!r}"
         f" as {ids}; expected one known piece: a preference model answers with"
@@ -60,6 +60,17 @@ def words_of(vocabulary: stores.Vocabulary) -> Words:
     a=answers["A"][0],
     b=answers["B"][0],
   )
+
+
+def marker_tokens(words: Words) -> int:
+  """Returns how many tokens of a judge's input are neither prompt nor response.
+
+  These are both markers and EOS: 25 in bytes, which no vocabulary exceeds.
+
+  Args:
+    words: ids of the markers.
+  """
+  return len(words.response_a) + len(words.response_b) + 1
 
 
 class Comparison(NamedTuple):
@@ -116,7 +127,7 @@ def assemble(
   Raises:
     ValueError: `length` cannot hold the responses, or `keep` is neither.
   """
-  markers = len(words.response_a) + len(words.response_b) + 1
+  markers = marker_tokens(words)
   needed = first.shape[1] + second.shape[1] + markers
   if length < needed:
     raise ValueError(
@@ -129,7 +140,7 @@ def assemble(
   batch = prompt.shape[0]
   fixed = [
     jnp.broadcast_to(jnp.array(ids, jnp.int32), (batch, len(ids)))
-    for ids in (words.response_a, words.response_b, (_EOS,))
+    for ids in (words.response_a, words.response_b, (EOS_ID,))
   ]
   parts = [prompt, fixed[0], first, fixed[1], second, fixed[2]]
   counts = [_count(part) for part in (prompt, first, second)]
@@ -146,7 +157,7 @@ def assemble(
 
 
 def _count(tokens: Int[Array, "batch n"]) -> Int[Array, "batch"]:
-  return (tokens > _EOS).sum(axis=1)
+  return (tokens > EOS_ID).sum(axis=1)
 
 
 def _full(batch: int, part: Array) -> Int[Array, "batch"]:
@@ -272,5 +283,7 @@ def _same(
   first: Int[Array, "batch target"], second: Int[Array, "batch target"]
 ) -> Array:
   # What the model is shown of them: without EOS and pads.
-  shown = [jnp.where(tokens > _EOS, tokens, 0) for tokens in (first, second)]
+  shown = [
+    jnp.where(tokens > EOS_ID, tokens, PAD_ID) for tokens in (first, second)
+  ]
   return (shown[0] == shown[1]).all(axis=1)

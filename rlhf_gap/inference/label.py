@@ -135,7 +135,7 @@ def _comparing(
 def _check_window(
   words: judge.Words, lengths: Mapping[str, int], input_length: int
 ) -> None:
-  markers = len(words.response_a) + len(words.response_b) + 1
+  markers = judge.marker_tokens(words)
   needed = 2 * lengths["response"] + markers
   if input_length < needed:
     raise errors.UserError(

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from rlhf_gap import errors, stores
-
-_EOS = 1
+from rlhf_gap import errors, files, stores
+from rlhf_gap.token_ids import EOS_ID
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +71,8 @@ def from_lines(
   """Encodes a prompt a line.
 
   Args:
-    lines: UTF-8 text; the newline at the end of each is dropped.
+    lines: UTF-8 text, with or without a byte-order mark; the newline (LF or
+      CRLF) at the end of each is dropped.
     name: where the lines come from, for messages.
     vocabulary: what to encode with.
     length: the window in tokens, EOS included.
@@ -81,13 +81,13 @@ def from_lines(
     The prompts.
 
   Raises:
-    UserError: a line is empty, is not UTF-8 or is longer than the window, or
-      there is none.
+    UserError: a line is empty, is not UTF-8, holds a NUL or a lone carriage
+      return or is longer than the window, or there is none.
   """
   encode = stores.encoder(vocabulary)
   rows = [
     _encode(line, f"{name}:{number}", encode, length)
-    for number, line in enumerate(lines, 1)
+    for number, line in enumerate(files.without_bom(lines, name), 1)
   ]
   if not rows:
     raise errors.UserError(f"{name}: holds no prompts; expected one a line")
@@ -101,13 +101,19 @@ def _encode(
   line: bytes, place: str, encode: Callable[[str], Sequence[int]], length: int
 ) -> list[int]:
   try:
-    text = line.decode("utf-8").rstrip("\r\n")
+    text = line.decode("utf-8").removesuffix("\n").removesuffix("\r")
   except UnicodeDecodeError as error:
     raise errors.UserError(
       f"{place}: not UTF-8 (byte {error.start + 1} of the line); convert the"
       " file with iconv"
     ) from error
-  ids = [*encode(text), _EOS]
+  for character, name in (("\0", "NUL"), ("\r", "carriage return")):
+    if character in text:
+      raise errors.UserError(
+        f"{place}: holds a {name}; expected text, a prompt a line, each ended"
+        " by LF or CRLF"
+      )
+  ids = [*encode(text), EOS_ID]
   if len(ids) == 1:
     raise errors.UserError(f"{place}: an empty prompt; expected text")
   if len(ids) > length:

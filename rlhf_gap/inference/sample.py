@@ -1,7 +1,7 @@
-"""Responses sampled from a policy: one jitted loop, no step in Python.
+"""Samples responses from a policy in a single jitted loop.
 
-The prompt is encoded once and projected once for cross-attention; all samples
-of a prompt share both. The loop ends when every response has ended.
+Each prompt is encoded and projected for cross-attention once, for all of its
+samples. The loop ends when every response has ended.
 """
 
 import functools
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_gap import checks, partitioning
-from rlhf_gap.inference import draw
+from rlhf_gap.inference import next_token
 from rlhf_gap.models import decode, t5, transformer
 
 
@@ -20,10 +20,11 @@ class Samples(NamedTuple):
   """Sampled responses.
 
   Attributes:
-    tokens: ids; EOS (1) ends a response that ended, pads (0) follow it.
-    log_probs: log-probability of each token under the policy at temperature 1
-      and without truncation, whatever was drawn from, in nats; 0 at pads.
-    first_bad_step: the first step whose logits were not finite, -1 for none.
+    tokens: token ids, right-padded with 0; ends with EOS (1) unless truncated.
+    log_probs: log-probability in nats of each token under the policy at
+      temperature 1 without truncation, regardless of the sampling distribution;
+      0 at padding.
+    first_bad_step: the first step with non-finite logits; -1 for none.
   """
 
   tokens: Int[Array, "batch samples length"]
@@ -32,16 +33,16 @@ class Samples(NamedTuple):
 
 
 class Mixture(NamedTuple):
-  """A second policy that tokens are drawn from as well (IPO-MD).
+  """A second policy for sampling from a geometric mixture (IPO-MD).
 
-  Tokens come from the distribution proportional to
+  Tokens are sampled from the distribution proportional to
   policy^(1 - weight) * other^weight, renormalised at every step (Calandriello
-  et al. 2024, section 5; `weight` is its beta).
+  et al. 2024, section 5; `weight` is their beta).
 
   Attributes:
-    params: the other policy's parameters, of the same architecture; often the
-      reference.
-    weight: in [0, 1].
+    params: parameters of the other policy, often the reference, with the same
+      architecture.
+    weight: weight of the other policy, in [0, 1].
   """
 
   params: t5.Params
@@ -49,13 +50,13 @@ class Mixture(NamedTuple):
 
 
 class _Loop(NamedTuple):
-  """What a step of the loop hands to the next."""
+  """The loop's state between two tokens."""
 
   position: Int[Array, ""]
   last: Int[Array, "batch samples"]
   ended: Bool[Array, "batch samples"]
   samples: Samples
-  caches: list[transformer.Caches]  # one list of layers a policy
+  caches: list[transformer.Caches]  # one list of layers per policy
 
 
 def sample(
@@ -77,33 +78,34 @@ def sample(
   """Samples responses to prompts.
 
   Token t of sample n of a prompt is a function of (parameters, prompt, key,
-  the prompt's row id, n, t): not of the batch it is in, its place there, the
-  padding, or the number of devices.
+  row id, n, t). It does not depend on the rest of the batch, the position in
+  it, the amount of padding or the number of devices.
 
   Args:
     config: the policy's architecture.
-    params: its parameters.
-    encoder_input_tokens: prompt ids, padded with 0 on the right.
-    key: a random key: fold the step of training into it.
-    num_samples: responses a prompt.
-    max_length: tokens a response has at most, EOS included.
-    min_length: tokens before which no response ends.
-    temperature: divides the logits; 0 is greedy.
-    top_k: number of most likely tokens drawn from; 0 for all.
-    top_p: probability of the most likely tokens drawn from; 1 for all.
-    row_ids: a number for each prompt that sets its random bits; by default its
-      place in the batch.
-    mixture: a second policy to draw from as well.
-    end_by: number of tokens of each response at which EOS is put, whatever
-      was drawn, if none came before.
+    params: the policy's parameters.
+    encoder_input_tokens: prompt ids, right-padded with 0.
+    key: random key, with the training step folded in.
+    num_samples: responses per prompt.
+    max_length: maximum response length in tokens, EOS included.
+    min_length: number of tokens before a response may end.
+    temperature: divides the logits; 0 is greedy decoding.
+    top_k: sample from the `top_k` most likely tokens; 0 for all.
+    top_p: sample from the most likely tokens with this total probability; 1 for
+      all.
+    row_ids: an id per prompt that determines its random bits; by default its
+      index in the batch.
+    mixture: a second policy to mix into the sampling distribution.
+    end_by: maximum length per response: if a response has not ended by this
+      token, the token is replaced by EOS.
 
   Returns:
     The responses, with the policy's own log-probabilities.
 
   Raises:
-    UserError: a setting outside its range.
+    UserError: a setting is out of range.
   """
-  transform = draw.Transform(temperature, top_k, top_p, min_length)
+  transform = next_token.Transform(temperature, top_k, top_p, min_length)
   checks.counts(num_samples=num_samples, max_length=max_length)
   return _sample(
     config,
@@ -124,7 +126,7 @@ def _sample(
   config: t5.T5Config,
   num_samples: int,
   max_length: int,
-  transform: draw.Transform,
+  transform: next_token.Transform,
   params: t5.Params,
   encoder_input_tokens: Int[Array, "batch source"],
   key: Key[Array, ""],
@@ -138,70 +140,100 @@ def _sample(
   keys = _sample_keys(key, row_ids, num_samples)
   policies = [params] if mixture is None else [params, mixture.params]
   policies = [partitioning.without_fsdp(config, p) for p in policies]
-  encoded = [decode.prompts(config, p, encoder_input_tokens) for p in policies]
+  prompts = [decode.prompts(config, p, encoder_input_tokens) for p in policies]
 
-  def going_on(loop: _Loop) -> Bool[Array, ""]:
+  def unfinished(loop: _Loop) -> Bool[Array, ""]:
     return (loop.position < max_length) & ~loop.ended.all()
 
   def advance(loop: _Loop) -> _Loop:
-    steps = [
-      decode.step(config, p, loop.last, caches, prompts, loop.position)
-      for p, caches, prompts in zip(policies, loop.caches, encoded, strict=True)
-    ]
-    logits = [step[0] for step in steps]
+    logits, caches = _step_policies(config, policies, prompts, loop)
     uniforms = _uniforms(keys, loop.position)
-    may_end = loop.position >= transform.min_length
-    mixed = _mix(logits, mixture)
-    tokens = draw.token(mixed, uniforms, may_end, transform)
-    if end_by is not None:
-      tokens = jnp.where(loop.position + 1 >= end_by, draw.EOS, tokens)
-    tokens = jnp.where(loop.ended, draw.PAD, tokens)
+    tokens = _next_tokens(loop, logits, uniforms, transform, mixture, end_by)
     samples = _record(loop, logits[0], tokens)
     return _Loop(
       loop.position + 1,
       tokens,
-      loop.ended | (tokens == draw.EOS),
+      loop.ended | (tokens == next_token.EOS),
       samples,
-      [step[1] for step in steps],
+      caches,
     )
 
   caches = [
     decode.empty_caches(config, batch, num_samples, max_length)
     for _ in policies
   ]
-  shape = (batch, num_samples)
-  start = _Loop(
-    jnp.int32(0),
-    jnp.zeros(shape, jnp.int32),
-    jnp.zeros(shape, bool),
-    Samples(
-      jnp.zeros((*shape, max_length), jnp.int32),
-      jnp.zeros((*shape, max_length), jnp.float32),
-      jnp.int32(-1),
+  start = _start((batch, num_samples), max_length, caches)
+  return jax.lax.while_loop(unfinished, advance, start).samples
+
+
+def _start(
+  shape: tuple[int, int], max_length: int, caches: list[transformer.Caches]
+) -> _Loop:
+  """Returns the loop's state before the first token."""
+  return _Loop(
+    position=jnp.int32(0),
+    last=jnp.zeros(shape, jnp.int32),
+    ended=jnp.zeros(shape, bool),
+    samples=Samples(
+      tokens=jnp.zeros((*shape, max_length), jnp.int32),
+      log_probs=jnp.zeros((*shape, max_length), jnp.float32),
+      first_bad_step=jnp.int32(-1),
     ),
-    caches,
+    caches=caches,
   )
-  return jax.lax.while_loop(going_on, advance, start).samples
+
+
+def _step_policies(
+  config: t5.T5Config,
+  policies: list[t5.Params],
+  prompts: list[decode.Prompts],
+  loop: _Loop,
+) -> tuple[list[Float[Array, "batch samples vocab"]], list[transformer.Caches]]:
+  """Returns each policy's logits of the next token, and its caches."""
+  steps = [
+    decode.step(config, params, loop.last, caches, encoded, loop.position)
+    for params, caches, encoded in zip(
+      policies, loop.caches, prompts, strict=True
+    )
+  ]
+  return [logits for logits, _ in steps], [caches for _, caches in steps]
+
+
+def _next_tokens(
+  loop: _Loop,
+  logits: list[Float[Array, "batch samples vocab"]],
+  uniforms: Float[Array, "batch samples 2"],
+  transform: next_token.Transform,
+  mixture: Mixture | None,
+  end_by: Int[Array, "batch samples"] | None,
+) -> Int[Array, "batch samples"]:
+  """Samples the next token of each response; padding after its end."""
+  may_end = loop.position >= transform.min_length
+  mixed = _mix(logits, mixture)
+  tokens = next_token.sample(mixed, uniforms, may_end, transform)
+  if end_by is not None:
+    tokens = jnp.where(loop.position + 1 >= end_by, next_token.EOS, tokens)
+  return jnp.where(loop.ended, next_token.PAD, tokens)
 
 
 def _sample_keys(
   key: Key[Array, ""], row_ids: Int[Array, "batch"], num_samples: int
 ) -> Key[Array, "batch samples"]:
-  def of_row(row_id: Int[Array, ""]) -> Key[Array, "samples"]:
+  def row_keys(row_id: Int[Array, ""]) -> Key[Array, "samples"]:
     row_key = jax.random.fold_in(key, row_id)
     fold = jax.vmap(jax.random.fold_in, (None, 0))
     return fold(row_key, jnp.arange(num_samples))
 
-  return jax.vmap(of_row)(row_ids)
+  return jax.vmap(row_keys)(row_ids)
 
 
 def _uniforms(
   keys: Key[Array, "batch samples"], position: Int[Array, ""]
 ) -> Float[Array, "batch samples 2"]:
-  def draw_two(key: Key[Array, ""]) -> Float[Array, "2"]:
+  def two_uniforms(key: Key[Array, ""]) -> Float[Array, "2"]:
     return jax.random.uniform(jax.random.fold_in(key, position), (2,))
 
-  return jax.vmap(jax.vmap(draw_two))(keys)
+  return jax.vmap(jax.vmap(two_uniforms))(keys)
 
 
 def _mix(
@@ -221,23 +253,23 @@ def _record(
   normaliser = jax.nn.logsumexp(logits, axis=-1)
   chosen = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
   log_probs = jnp.where(loop.ended, 0.0, chosen - normaliser)
-  seen = loop.samples
-  bad = (seen.first_bad_step < 0) & ~jnp.isfinite(normaliser).all()
+  samples = loop.samples
+  is_bad = (samples.first_bad_step < 0) & ~jnp.isfinite(normaliser).all()
 
-  def put(array: Array, column: Array) -> Array:
+  def write(array: Array, column: Array) -> Array:
     return jax.lax.dynamic_update_slice_in_dim(
       array, column[..., None].astype(array.dtype), loop.position, axis=2
     )
 
   return Samples(
-    put(seen.tokens, tokens),
-    put(seen.log_probs, log_probs),
-    jnp.where(bad, loop.position, seen.first_bad_step),
+    write(samples.tokens, tokens),
+    write(samples.log_probs, log_probs),
+    jnp.where(is_bad, loop.position, samples.first_bad_step),
   )
 
 
 def lengths_tokens(
   tokens: Int[Array, "*batch length"],
 ) -> Int[Array, "*batch"]:
-  """Returns the number of tokens of each response, EOS included, pads not."""
-  return (tokens > draw.PAD).sum(axis=-1)
+  """Returns the length of each response in tokens, EOS included."""
+  return (tokens > next_token.PAD).sum(axis=-1)

@@ -10,6 +10,7 @@ import numpy as np
 from rlhf_gap import errors, progress, stores
 from rlhf_gap.inference import diagnose, prompt_sources, sample, score
 from rlhf_gap.models import t5
+from rlhf_gap.token_ids import PAD_ID
 
 
 def records(
@@ -70,7 +71,7 @@ def records(
 
 
 def _record(tokens: np.ndarray, log_probs: np.ndarray, decode: Any) -> dict:
-  length = int((tokens > 0).sum())
+  length = int((tokens > PAD_ID).sum())
   return {
     "text": decode(tokens.tolist()),
     "tokens": tokens[:length].tolist(),

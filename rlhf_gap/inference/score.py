@@ -1,7 +1,7 @@
 """Log-probabilities of given responses, and the exact KL along them.
 
-Responses of one prompt share its encoding. The head is applied to a few
-positions at a time where all logits together would be large.
+A prompt's responses share its encoding. If the logits of all positions would be
+large, the output head is applied to a few positions at a time.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from jaxtyping import Array, Float, Int
 from rlhf_gap.models import t5
 from rlhf_gap.ops import kl, logprobs
 
-# Logits held at once, over all devices. Larger ones are made a chunk of
-# positions at a time, and made again for the gradient.
+# Size limit of materialised logits, over all devices. Beyond it they are
+# computed in chunks of positions, and recomputed for the gradient.
 MAX_LOGIT_BYTES = 2**30
 
 
 def shift_right(
   tokens: Int[Array, "*batch target"],
 ) -> Int[Array, "*batch target"]:
-  """Returns decoder inputs: the start token (0), then all targets but the last.
+  """Returns decoder inputs: the start token (0), then all but the last target.
 
   Args:
     tokens: target ids.
@@ -41,27 +41,27 @@ def token_log_probs(
   *,
   dropout_key: Array | None = None,
 ) -> Float[Array, "batch target"]:
-  """Returns the log-probability of every token of one response a prompt.
+  """Returns the log-probability of every token of one response per prompt.
 
   Args:
     config: the architecture.
-    params: its parameters.
-    encoder_input_tokens: prompt ids, padded with 0 on the right.
-    decoder_target_tokens: response ids; EOS (1), then pads (0).
-    dropout_key: a random key that turns dropout on; None turns it off.
+    params: the model's parameters.
+    encoder_input_tokens: prompt ids, right-padded with 0.
+    decoder_target_tokens: response ids, EOS (1), then padding (0).
+    dropout_key: random key for dropout; None disables dropout.
 
   Returns:
     log pi(token | prompt, earlier tokens) at temperature 1, in nats, float32;
-    0 at pads. EOS is scored.
+    0 at padding. EOS is scored.
   """
-  scored = response_log_probs(
+  log_probs = response_log_probs(
     config,
     params,
     encoder_input_tokens,
     decoder_target_tokens[:, None],
     dropout_key=dropout_key,
   )
-  return scored[:, 0]
+  return log_probs[:, 0]
 
 
 def response_log_probs(
@@ -72,18 +72,18 @@ def response_log_probs(
   *,
   dropout_key: Array | None = None,
 ) -> Float[Array, "batch responses target"]:
-  """As `token_log_probs`, for several responses over one encoding.
+  """Like `token_log_probs`, for several responses per prompt.
 
   Args:
     config: the architecture.
-    params: its parameters.
-    encoder_input_tokens: prompt ids, padded with 0 on the right.
-    decoder_target_tokens: the responses of each prompt, such as chosen and
+    params: the model's parameters.
+    encoder_input_tokens: prompt ids, right-padded with 0.
+    decoder_target_tokens: the responses to each prompt, such as chosen and
       rejected.
-    dropout_key: a random key that turns dropout on; None turns it off.
+    dropout_key: random key for dropout; None disables dropout.
 
   Returns:
-    Log-probabilities in nats, float32; 0 at pads.
+    Log-probabilities in nats, float32; 0 at padding.
   """
   hidden = _hidden(
     config, params, encoder_input_tokens, decoder_target_tokens, dropout_key
@@ -91,7 +91,7 @@ def response_log_probs(
 
   def score(chunk: tuple[Array, Array]) -> Array:
     x, tokens = chunk
-    return logprobs.of_tokens(t5.head(config, params, x), tokens)
+    return logprobs.from_logits(t5.head(config, params, x), tokens)
 
   scores = _by_chunks(
     score, (hidden, decoder_target_tokens), _num_chunks(config, hidden)
@@ -109,19 +109,19 @@ def per_step_kl(
 ) -> Float[Array, "batch responses target"]:
   """Returns KL(pi(.|x, y_<t) || pi_ref(.|x, y_<t)) at every step of y.
 
-  Summed over t along y ~ pi (temperature 1, no truncation) it is an unbiased
-  estimate of the sequences' KL (Tang et al. 2024, Appendix D).
+  Its sum over t along y ~ pi (temperature 1, no truncation) is an unbiased
+  estimate of the sequence-level KL (Tang et al. 2024, Appendix D).
 
   Args:
-    config: the architecture, of policy and reference alike.
+    config: the architecture of both policy and reference.
     params: the policy's parameters.
-    reference_params: the reference's.
-    encoder_input_tokens: prompt ids, padded with 0 on the right.
+    reference_params: the reference's parameters.
+    encoder_input_tokens: prompt ids, right-padded with 0.
     decoder_target_tokens: responses y, sampled from the policy.
 
   Returns:
-    Exact over the whole vocabulary, in nats, float32; the EOS step is counted,
-    pads are 0.
+    The KL in nats over the whole vocabulary, float32; includes the EOS step and
+    is 0 at padding.
   """
   both = (params, reference_params)
   policy, reference = (
@@ -172,12 +172,12 @@ def _by_chunks(
   arrays: tuple[Array, Array],
   num_chunks: int,
 ) -> Float[Array, "batch responses target"]:
-  """Applies `function` to at least `num_chunks` equal parts of the last axis.
+  """Applies `function` to equal chunks of the target axis.
 
   Args:
-    function: maps (part, part) to the values of the part's positions.
-    arrays: [batch, responses, target, ...] each.
-    num_chunks: into how many parts to cut the target axis; 1 for none.
+    function: maps a pair of chunks to a value per position.
+    arrays: two arrays [batch, responses, target, ...].
+    num_chunks: minimum number of chunks; 1 to apply it to the whole.
 
   Returns:
     The values of all positions.
@@ -185,14 +185,15 @@ def _by_chunks(
   length = arrays[0].shape[2]
   if num_chunks <= 1:
     return function(arrays)
-  # Equal parts keep one compiled body: the next number that divides.
-  parts = next(
+  # The next divisor of the length: equal chunks share one compiled body.
+  num_chunks = next(
     n for n in range(min(num_chunks, length), length + 1) if length % n == 0
   )
 
   def split(x: Array) -> Array:
-    cut = x.reshape(*x.shape[:2], parts, length // parts, *x.shape[3:])
-    return jnp.moveaxis(cut, 2, 0)
+    size = length // num_chunks
+    chunked = x.reshape(*x.shape[:2], num_chunks, size, *x.shape[3:])
+    return jnp.moveaxis(chunked, 2, 0)
 
   chunks = jax.lax.map(jax.checkpoint(function), tuple(map(split, arrays)))
   return jnp.moveaxis(chunks, 0, 2).reshape(arrays[0].shape[:3])

@@ -1,7 +1,7 @@
-"""How T5 attends: heads, their relative-position bias, and the decoder's cache.
+"""T5's multi-head attention, relative-position bias and decoder cache.
 
-Scores and softmax are float32, the rest is `dtype`. There is no 1/sqrt(d): it
-lives in the initializer of the query kernel.
+Scores and softmax are float32; everything else is `dtype`. Scores are not
+scaled by 1/sqrt(head_dim): the query kernel's initializer includes the factor.
 """
 
 import math
@@ -29,15 +29,15 @@ def relative_position_buckets(
 ) -> Int[np.ndarray, "..."]:
   """Maps a distance in tokens to its bucket (Raffel et al. 2020, section 2.1).
 
-  Half of the buckets are single distances; the others grow logarithmically up
-  to `max_distance`, beyond which all share the last one.
+  Half of the buckets hold a single distance each; the others grow
+  logarithmically up to `max_distance`. All larger distances share the last.
 
   Args:
     relative_position: key position minus query position.
-    bidirectional: whether keys after the query have buckets of their own (the
-      upper half); otherwise they share bucket 0.
-    num_buckets: number of buckets in all.
-    max_distance: distance, in tokens, from which the last bucket is used.
+    bidirectional: whether keys after the query use the upper half of the
+      buckets; if False they share bucket 0.
+    num_buckets: total number of buckets.
+    max_distance: distance in tokens from which the last bucket is used.
 
   Returns:
     Bucket numbers in [0, num_buckets).
@@ -51,8 +51,8 @@ def relative_position_buckets(
   else:
     distance = np.maximum(distance, 0)
   exact = num_buckets // 2
-  # float32 and its epsilon, as T5X computes it: in float64 some distances on
-  # the edge of a bucket fall into its neighbour.
+  # float32 with its epsilon, like T5X: in float64 some distances at the edge of
+  # a bucket would fall into its neighbour.
   ratio = distance.astype(np.float32) / np.float32(exact)
   steps = np.log(ratio + np.finfo(np.float32).eps) / np.log(
     max_distance / exact
@@ -63,12 +63,12 @@ def relative_position_buckets(
 
 
 class RelativePositionBias(nn.Module):
-  """A learned bias for each head and distance bucket; one table a stack.
+  """A learned bias per head and distance bucket, shared by a stack's layers.
 
   Attributes:
     num_heads: number of attention heads.
     num_buckets: number of distance buckets.
-    max_distance: distance, in tokens, from which the last bucket is used.
+    max_distance: distance in tokens from which the last bucket is used.
   """
 
   num_heads: int
@@ -88,7 +88,7 @@ class RelativePositionBias(nn.Module):
   def __call__(
     self, query_length: int, key_length: int, *, bidirectional: bool
   ) -> Float[Array, "1 heads query key"]:
-    """Returns the bias of every query and key position, float32."""
+    """Returns the float32 bias for every query and key position."""
     buckets = relative_position_buckets(
       np.arange(key_length)[None, :] - np.arange(query_length)[:, None],
       bidirectional=bidirectional,
@@ -107,30 +107,30 @@ class RelativePositionBias(nn.Module):
       key_length: length of the cache.
 
     Returns:
-      The bias, and `MASKED_SCORE` for keys after `position`, float32.
+      The float32 bias, with `MASKED_SCORE` for keys after `position`.
     """
-    # The bias depends on the distance alone: with distances falling from
-    # key_length - 1 to 0, then masked ones, a row is one slice of that table.
+    # The bias depends only on the distance, so a row is one slice of a table
+    # of distances from key_length - 1 down to 0, followed by masked keys.
     buckets = relative_position_buckets(
       -np.arange(key_length - 1, -1, -1),
       bidirectional=False,
       num_buckets=self.num_buckets,
       max_distance=self.max_distance,
     )
-    seen = jnp.take(self.rel_embedding, buckets, axis=1, mode="clip")
+    earlier = jnp.take(self.rel_embedding, buckets, axis=1, mode="clip")
     shape = (self.num_heads, key_length - 1)
     later = jnp.full(shape, attention.MASKED_SCORE)
-    table = jnp.concatenate([seen, later], axis=1)
+    table = jnp.concatenate([earlier, later], axis=1)
     start = key_length - 1 - position
     return jax.lax.dynamic_slice_in_dim(table, start, key_length, axis=1)
 
 
 class KeyValueCache(NamedTuple):
-  """Keys and values of the positions that a sample has so far.
+  """Self-attention keys and values of the positions decoded so far.
 
   Attributes:
-    key: one row a position, zeros where there is none yet.
-    value: likewise.
+    key: one row per position; zeros for positions not decoded yet.
+    value: values, in the same layout.
   """
 
   key: Float[Array, "batch samples heads key head_dim"]
@@ -138,14 +138,14 @@ class KeyValueCache(NamedTuple):
 
 
 class Attention(nn.Module):
-  """Multi-head attention without biases; 1/sqrt(d) lives in the initializer.
+  """Multi-head attention without bias terms or score scaling.
 
   Attributes:
     num_heads: number of heads.
-    head_dim: size of a head.
+    head_dim: size of each head.
     emb_dim: size of the output.
-    dropout_rate: of the attention weights.
-    dtype: type of queries, keys, values and the output.
+    dropout_rate: dropout rate of the attention weights.
+    dtype: dtype of queries, keys, values and the output.
   """
 
   num_heads: int
@@ -171,7 +171,7 @@ class Attention(nn.Module):
   def split_heads(
     self, x: Float[Array, "batch length joined"]
   ) -> Float[Array, "batch length heads head_dim"]:
-    """Names the heads of a projection."""
+    """Splits a projection into heads."""
     split = x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
     return nn.with_logical_constraint(split, ("batch", "length", "heads", "kv"))
 
@@ -181,7 +181,7 @@ class Attention(nn.Module):
     Float[Array, "batch key heads head_dim"],
     Float[Array, "batch key heads head_dim"],
   ]:
-    """Projects what is attended to."""
+    """Returns the keys and values of the attended positions."""
     key = self.split_heads(self.key(attended))
     return key, self.split_heads(self.value(attended))
 
@@ -193,26 +193,26 @@ class Attention(nn.Module):
     mask: Bool[Array, "#batch 1 #query key"],
     bias: Float[Array, "1 heads query key"] | None = None,
   ) -> Float[Array, "batch query embed"]:
-    """Attends from `x` to projected keys and values where `mask` allows.
+    """Attends from `x` to projected keys and values.
 
     Args:
-      x: what asks.
-      key: keys of what is asked (see `keys_values`).
-      value: values of what is asked.
-      mask: True where a query may see a key.
+      x: activations that the queries are computed from.
+      key: projected keys (see `keys_values`).
+      value: projected values.
+      mask: True where a query may attend to a key.
       bias: added to the scores, in nats; None for cross-attention.
 
     Returns:
-      The attended values through the output kernel.
+      The attended values after the output projection.
     """
     query = self.split_heads(self.query(x))
     if self.dropout_rate and self.has_rng("dropout"):
-      mixed = self.mix_with_dropout(query, key, value, mask, bias)
+      attended = self.attend_with_dropout(query, key, value, mask, bias)
     else:
-      mixed = attention.attend(query, key, value, mask, bias)
-    return self.out(mixed.reshape(*x.shape[:-1], -1))
+      attended = attention.attend(query, key, value, mask, bias)
+    return self.out(attended.reshape(*x.shape[:-1], -1))
 
-  def mix_with_dropout(
+  def attend_with_dropout(
     self,
     query: Float[Array, "batch query heads head_dim"],
     key: Float[Array, "batch key heads head_dim"],
@@ -220,7 +220,7 @@ class Attention(nn.Module):
     mask: Bool[Array, "#batch 1 #query key"],
     bias: Float[Array, "1 heads query key"] | None,
   ) -> Float[Array, "batch query heads head_dim"]:
-    """As `attention.attend`, with the weights thinned out."""
+    """Like `attention.attend`, with dropout on the attention weights."""
     scores = jnp.einsum(
       "bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32
     )
@@ -237,18 +237,18 @@ class Attention(nn.Module):
     position: Int[Array, ""],
     bias: Float[Array, "heads key"],
   ) -> tuple[Float[Array, "batch samples embed"], KeyValueCache]:
-    """Attends from one new position to itself and all earlier ones.
+    """Attends from one new position to itself and all earlier positions.
 
     Args:
-      x: the new position of every sample.
+      x: activations of each sample's new position.
       cache: keys and values of the earlier positions.
-      position: index of the new one.
-      bias: added to the scores of every cached position, in nats; at or below
-        `MASKED_SCORE` for those after `position`.
+      position: index of the new position.
+      bias: added to the scores of every cached position, in nats; at most
+        `MASKED_SCORE` for positions after `position`.
 
     Returns:
-      The attended values through the output kernel, and the cache with the new
-      position written in place.
+      The attended values after the output projection, and the cache with the
+      new position written in place.
     """
     query, new_key, new_value = (
       self.split_heads(project(x))
@@ -261,12 +261,12 @@ class Attention(nn.Module):
     scores = jnp.einsum(
       "bnhkd,bnhd->bnhk", cache.key, query, preferred_element_type=jnp.float32
     )
-    weights, sums = _unnormalised(scores + bias[None, None], axis=-1)
-    mixed = jnp.einsum(
+    weights, sums = _unnormalised_softmax(scores + bias[None, None], axis=-1)
+    attended = jnp.einsum(
       "bnhkd,bnhk->bnhd", cache.value, weights.astype(self.dtype)
     )
-    mixed = (mixed / sums[..., None]).astype(self.dtype)
-    return self.out(mixed.reshape(*x.shape[:-1], -1)), cache
+    attended = (attended / sums[..., None]).astype(self.dtype)
+    return self.out(attended.reshape(*x.shape[:-1], -1)), cache
 
   def cross_step(
     self,
@@ -277,36 +277,37 @@ class Attention(nn.Module):
   ) -> Float[Array, "batch samples embed"]:
     """Attends from one position of every sample to its prompt.
 
-    As `__call__`, with the few samples of a prompt as the last axis of the
-    scores: the large operand is then read in its own order, which made this
-    five times as fast on a CPU at 1,024 keys.
+    Equivalent to `__call__`, with a prompt's few samples as the last axis of
+    the scores. The keys are then read in memory order, which is five times
+    faster on a CPU at 1,024 keys.
 
     Args:
-      x: the new position of every sample.
+      x: activations of each sample's new position.
       key: the prompt's keys, heads first.
-      value: its values, heads first.
+      value: the prompt's values, heads first.
       mask: True where the prompt has a token.
 
     Returns:
-      The attended values through the output kernel.
+      The attended values after the output projection.
     """
     query = self.split_heads(self.query(x))
     scores = jnp.einsum(
       "bhkd,bnhd->bhkn", key, query, preferred_element_type=jnp.float32
     )
     scores = jnp.where(mask, scores, attention.MASKED_SCORE)
-    weights, sums = _unnormalised(scores, axis=2)
-    mixed = jnp.einsum("bhkd,bhkn->bnhd", value, weights.astype(self.dtype))
-    mixed = (mixed / sums.swapaxes(1, 2)[..., None]).astype(self.dtype)
-    return self.out(mixed.reshape(*x.shape[:-1], -1))
+    weights, sums = _unnormalised_softmax(scores, axis=2)
+    attended = jnp.einsum("bhkd,bhkn->bnhd", value, weights.astype(self.dtype))
+    attended = (attended / sums.swapaxes(1, 2)[..., None]).astype(self.dtype)
+    return self.out(attended.reshape(*x.shape[:-1], -1))
 
 
-def _unnormalised(
+def _unnormalised_softmax(
   scores: Float[Array, "..."], axis: int
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-  """Returns softmax's numerators and, without the axis, their sums.
+  """Returns the softmax's numerators and their sums over `axis`.
 
-  Dividing what they mix, rather than them, is a pass less over the scores.
+  Dividing the attended values by the sums, instead of dividing the weights,
+  saves one pass over the scores.
   """
   weights = jnp.exp(scores - scores.max(axis=axis, keepdims=True))
   return weights, weights.sum(axis=axis)

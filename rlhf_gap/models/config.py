@@ -10,29 +10,31 @@ REMAT_POLICIES = ("none", "minimal", "full")
 
 @dataclasses.dataclass(frozen=True)
 class T5Config:
-  """The architecture; field names are those of T5X's `network.T5Config`.
+  """A T5 architecture, with the field names of T5X's `network.T5Config`.
 
   Attributes:
-    vocab_size: rows of the embedding, extra ids and rounding included.
+    vocab_size: rows of the embedding, including extra ids and padding rows.
     emb_dim: size of the residual stream.
-    num_heads: attention heads of every layer.
-    head_dim: size of a head.
-    mlp_dim: size of the feed-forward layer.
-    num_encoder_layers: layers of the encoder.
-    num_decoder_layers: layers of the decoder.
+    num_heads: attention heads per layer.
+    head_dim: size of each head.
+    mlp_dim: hidden size of the feed-forward layers.
+    num_encoder_layers: number of encoder layers.
+    num_decoder_layers: number of decoder layers.
     mlp_activations: ("gelu", "linear") for T5 1.1, ("relu",) for T5 1.0.
-    logits_via_embedding: whether the head is the embedding, its output divided
-      by sqrt(emb_dim) (T5 1.0), rather than a kernel of its own (T5 1.1).
-    dropout_rate: of every dropout, active when a dropout key is given.
-    dtype: type of the activations, "float32" or "bfloat16". Parameters keep
-      the type they are given in; logits and softmax are float32.
-    remat_policy: what the backward pass recomputes: "none", "minimal" (all but
-      the products with kernels) or "full" (all but each layer's input).
+    logits_via_embedding: whether the output head is tied to the embedding, with
+      logits divided by sqrt(emb_dim) (T5 1.0); False for a separate head (T5
+      1.1).
+    dropout_rate: rate of every dropout layer; active only with a dropout key.
+    dtype: dtype of the activations, "float32" or "bfloat16". Parameters keep
+      their own dtype; logits and softmax are float32.
+    remat_policy: what the backward pass recomputes: "none", "minimal"
+      (everything but products with kernels) or "full" (everything but each
+      layer's input).
     num_buckets: distance buckets of the relative-position bias.
-    max_distance: distance, in tokens, from which the last bucket is used.
+    max_distance: distance in tokens from which the last bucket is used.
 
   Raises:
-    ValueError: a value that no T5 can have.
+    ValueError: an invalid value.
   """
 
   vocab_size: int
@@ -54,14 +56,17 @@ class T5Config:
     unknown = set(self.mlp_activations) - set(layers.ACTIVATION_NAMES)
     if unknown:
       raise ValueError(
-        f"mlp_activations={self.mlp_activations}: unknown {sorted(unknown)},"
-        f" known are {layers.ACTIVATION_NAMES}"
+        f"mlp_activations={self.mlp_activations}: unknown {sorted(unknown)};"
+        f" expected some of {', '.join(layers.ACTIVATION_NAMES)}"
       )
     if self.dtype not in DTYPES:
-      raise ValueError(f"dtype={self.dtype!r} is neither float32 nor bfloat16")
+      raise ValueError(
+        f"dtype={self.dtype!r}; expected one of {', '.join(DTYPES)}"
+      )
     if self.remat_policy not in REMAT_POLICIES:
       raise ValueError(
-        f"remat_policy={self.remat_policy!r} is none of none, minimal, full"
+        f"remat_policy={self.remat_policy!r}; expected one of"
+        f" {', '.join(REMAT_POLICIES)}"
       )
     if not 0.0 <= self.dropout_rate < 1.0:
       raise ValueError(f"dropout_rate={self.dropout_rate} is not in [0, 1)")

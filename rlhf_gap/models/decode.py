@@ -1,4 +1,4 @@
-"""T5's decoder a token at a time, over caches that stay on the device."""
+"""Incremental decoding: one token per step, with caches kept on the device."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_gap.models import attention, t5, transformer
+from rlhf_gap.token_ids import PAD_ID
 
 
 class Prompts(NamedTuple):
-  """Encoded prompts, projected once for every layer of the decoder.
+  """Encoded prompts, projected for the cross-attention of every layer.
 
   Attributes:
-    crosses: keys and values of each layer's cross-attention; one copy a prompt,
-      however many samples are drawn.
+    crosses: each layer's cross-attention keys and values; one copy per prompt,
+      shared by all of its samples.
     mask: True where a prompt has a token.
   """
 
@@ -31,30 +32,30 @@ def prompts(
 
   Args:
     config: the architecture.
-    params: its parameters.
-    encoder_input_tokens: prompt ids, padded with 0 on the right.
+    params: the model's parameters.
+    encoder_input_tokens: prompt ids, right-padded with 0.
 
   Returns:
-    What every decoding step reads.
+    The encoded prompts that every decoding step reads.
   """
   encoded = t5.encode(config, params, encoder_input_tokens)
   crosses = t5.apply(config, params, encoded, method="cross_keys_values")
-  return Prompts(crosses, (encoder_input_tokens > 0)[:, None, :, None])
+  return Prompts(crosses, (encoder_input_tokens > PAD_ID)[:, None, :, None])
 
 
 def empty_caches(
   config: t5.T5Config, batch: int, num_samples: int, max_length: int
 ) -> transformer.Caches:
-  """Returns the self-attention caches before the first token.
+  """Returns empty self-attention caches.
 
   Args:
     config: the architecture.
     batch: number of prompts.
-    num_samples: samples a prompt.
-    max_length: number of positions to come.
+    num_samples: samples per prompt.
+    max_length: number of positions to decode.
 
   Returns:
-    A cache for each decoder layer, zeros in the activations' type.
+    One cache per decoder layer: zeros of the activations' dtype.
   """
   shape = (batch, num_samples, config.num_heads, max_length, config.head_dim)
   axes = ("batch", None, "heads", None, "kv")
@@ -75,14 +76,14 @@ def step(
 
   Args:
     config: the architecture.
-    params: its parameters.
+    params: the model's parameters.
     tokens: the token at `position`; 0 at position 0.
     caches: keys and values of the earlier positions.
-    encoded: the prompts.
+    encoded: the encoded prompts.
     position: index of the token.
 
   Returns:
-    The logits of the next token, float32, and the caches, written in place.
+    The float32 logits of the next token, and the caches, updated in place.
   """
   x, caches = t5.apply(
     config,

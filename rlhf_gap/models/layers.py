@@ -1,8 +1,8 @@
-"""The plain layers of T5, with T5X's parameter names, shapes and logical axes.
+"""T5's basic layers, with T5X's parameter names, shapes and logical axes.
 
 Parameters are float32 and carry logical axis names ("embed", "joined_kv", ...);
 activations are `dtype`; layer norms, attention scores and softmax are float32.
-Dropout acts when, and only when, the caller gives a "dropout" key.
+Dropout is active only if the caller passes a "dropout" key.
 """
 
 import functools
@@ -41,11 +41,11 @@ def declare(
   """Declares a float32 parameter with logical axis names."""
   boxed = nn.with_logical_partitioning(init, axes)
   parameter: Any = module.param(name, boxed, shape, jnp.float32)
-  return parameter  # Flax takes the box of axis names off
+  return parameter  # Flax removes the box of axis names
 
 
 class Dropout(nn.Module):
-  """Dropout with one mask for all positions of a sequence, as T5 trains.
+  """Dropout that shares one mask across the positions of a sequence, as in T5.
 
   Attributes:
     rate: fraction of entries set to zero, in [0, 1).
@@ -57,7 +57,7 @@ class Dropout(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Returns `x`, thinned out if the caller gave a "dropout" key."""
+    """Returns `x`, with dropout if the caller passed a "dropout" key."""
     layer = nn.Dropout(self.rate, broadcast_dims=self.broadcast_dims)
     return layer(x, deterministic=not self.has_rng("dropout"))
 
@@ -68,7 +68,7 @@ class Dense(nn.Module):
   Attributes:
     features: size of the output's last axis.
     axes: logical names of the kernel's two axes.
-    dtype: type of the product.
+    dtype: dtype of the product.
     kernel_init: initializer of the kernel [inputs, features].
   """
 
@@ -93,10 +93,11 @@ class Dense(nn.Module):
 
 
 class LayerNorm(nn.Module):
-  """T5's layer norm: x / sqrt(mean(x^2) + 1e-6) * scale; no mean, no bias.
+  """T5's layer norm: x / sqrt(mean(x^2) + epsilon) * scale; no mean, no bias.
 
   Attributes:
-    dtype: type of the result; the statistics are float32.
+    dtype: dtype of the result; the statistics are float32.
+    epsilon: added to the mean square.
   """
 
   dtype: jnp.dtype
@@ -123,7 +124,7 @@ class Embed(nn.Module):
   Attributes:
     vocab_size: number of rows.
     emb_dim: number of columns.
-    dtype: type of the embedded tokens.
+    dtype: dtype of the embedded tokens.
   """
 
   vocab_size: int
@@ -143,20 +144,20 @@ class Embed(nn.Module):
   def __call__(
     self, tokens: Int[Array, "*batch length"]
   ) -> Float[Array, "*batch length embed"]:
-    """Looks tokens up."""
-    # Whole rows on every device of the axis fsdp: of parts of rows, looked up
-    # for tokens that the same axis deals out, XLA makes the whole batch's
-    # activations on every device.
+    """Returns the embeddings of token ids."""
+    # Gather the table over the fsdp axis first. The tokens are sharded over
+    # that axis too, and looking them up in a table split along it would make
+    # XLA materialise the whole batch's activations on every device.
     table = nn.with_logical_constraint(self.embedding, ("vocab", None))
-    # Every id is a row: the stores hold no other. Clipping spares the compiler
-    # the masking of a gather that may run out of bounds.
+    # Stores hold only valid ids; "clip" merely saves the masking that an
+    # out-of-bounds gather needs.
     rows = table.at[tokens].get(mode="clip")
     return rows.astype(self.dtype)
 
   def logits(
     self, x: Float[Array, "*batch embed"]
   ) -> Float[Array, "*batch vocab"]:
-    """The tied head of T5 1.0: x @ embedding^T / sqrt(emb_dim), float32."""
+    """Returns T5 1.0's logits: x @ embedding^T / sqrt(emb_dim), float32."""
     product = jnp.dot(x.astype(jnp.float32), self.embedding.T)
     return product / math.sqrt(self.emb_dim)
 
@@ -166,9 +167,9 @@ class Mlp(nn.Module):
 
   Attributes:
     mlp_dim: size of the hidden layer.
-    activations: a name for each input kernel; ("relu",) or ("gelu", "linear").
-    dropout_rate: of the hidden layer.
-    dtype: type of the activations.
+    activations: one name per input kernel: ("relu",) or ("gelu", "linear").
+    dropout_rate: dropout rate of the hidden layer.
+    dtype: dtype of the activations.
   """
 
   mlp_dim: int
@@ -187,8 +188,8 @@ class Mlp(nn.Module):
       dense = Dense(self.mlp_dim, ("embed", "mlp"), self.dtype, name=name)
       gates.append(_ACTIVATIONS[activation](dense(x)))
     hidden = functools.reduce(operator.mul, gates)
-    between = (None,) * (x.ndim - 3)  # several responses a prompt
-    axes = ("batch", *between, "length", "mlp")
+    response_axes = (None,) * (x.ndim - 3)  # if prompts have several responses
+    axes = ("batch", *response_axes, "length", "mlp")
     hidden = nn.with_logical_constraint(hidden, axes)
     hidden = Dropout(self.dropout_rate)(hidden)
     return Dense(x.shape[-1], ("mlp", "embed"), self.dtype, name="wo")(hidden)

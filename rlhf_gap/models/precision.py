@@ -1,4 +1,4 @@
-"""The type that each parameter is computed with."""
+"""The dtype that each parameter is used in."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,24 +9,24 @@ import numpy as np
 
 from rlhf_gap.models import t5
 
-# Read in float32 whatever the activations' type: the head and position biases.
+# Modules that use float32 parameters whatever the activations' dtype.
 _ALWAYS_WIDE = frozenset({"logits_dense", "relpos_bias"})
 
 
 def as_computed(config: t5.T5Config, params: t5.Params) -> t5.Params:
-  """Returns parameters in the types that the model computes with.
+  """Casts parameters to the dtypes that the model uses them in.
 
-  A model of bfloat16 activations casts a kernel, a norm's scale or an embedding
-  to bfloat16 wherever it reads one. Held in that type from the start they give
-  the same results, bit for bit, from half the memory and half the traffic.
-  What the model reads in float32 stays as it is.
+  A model with bfloat16 activations casts every kernel, norm scale and embedding
+  to bfloat16 when it reads it. Storing them in bfloat16 gives bitwise identical
+  results with half the memory and half the traffic. Parameters that the model
+  reads in float32 are unchanged.
 
   Args:
-    config: the architecture, with the activations' type.
-    params: its parameters, wider or as wide.
+    config: the architecture, including the activations' dtype.
+    params: the model's parameters, at least as wide as the activations.
 
   Returns:
-    The parameters; those whose type is right already are the same arrays.
+    The parameters; arrays that already have the right dtype are not copied.
   """
 
   def cast(path: tuple[Any, ...], param: jax.Array) -> jax.Array:
@@ -39,12 +39,12 @@ def as_computed(config: t5.T5Config, params: t5.Params) -> t5.Params:
 def type_of(
   config: t5.T5Config, names: Sequence[str], given: np.dtype
 ) -> np.dtype:
-  """Returns the type that a parameter is computed with; see `as_computed`.
+  """Returns the dtype that a parameter is used in; see `as_computed`.
 
   Args:
-    config: the architecture, with the activations' type.
-    names: the parameter's, from the outermost module to itself.
-    given: its type.
+    config: the architecture, including the activations' dtype.
+    names: the parameter's path, from the outermost module to its own name.
+    given: the parameter's current dtype.
   """
   narrow = jnp.dtype(config.dtype)
   tied = config.logits_via_embedding and "token_embedder" in names

@@ -1,7 +1,7 @@
-"""T5 1.0 and T5 1.1 (with Flan-T5, mT5 and ByT5), as T5X names its parameters.
+"""T5 1.0 and 1.1 (also Flan-T5, mT5 and ByT5) with T5X's parameter names.
 
 Raffel et al. (2020), "Exploring the limits of transfer learning"; T5 1.1 is the
-gated variant of Shazeer (2020) with an output head of its own.
+gated variant of Shazeer (2020) with a separate output head.
 """
 
 import functools
@@ -21,13 +21,13 @@ Params = Mapping[str, Any]
 
 
 def architecture_name(config: T5Config) -> str:
-  """Returns "t5_1_1" or "t5_1_0"; a mixture of the two is spelt out."""
+  """Returns "t5_1_1" or "t5_1_0", or describes any other combination."""
   variant = (config.mlp_activations, config.logits_via_embedding)
   if variant == (("gelu", "linear"), False):
     return "t5_1_1"
   if variant == (("relu",), True):
     return "t5_1_0"
-  head = "tied" if config.logits_via_embedding else "own"
+  head = "tied" if config.logits_via_embedding else "separate"
   return f"t5 ({'*'.join(config.mlp_activations)}, {head} head)"
 
 
@@ -38,17 +38,17 @@ def apply(
   method: str = "__call__",
   dropout_key: Array | None = None,
 ) -> Any:
-  """Runs a method of `Transformer`.
+  """Calls a method of `Transformer`.
 
   Args:
     config: the architecture.
-    params: its parameters, under T5X's names.
-    *arguments: what the method takes.
-    method: its name.
-    dropout_key: a random key that turns dropout on; None turns it off.
+    params: the model's parameters, under T5X's names.
+    *arguments: the method's arguments.
+    method: the method's name.
+    dropout_key: random key for dropout; None disables dropout.
 
   Returns:
-    What the method returns.
+    The method's result.
   """
   rngs = {} if dropout_key is None else {"dropout": dropout_key}
   model = Transformer(config)
@@ -56,11 +56,11 @@ def apply(
 
 
 def init(config: T5Config, key: Array) -> Params:
-  """Draws float32 parameters as T5X initialises them.
+  """Returns random float32 parameters from T5X's initializers.
 
   Args:
     config: the architecture.
-    key: a JAX random key.
+    key: random key.
 
   Returns:
     Nested dictionaries under T5X's names.
@@ -75,7 +75,7 @@ def _init_boxed(config: T5Config, key: Array) -> Params:
 
 def param_shapes(config: T5Config) -> Params:
   """Returns the `jax.ShapeDtypeStruct` of every parameter; computes nothing."""
-  # Not by nn.unbox, which on a mesh would place what has no values.
+  # Not nn.unbox, which on a mesh would try to place these abstract values.
   return jax.tree.map(
     lambda box: box.unbox(apply_constraint=False),
     _abstract(config),
@@ -84,13 +84,13 @@ def param_shapes(config: T5Config) -> Params:
 
 
 def logical_axes(config: T5Config) -> Params:
-  """Returns the logical axis names of every parameter, as `PartitionSpec`s."""
+  """Returns every parameter's logical axis names, as a `PartitionSpec`."""
   return nn.get_partition_spec(_abstract(config))
 
 
 @functools.cache
 def _abstract(config: T5Config) -> Params:
-  # Traced once an architecture: every checkpoint that is opened asks for it.
+  # Cached because every checkpoint that is opened needs it.
   return jax.eval_shape(lambda: _init_boxed(config, jax.random.key(0)))
 
 
@@ -106,14 +106,14 @@ def logits(
 
   Args:
     config: the architecture.
-    params: its parameters, under T5X's names.
-    encoder_input_tokens: prompt ids, padded with 0 on the right.
-    decoder_input_tokens: target ids shifted right: 0 first, then the response.
-    dropout_key: a random key that turns dropout on; None turns it off.
+    params: the model's parameters, under T5X's names.
+    encoder_input_tokens: prompt ids, right-padded with 0.
+    decoder_input_tokens: target ids shifted right: 0, then the response.
+    dropout_key: random key for dropout; None disables dropout.
 
   Returns:
-    Unnormalised log-probabilities, float32, in nats. What stands where the
-    target is padding has no meaning.
+    Unnormalised float32 log-probabilities, in nats. Values at padding positions
+    are meaningless.
   """
   return apply(
     config,
@@ -131,7 +131,7 @@ def encode(
   *,
   dropout_key: Array | None = None,
 ) -> Float[Array, "batch source embed"]:
-  """Returns the encoder's output for prompts padded with 0 on the right."""
+  """Returns the encoder's output for prompts right-padded with 0."""
   return apply(
     config,
     params,
@@ -150,19 +150,19 @@ def decode(
   *,
   dropout_key: Array | None = None,
 ) -> Float[Array, "batch responses target embed"]:
-  """Returns the head's input at each position of several responses a prompt.
+  """Returns the head's input at each position of each prompt's responses.
 
   Args:
     config: the architecture.
-    params: its parameters.
+    params: the model's parameters.
     encoded: the encoder's output.
-    encoder_input_tokens: the prompts, for their padding.
-    decoder_input_tokens: responses shifted right (see `logits`). They share
-      the prompt's encoding and its projections, and do not see each other.
-    dropout_key: a random key that turns dropout on; None turns it off.
+    encoder_input_tokens: the prompts, which determine the padding mask.
+    decoder_input_tokens: responses shifted right (see `logits`). A prompt's
+      responses share its encoding and do not attend to each other.
+    dropout_key: random key for dropout; None disables dropout.
 
   Returns:
-    Activations, in `config.dtype`.
+    Activations of dtype `config.dtype`.
   """
   return apply(
     config,
@@ -178,5 +178,5 @@ def decode(
 def head(
   config: T5Config, params: Params, x: Float[Array, "*batch embed"]
 ) -> Float[Array, "*batch vocab"]:
-  """Returns the float32 logits of `decode`'s output."""
+  """Returns the float32 logits for the output of `decode`."""
   return apply(config, params, x, method="head")

@@ -1,7 +1,7 @@
-"""T5's encoder and decoder, with T5X's parameter names.
+"""T5's encoder and decoder modules, with T5X's parameter names.
 
-Parameters, activations and caches are arguments; `rlhf_gap.models.t5` wraps
-these modules in functions of (config, params, tokens).
+`rlhf_gap.models.t5` wraps these modules in functions of (config, params,
+tokens).
 """
 
 import flax.linen as nn
@@ -11,9 +11,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_gap.models import attention, layers
 from rlhf_gap.models.config import T5Config
+from rlhf_gap.token_ids import PAD_ID
 
 _REMAT_POLICIES = {
-  "full": None,  # keep nothing but each layer's input
+  "full": None,  # save only each layer's input
   "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 
@@ -45,17 +46,17 @@ def _layer_norm(config: T5Config) -> layers.LayerNorm:
   return layers.LayerNorm(jnp.dtype(config.dtype))
 
 
-def _rematted(layer: type[nn.Module], config: T5Config) -> type[nn.Module]:
+def _with_remat(layer: type[nn.Module], config: T5Config) -> type[nn.Module]:
   if config.remat_policy == "none":
     return layer
   policy = _REMAT_POLICIES[config.remat_policy]
   return nn.remat(layer, policy=policy, prevent_cse=False)
 
 
-# One a layer.
+# One cache per decoder layer.
 Caches = list[attention.KeyValueCache]
 
-# A prompt's keys and values for the cross-attention of one layer, heads first.
+# A prompt's keys and values for one layer's cross-attention, heads first.
 KeysValues = tuple[
   Float[Array, "batch heads source head_dim"],
   Float[Array, "batch heads source head_dim"],
@@ -63,12 +64,12 @@ KeysValues = tuple[
 
 
 class EncoderLayer(nn.Module):
-  """Self-attention and feed-forward, each in a normed residual branch."""
+  """Self-attention and feed-forward, each in a pre-norm residual branch."""
 
   config: T5Config
 
   def setup(self) -> None:
-    """Declares the layer's parts."""
+    """Declares the submodules."""
     self.pre_attention_layer_norm = _layer_norm(self.config)
     self.attention = _attention(self.config)
     self.pre_mlp_layer_norm = _layer_norm(self.config)
@@ -95,7 +96,7 @@ class DecoderLayer(nn.Module):
   config: T5Config
 
   def setup(self) -> None:
-    """Declares the layer's parts."""
+    """Declares the submodules."""
     self.pre_self_attention_layer_norm = _layer_norm(self.config)
     self.self_attention = _attention(self.config)
     self.pre_cross_attention_layer_norm = _layer_norm(self.config)
@@ -114,15 +115,15 @@ class DecoderLayer(nn.Module):
   ) -> Float[Array, "batch responses length embed"]:
     """Returns the residual stream after this layer.
 
-    A response attends to itself alone; all responses of a prompt attend to one
-    copy of the prompt's keys and values.
+    A response attends only to itself; all responses of a prompt share one copy
+    of the prompt's keys and values.
     """
     batch, responses, length, embed = x.shape
     x = nn.with_logical_constraint(x, ("batch", None, "length", "embed"))
     y = self.pre_self_attention_layer_norm(x)
     y = y.reshape(batch * responses, length, embed)
-    own = self.self_attention.keys_values(y)
-    y = self.self_attention(y, *own, causal_mask, bias)
+    self_keys_values = self.self_attention.keys_values(y)
+    y = self.self_attention(y, *self_keys_values, causal_mask, bias)
     x = x + self.dropout(y.reshape(x.shape))
     y = self.pre_cross_attention_layer_norm(x)
     y = y.reshape(batch, responses * length, embed)
@@ -140,7 +141,7 @@ class DecoderLayer(nn.Module):
     position: Int[Array, ""],
     bias: Float[Array, "heads key"],
   ) -> tuple[Float[Array, "batch samples embed"], attention.KeyValueCache]:
-    """One position of every sample: as `__call__`, from cached projections."""
+    """Like `__call__` for one position of each sample, using the caches."""
     y = self.pre_self_attention_layer_norm(x)
     y, cache = self.self_attention.step(y, cache, position, bias)
     x = x + y
@@ -150,13 +151,13 @@ class DecoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-  """Reads a prompt."""
+  """Encodes prompts."""
 
   config: T5Config
 
   def setup(self) -> None:
-    """Declares the stack."""
-    layer = _rematted(EncoderLayer, self.config)
+    """Declares the submodules."""
+    layer = _with_remat(EncoderLayer, self.config)
     self.relpos_bias = _relative_bias(self.config)
     self.layers = [
       layer(self.config) for _ in range(self.config.num_encoder_layers)
@@ -170,7 +171,7 @@ class Encoder(nn.Module):
     x: Float[Array, "batch length embed"],
     mask: Bool[Array, "batch 1 1 length"],
   ) -> Float[Array, "batch length embed"]:
-    """Returns the normed output of the last layer."""
+    """Returns the last layer's output after the final layer norm."""
     length = x.shape[1]
     bias = self.relpos_bias(length, length, bidirectional=True)
     x = self.dropout(x)
@@ -180,14 +181,14 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-  """Predicts the next token of a response, given the encoded prompt."""
+  """Predicts a response's next token, given the encoded prompt."""
 
   config: T5Config
 
   def setup(self) -> None:
-    """Declares the stack and, in T5 1.1, the head."""
+    """Declares the submodules, including T5 1.1's separate head."""
     config = self.config
-    layer = _rematted(DecoderLayer, config)
+    layer = _with_remat(DecoderLayer, config)
     self.relpos_bias = _relative_bias(config)
     self.layers = [layer(config) for _ in range(config.num_decoder_layers)]
     self.decoder_norm = _layer_norm(config)
@@ -204,7 +205,7 @@ class Decoder(nn.Module):
     encoded: Float[Array, "batch source embed"],
     encoded_mask: Bool[Array, "batch 1 1 source"],
   ) -> Float[Array, "batch responses length embed"]:
-    """Returns the normed output of the last layer: the head's input."""
+    """Returns the head's input at every position."""
     length = x.shape[2]
     bias = self.relpos_bias(length, length, bidirectional=False)
     causal_mask = jnp.tril(jnp.ones((1, 1, length, length), bool))
@@ -216,7 +217,7 @@ class Decoder(nn.Module):
   def cross_keys_values(
     self, encoded: Float[Array, "batch source embed"]
   ) -> list[KeysValues]:
-    """Projects the encoded prompt once, for every layer."""
+    """Returns the encoded prompt's keys and values for every layer."""
     projected = []
     for layer in self.layers:
       key, value = layer.encoder_decoder_attention.keys_values(encoded)
@@ -231,17 +232,17 @@ class Decoder(nn.Module):
     encoded_mask: Bool[Array, "batch 1 source 1"],
     position: Int[Array, ""],
   ) -> tuple[Float[Array, "batch samples embed"], Caches]:
-    """The head's input at one position of every sample, and the caches."""
+    """Returns the head's input at one position, and the updated caches."""
     bias = self.relpos_bias.row(position, caches[0].key.shape[3])
-    written = []
+    updated = []
     for layer, cache, cross in zip(self.layers, caches, crosses, strict=True):
       x, cache = layer.step(x, cache, cross, encoded_mask, position, bias)
-      written.append(cache)
-    return self.decoder_norm(x), written
+      updated.append(cache)
+    return self.decoder_norm(x), updated
 
 
 class Transformer(nn.Module):
-  """The whole model."""
+  """The encoder-decoder model."""
 
   config: T5Config
 
@@ -256,7 +257,7 @@ class Transformer(nn.Module):
   def encode(
     self, encoder_input_tokens: Int[Array, "batch source"]
   ) -> Float[Array, "batch source embed"]:
-    """Reads prompts; pads (id 0) are seen by no position."""
+    """Encodes prompts; no position attends to padding (id 0)."""
     mask = _padding_mask(encoder_input_tokens)
     return self.encoder(self.token_embedder(encoder_input_tokens), mask)
 
@@ -275,7 +276,7 @@ class Transformer(nn.Module):
   def cross_keys_values(
     self, encoded: Float[Array, "batch source embed"]
   ) -> list[KeysValues]:
-    """Projects the encoded prompt for every decoder layer."""
+    """Returns the encoded prompt's keys and values for every layer."""
     return self.decoder.cross_keys_values(encoded)
 
   def step(
@@ -286,14 +287,14 @@ class Transformer(nn.Module):
     encoded_mask: Bool[Array, "batch 1 source 1"],
     position: Int[Array, ""],
   ) -> tuple[Float[Array, "batch samples embed"], Caches]:
-    """Reads one token of every sample; returns the head's input."""
+    """Reads one token of each sample; returns the head's input and caches."""
     x = self.token_embedder(tokens)
     return self.decoder.step(x, caches, crosses, encoded_mask, position)
 
   def head(
     self, x: Float[Array, "*batch embed"]
   ) -> Float[Array, "*batch vocab"]:
-    """Returns the logits, float32."""
+    """Returns the float32 logits."""
     if self.config.logits_via_embedding:
       return self.token_embedder.logits(x)
     return self.decoder.logits_dense(x)
@@ -303,7 +304,7 @@ class Transformer(nn.Module):
     encoder_input_tokens: Int[Array, "batch source"],
     decoder_input_tokens: Int[Array, "batch target"],
   ) -> Float[Array, "batch target vocab"]:
-    """Returns the logits of every next token, float32."""
+    """Returns the float32 logits of every next token."""
     encoded = self.encode(encoder_input_tokens)
     responses = decoder_input_tokens[:, None]
     x = self.decode(encoded, encoder_input_tokens, responses)
@@ -313,4 +314,4 @@ class Transformer(nn.Module):
 def _padding_mask(
   tokens: Int[Array, "batch source"],
 ) -> Bool[Array, "batch 1 1 source"]:
-  return (tokens > 0)[:, None, None, :]
+  return (tokens > PAD_ID)[:, None, None, :]

@@ -1,1 +1,1 @@
-"""Arithmetic on logits and masks; knows arrays alone."""
+"""Array operations on logits, masks and attention scores."""

@@ -1,9 +1,10 @@
-"""Softmax attention with a gradient of its own, in few passes over the scores.
+"""Softmax attention with a custom gradient that makes few passes over scores.
 
-Scores [batch, heads, query, key] are far larger than what goes in and comes
-out, so that on most machines their traffic sets the time. The exponentials are
-never divided by their sum: the much smaller output and its cotangent are. On a
-CPU a few examples are done at a time, so that their scores stay in its caches.
+The scores [batch, heads, query, key] are far larger than the inputs and the
+output, so on most machines their memory traffic sets the running time. The
+exponentials are never divided by their sum; the much smaller output and its
+cotangent are divided instead. A CPU processes a few examples at a time so that
+their scores stay in cache.
 """
 
 import functools
@@ -14,11 +15,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-# Added to the scores of masked positions; their softmax is exactly zero. The
-# same number as T5X's, so that even a fully masked row agrees with it.
+# Replaces the scores of masked positions; their softmax is exactly zero. T5X
+# uses the same number, so even a fully masked row agrees with it.
 MASKED_SCORE = -1e10
 
-# Scores held at once on a CPU: two MiB of float32, about its cores' caches.
+# Scores held at a time on a CPU: 2 MiB of float32, about one core's cache.
 _CPU_SCORES = 2**19
 
 _Mask = Bool[Array, "batch 1 #query key"]
@@ -26,26 +27,26 @@ _Bias = Float[Array, "1 heads query key"]
 
 
 class _Inputs(NamedTuple):
-  """What attention mixes, heads before positions; also their gradients."""
+  """Query, key and value, heads before positions; also their gradients."""
 
   query: Float[Array, "batch heads query head_dim"]
   key: Float[Array, "batch heads key head_dim"]
   value: Float[Array, "batch heads key head_dim"]
 
 
-class _Kept(NamedTuple):
-  """What the gradient needs besides the inputs."""
+class _Saved(NamedTuple):
+  """Forward results that the gradient needs besides the inputs."""
 
   exponentials: Float[Array, "batch heads query key"]
   sums: Float[Array, "batch heads query 1"]
-  mixed: Float[Array, "batch heads query head_dim"]
+  output: Float[Array, "batch heads query head_dim"]
 
 
-class _Parts(NamedTuple):
-  """How many examples to take at once, and whether on a CPU only."""
+class _Chunking(NamedTuple):
+  """Examples per chunk of the batch, and whether only CPUs use chunks."""
 
   size: int
-  only_on_cpu: bool
+  cpu_only: bool
 
 
 def attend(
@@ -55,85 +56,89 @@ def attend(
   mask: Bool[Array, "#batch 1 #query key"],
   bias: Float[Array, "1 heads query key"] | None = None,
   *,
-  at_once: int | None = None,
+  chunk_size: int | None = None,
 ) -> Float[Array, "batch query heads head_dim"]:
-  """Returns softmax(query key^T + bias, masked) value, for each head.
+  """Returns softmax(query key^T + bias, masked) value for each head.
 
-  Scores, their softmax and the bias's gradient are float32; products are taken
-  in the type of the inputs.
+  Scores, softmax and the bias's gradient are float32; matrix products use the
+  dtype of the inputs.
 
   Args:
-    query: what asks; not divided by sqrt(head_dim).
-    key: what is asked.
-    value: what is mixed.
-    mask: True where a query may see a key.
-    bias: added to the scores, in nats; None for none.
-    at_once: number of examples whose scores are held at once; a divisor of the
-      batch. By default a few on a CPU that is the only device, elsewhere all:
-      a loop over the batch would undo its sharding.
+    query: queries, not scaled by 1/sqrt(head_dim).
+    key: keys.
+    value: values.
+    mask: True where a query may attend to a key.
+    bias: added to the scores, in nats; None for no bias.
+    chunk_size: number of examples whose scores are held at a time; must divide
+      the batch. By default a few on a single CPU device and the whole batch
+      everywhere else: a loop over the batch would undo its sharding.
 
   Returns:
-    The mixed values, in the type of `value`.
+    The attended values, in the dtype of `value`.
   """
   batch = query.shape[0]
-  if at_once is None:
-    scores_each = query.shape[2] * query.shape[1] * key.shape[1]
-    parts = _parts(batch, scores_each)
+  if chunk_size is None:
+    scores_per_example = query.shape[2] * query.shape[1] * key.shape[1]
+    chunking = _default_chunking(batch, scores_per_example)
   else:
-    parts = _Parts(at_once, only_on_cpu=False)
+    chunking = _Chunking(chunk_size, cpu_only=False)
   inputs = _Inputs(*(x.swapaxes(1, 2) for x in (query, key, value)))
   mask = jnp.broadcast_to(mask, (batch, *mask.shape[1:]))
-  return _attend(parts, inputs, mask, bias).swapaxes(1, 2)
+  return _attend(chunking, inputs, mask, bias).swapaxes(1, 2)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attend(
-  parts: _Parts | None, inputs: _Inputs, mask: _Mask, bias: _Bias | None
+  chunking: _Chunking | None, inputs: _Inputs, mask: _Mask, bias: _Bias | None
 ) -> Float[Array, "batch heads query head_dim"]:
-  return _forward(parts, inputs, mask, bias)[0]
+  return _forward(chunking, inputs, mask, bias)[0]
 
 
 def _forward(
-  parts: _Parts | None, inputs: _Inputs, mask: _Mask, bias: _Bias | None
-) -> tuple[Array, tuple[_Inputs, _Mask, _Bias | None, _Kept]]:
-  def in_parts(size: int, bias: _Bias | None, *operands: Any) -> _Kept:
-    split = _split(operands, size)
-    return _joined(jax.lax.map(lambda part: _mix(bias, *part), split))
+  chunking: _Chunking | None, inputs: _Inputs, mask: _Mask, bias: _Bias | None
+) -> tuple[Array, tuple[_Inputs, _Mask, _Bias | None, _Saved]]:
+  def chunked(size: int, bias: _Bias | None, *operands: Any) -> _Saved:
+    chunks = _split(operands, size)
+    return _merge(
+      jax.lax.map(lambda chunk: _attend_whole(bias, *chunk), chunks)
+    )
 
-  kept = _dispatch(parts, _mix, in_parts, bias, inputs, mask)
-  return kept.mixed, (inputs, mask, bias, kept)
+  saved = _dispatch(chunking, _attend_whole, chunked, bias, inputs, mask)
+  return saved.output, (inputs, mask, bias, saved)
 
 
 def _backward(
-  parts: _Parts | None,
-  residuals: tuple[_Inputs, _Mask, _Bias | None, _Kept],
+  chunking: _Chunking | None,
+  residuals: tuple[_Inputs, _Mask, _Bias | None, _Saved],
   cotangent: Float[Array, "batch heads query head_dim"],
 ) -> tuple[_Inputs, None, _Bias | None]:
-  inputs, mask, bias, kept = residuals
+  inputs, mask, bias, saved = residuals
 
   def whole(bias: _Bias | None, *operands: Any) -> tuple[_Inputs, Any]:
     gradients, scores = _gradients(*operands)
-    of_bias = jax.tree.map(lambda _: scores.sum(axis=0, keepdims=True), bias)
-    return gradients, of_bias
+    bias_gradient = jax.tree.map(
+      lambda _: scores.sum(axis=0, keepdims=True), bias
+    )
+    return gradients, bias_gradient
 
-  def in_parts(size: int, bias: _Bias | None, *operands: Any) -> Any:
-    def part(total: Any, operands: Any) -> tuple[Any, _Inputs]:
-      gradients, of_bias = whole(bias, *operands)
-      return jax.tree.map(jnp.add, total, of_bias), gradients
+  def chunked(size: int, bias: _Bias | None, *operands: Any) -> Any:
+    def add_chunk(total: Any, operands: Any) -> tuple[Any, _Inputs]:
+      gradients, bias_gradient = whole(bias, *operands)
+      return jax.tree.map(jnp.add, total, bias_gradient), gradients
 
     zeros = jax.tree.map(jnp.zeros_like, bias)
-    total, gradients = jax.lax.scan(part, zeros, _split(operands, size))
-    return _joined(gradients), total
+    total, gradients = jax.lax.scan(add_chunk, zeros, _split(operands, size))
+    return _merge(gradients), total
 
-  operands = (bias, inputs, mask, kept, cotangent)
-  gradients, of_bias = _dispatch(parts, whole, in_parts, *operands)
-  return gradients, None, of_bias
+  operands = (bias, inputs, mask, saved, cotangent)
+  gradients, bias_gradient = _dispatch(chunking, whole, chunked, *operands)
+  return gradients, None, bias_gradient
 
 
 _attend.defvjp(_forward, _backward)
 
 
-def _mix(bias: _Bias | None, inputs: _Inputs, mask: _Mask) -> _Kept:
+def _attend_whole(bias: _Bias | None, inputs: _Inputs, mask: _Mask) -> _Saved:
   scores = _product("bhqd,bhkd->bhqk", inputs.query, inputs.key)
   if bias is not None:
     scores = scores + bias
@@ -141,31 +146,31 @@ def _mix(bias: _Bias | None, inputs: _Inputs, mask: _Mask) -> _Kept:
   exponentials = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
   sums = exponentials.sum(axis=-1, keepdims=True)
   exponentials = exponentials.astype(inputs.value.dtype)
-  mixed = _product("bhqk,bhkd->bhqd", exponentials, inputs.value) / sums
-  return _Kept(exponentials, sums, mixed.astype(inputs.value.dtype))
+  output = _product("bhqk,bhkd->bhqd", exponentials, inputs.value) / sums
+  return _Saved(exponentials, sums, output.astype(inputs.value.dtype))
 
 
 def _gradients(
   inputs: _Inputs,
   mask: _Mask,
-  kept: _Kept,
+  saved: _Saved,
   cotangent: Float[Array, "batch heads query head_dim"],
 ) -> tuple[_Inputs, Float[Array, "batch heads query key"]]:
-  """Returns the gradients of the inputs, and of the scores, float32.
+  """Returns the gradients of the inputs and, in float32, of the scores.
 
-  With weights w = e / s, output o and its cotangent g, the scores' gradient is
-  w (g v^T - g.o) = e ((g/s) v^T - (g/s).o).
+  With weights w = e / s, output o and its cotangent g, the gradient of the
+  scores is w (g v^T - g.o) = e ((g/s) v^T - (g/s).o).
   """
   dtype = inputs.value.dtype
-  scaled = (cotangent / kept.sums).astype(dtype)
-  along = scaled.astype(jnp.float32) * kept.mixed.astype(jnp.float32)
-  along = along.sum(axis=-1, keepdims=True)
-  of_weights = _product("bhqd,bhkd->bhqk", scaled, inputs.value)
-  scores = jnp.where(mask, kept.exponentials * (of_weights - along), 0)
+  scaled = (cotangent / saved.sums).astype(dtype)
+  projection = scaled.astype(jnp.float32) * saved.output.astype(jnp.float32)
+  projection = projection.sum(axis=-1, keepdims=True)
+  weights = _product("bhqd,bhkd->bhqk", scaled, inputs.value)
+  scores = jnp.where(mask, saved.exponentials * (weights - projection), 0)
   narrow = scores.astype(dtype)
   query = _product("bhqk,bhkd->bhqd", narrow, inputs.key)
   key = _product("bhqk,bhqd->bhkd", narrow, inputs.query)
-  value = _product("bhqk,bhqd->bhkd", kept.exponentials, scaled)
+  value = _product("bhqk,bhqd->bhkd", saved.exponentials, scaled)
   gradients = _Inputs(*(x.astype(dtype) for x in (query, key, value)))
   return gradients, scores
 
@@ -174,27 +179,28 @@ def _product(subscripts: str, left: Array, right: Array) -> Array:
   return jnp.einsum(subscripts, left, right, preferred_element_type=jnp.float32)
 
 
-def _parts(batch: int, scores_each: int) -> _Parts | None:
-  """How many examples at once a CPU does; None where all is as good."""
+def _default_chunking(batch: int, scores_per_example: int) -> _Chunking | None:
+  """Returns the chunking for a CPU; None where chunks would gain nothing."""
   if jax.device_count() > 1:
     return None
-  fitting = max(1, _CPU_SCORES // scores_each)
-  size = max(n for n in range(1, min(fitting, batch) + 1) if batch % n == 0)
-  return _Parts(size, only_on_cpu=True) if size < batch else None
+  limit = max(1, _CPU_SCORES // scores_per_example)
+  size = max(n for n in range(1, min(limit, batch) + 1) if batch % n == 0)
+  return _Chunking(size, cpu_only=True) if size < batch else None
 
 
 def _dispatch(
-  parts: _Parts | None,
+  chunking: _Chunking | None,
   whole: Callable[..., Any],
-  in_parts: Callable[..., Any],
+  chunked: Callable[..., Any],
   *operands: Any,
 ) -> Any:
-  if parts is None:
+  if chunking is None:
     return whole(*operands)
-  sized = functools.partial(in_parts, parts.size)
-  if not parts.only_on_cpu:
+  sized = functools.partial(chunked, chunking.size)
+  if not chunking.cpu_only:
     return sized(*operands)
-  # Chosen where the platform is known: a pod's program is lowered on a CPU too.
+  # Decided at lowering, when the platform is known: programs for a pod are
+  # lowered on a CPU too.
   return jax.lax.platform_dependent(*operands, cpu=sized, default=whole)
 
 
@@ -203,6 +209,6 @@ def _split(tree: Any, size: int) -> Any:
   return jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), tree)
 
 
-def _joined(tree: Any) -> Any:
-  """[parts, size, ...] -> [parts * size, ...]."""
+def _merge(tree: Any) -> Any:
+  """[chunks, size, ...] -> [chunks * size, ...]."""
   return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)

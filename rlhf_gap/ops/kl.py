@@ -12,8 +12,8 @@ def categorical(
   """Returns sum_v p(v) (log p(v) - log q(v)) over the whole vocabulary.
 
   Args:
-    logits: of p, the policy, float32.
-    reference_logits: of q, the reference, float32.
+    logits: logits of p, the policy, float32.
+    reference_logits: logits of q, the reference, float32.
 
   Returns:
     KL(p || q) in nats; exactly 0 where the logits are equal.

@@ -1,22 +1,24 @@
-"""From logits to log-probabilities of tokens and of sequences, in nats."""
+"""Log-probabilities of tokens and sequences, in nats."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_gap.token_ids import PAD_ID
+
 
 @jax.custom_vjp
-def of_tokens(
+def from_logits(
   logits: Float[Array, "*batch vocab"], tokens: Int[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
-  """Returns log softmax(logits)[token], natural logarithm.
+  """Returns log softmax(logits)[token].
 
-  Its gradient, onehot(token) - softmax(logits), is formed in one pass over the
-  logits: neither a one-hot array nor a scatter over the vocabulary is made.
+  The gradient, onehot(token) - softmax(logits), takes one pass over the logits
+  and needs neither a one-hot array nor a scatter over the vocabulary.
 
   Args:
     logits: unnormalised log-probabilities, float32.
-    tokens: ids below the size of the vocabulary.
+    tokens: token ids, below the vocabulary size.
 
   Returns:
     Log-probabilities in nats, <= 0.
@@ -34,21 +36,21 @@ def _backward(
   residuals: tuple[Array, ...], cotangent: Array
 ) -> tuple[Array, None]:
   logits, normaliser, tokens = residuals
-  words = jax.lax.broadcasted_iota(tokens.dtype, logits.shape, logits.ndim - 1)
-  chosen = words == tokens[..., None]
+  ids = jax.lax.broadcasted_iota(tokens.dtype, logits.shape, logits.ndim - 1)
+  chosen = ids == tokens[..., None]
   softmax = jnp.exp(logits - normaliser[..., None])
   gradient = (chosen - softmax) * cotangent[..., None]
   return gradient.astype(logits.dtype), None
 
 
-of_tokens.defvjp(_forward, _backward)
+from_logits.defvjp(_forward, _backward)
 
 
 def response_mask(
   tokens: Int[Array, "*batch length"],
 ) -> Bool[Array, "*batch length"]:
-  """True at the tokens of a response, EOS included; False at pads (id 0)."""
-  return tokens > 0
+  """Returns True for response tokens, EOS included, and False for padding."""
+  return tokens > PAD_ID
 
 
 def sequence_sum(
@@ -58,11 +60,11 @@ def sequence_sum(
   """Returns the log-probability of each response, summed over its tokens.
 
   Args:
-    token_log_probs: in nats.
-    mask: True at the response's tokens.
+    token_log_probs: log-probability of each token, in nats.
+    mask: True at response tokens.
 
   Returns:
-    Nats a response; 0 for an empty one.
+    Nats per response; 0 for an empty response.
   """
   return jnp.where(mask, token_log_probs, 0.0).sum(axis=-1)
 
@@ -71,16 +73,16 @@ def sequence_mean(
   token_log_probs: Float[Array, "*batch length"],
   mask: Bool[Array, "*batch length"],
 ) -> Float[Array, "*batch"]:
-  """Returns the mean log-probability of each response's tokens.
+  """Returns the mean log-probability per token of each response.
 
-  The mean is over the response's own tokens, not over the padded width.
+  The mean is over the response's own tokens, not over the padded length.
 
   Args:
-    token_log_probs: in nats.
-    mask: True at the response's tokens.
+    token_log_probs: log-probability of each token, in nats.
+    mask: True at response tokens.
 
   Returns:
-    Nats a token; 0 for an empty response.
+    Nats per token; 0 for an empty response.
   """
   count = jnp.maximum(mask.sum(axis=-1), 1)
   return sequence_sum(token_log_probs, mask) / count

@@ -265,7 +265,7 @@ def with_judge_length(
   Raises:
     UserError: the given window cannot hold both responses.
   """
-  markers = len(words.response_a) + len(words.response_b) + 1
+  markers = judge.marker_tokens(words)
   needed = 2 * sampling.max_length + markers
   length = sampling.judge_length or prompt_length + needed
   if length < needed:

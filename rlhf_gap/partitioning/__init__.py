@@ -1,6 +1,6 @@
-"""Where arrays lie on many devices: one mesh, T5X's logical axis rules.
+"""Sharding over many devices: one mesh and T5X's logical axis rules.
 
-mesh = Mesh(model=4).make()               # data = the other devices
+mesh = Mesh(model=4).make()               # data: all other devices
 with active(mesh):
   checkpoint = checkpoints.load(path, shardings=parameters_on(mesh))
 """
@@ -14,6 +14,7 @@ from rlhf_gap.partitioning.placing import (
   checked_parameters_on,
   computing,
   constrain_rows,
+  model_rules,
   optimizer_state,
   parameters,
   parameters_on,
@@ -21,7 +22,6 @@ from rlhf_gap.partitioning.placing import (
   replicated,
   rows,
   rows_held,
-  rules_of,
   standard_rules,
   undivided,
   without_fsdp,
@@ -43,7 +43,7 @@ __all__ = [
   "replicated",
   "rows",
   "rows_held",
-  "rules_of",
+  "model_rules",
   "standard_rules",
   "undivided",
   "without_fsdp",

@@ -1,4 +1,4 @@
-"""The grid of devices that a run computes on, as a gin file describes it."""
+"""The device mesh of a run, as configured by gin."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,22 +9,23 @@ from jax.experimental import mesh_utils
 
 from rlhf_gap import errors
 
-# Slowest first: neighbours on the last axis talk most, every layer.
+# The last axis varies fastest, so that the devices that communicate most, in
+# every layer, are neighbours.
 AXES = ("data", "fsdp", "model")
 
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
-  """How many devices share what.
+  """Sizes of the mesh's axes.
 
   Attributes:
-    model: devices that share each layer's heads and feed-forward units: T5X's
-      `num_partitions`.
-    fsdp: devices that share the storage of parameters and optimizer, and
-      gather a layer when it is computed; they work on rows of their own.
-    data: devices that work on rows of their own with a whole model, together
-      with the others of their `model` and `fsdp` group; None takes all devices
-      that these leave.
+    model: tensor parallelism: devices among which each layer's heads and
+      feed-forward units are split. T5X's `num_partitions`.
+    fsdp: fully sharded data parallelism: devices among which parameters and
+      optimizer state are split, each layer being gathered when it is computed.
+      Every device processes different rows.
+    data: data parallelism: groups of `model` x `fsdp` devices that process
+      different rows. None uses all remaining devices.
 
   Raises:
     UserError: a size is not a whole number, 1 or more.
@@ -45,45 +46,45 @@ class Mesh:
         )
 
   def shape(self, num_devices: int) -> tuple[int, int, int]:
-    """Returns the sizes of the axes data, fsdp and model.
+    """Returns the sizes of the data, fsdp and model axes.
 
     Args:
-      num_devices: devices to use, all of them.
+      num_devices: number of devices; the mesh uses all of them.
 
     Raises:
-      UserError: the sizes do not multiply out to the devices.
+      UserError: the product of the sizes is not `num_devices`.
     """
-    each = self.fsdp * self.model
-    data = num_devices // each if self.data is None else self.data
-    if data * each != num_devices:
+    group = self.fsdp * self.model
+    data = num_devices // group if self.data is None else self.data
+    if data * group != num_devices:
       raise errors.UserError(
-        f"Mesh: data={'all others' if self.data is None else self.data} x"
+        f"Mesh: data={'auto' if self.data is None else self.data} x"
         f" fsdp={self.fsdp} x model={self.model} does not multiply out to the"
-        f" {num_devices} devices there are"
+        f" {num_devices} devices"
       )
     return data, self.fsdp, self.model
 
   def abstract(self, num_devices: int) -> jax.sharding.AbstractMesh:
-    """Returns the mesh without devices, to trace programs for.
+    """Returns the mesh without devices, for tracing programs.
 
     Args:
-      num_devices: devices to use, all of them.
+      num_devices: number of devices; the mesh uses all of them.
 
     Raises:
-      UserError: the sizes do not multiply out to the devices.
+      UserError: the product of the sizes is not `num_devices`.
     """
-    # JAX 0.12 would make the axes explicit; `make`'s are not.
+    # JAX 0.12 makes axes explicit by default; those of `make` are automatic.
     kinds = (jax.sharding.AxisType.Auto,) * len(AXES)
     return jax.sharding.AbstractMesh(self.shape(num_devices), AXES, kinds)
 
   def make(self, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
-    """Returns JAX's mesh; devices of a torus get neighbours next to them.
+    """Returns a JAX mesh laid out along the physical topology.
 
     Args:
-      devices: to use, all of them; None for all of all processes.
+      devices: devices to use; by default all devices of all processes.
 
     Raises:
-      UserError: the sizes do not multiply out to the devices.
+      UserError: the product of the sizes is not the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     shape = self.shape(len(devices))

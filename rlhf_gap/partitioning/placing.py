@@ -1,7 +1,7 @@
-"""From logical axes to the devices of a mesh.
+"""Shardings of parameters, optimizer state and batches on a mesh.
 
-Parameters follow their logical axes, the optimizer's moments their parameter,
-and rows of a batch are dealt out over the axes data and fsdp.
+Parameters are sharded by their logical axes and optimizer moments like their
+parameter. The rows of a batch are split over the data and fsdp axes.
 """
 
 import contextlib
@@ -20,22 +20,22 @@ from rlhf_gap.models import t5
 
 Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
 Tree = TypeVar("Tree")
-# While tracing, only the shape of the mesh is known.
+# Tracing needs only the mesh's shape, not its devices.
 AnyMesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
 
 
 def standard_rules(*, fsdp: bool = True) -> Rules:
-  """Returns T5X's standard logical axis rules, on this package's mesh.
+  """Returns T5X's standard logical axis rules for this package's mesh.
 
-  T5X: `partitioning.standard_logical_axis_rules`; `fsdp` is its
-  `parameter_partitioning_dims=2`, over an axis of its own.
+  See T5X's `partitioning.standard_logical_axis_rules`; `fsdp` corresponds to
+  its `parameter_partitioning_dims=2`, on a separate axis.
 
   Args:
-    fsdp: whether a parameter's "embed" axis is shared out over the axis fsdp.
-      In an activation the batch has that axis already, and comes first.
+    fsdp: whether to split the "embed" axis of parameters over the fsdp axis.
+      Activations are not affected: their batch axis uses it first.
 
   Returns:
-    (logical axis, axes of the mesh) pairs, in order of precedence.
+    (logical axis, mesh axes) pairs, in order of precedence.
   """
   return (
     ("batch", ("data", "fsdp")),
@@ -50,45 +50,46 @@ def standard_rules(*, fsdp: bool = True) -> Rules:
   )
 
 
-def rules_of(config: t5.T5Config, mesh: AnyMesh, *, fsdp: bool = True) -> Rules:
-  """Returns the rules of one architecture on a mesh.
+def model_rules(
+  config: t5.T5Config, mesh: AnyMesh, *, fsdp: bool = True
+) -> Rules:
+  """Returns the logical axis rules for one architecture on a mesh.
 
-  `standard_rules`, but for layers that the axis model does not divide: their
-  heads or feed-forward units are held, and computed, whole on every device of
-  that axis. A judge smaller than the policy may need it; see `check_model`.
+  They are `standard_rules`, except that heads or feed-forward units that the
+  model axis does not divide are replicated along it. A judge smaller than the
+  policy may need this; for trained models see `check_model`.
 
   Args:
     config: the architecture.
     mesh: the mesh.
     fsdp: see `standard_rules`.
   """
-  undivided = {axis for axis, _, size in _layers(config) if size % _ways(mesh)}
-  if "heads" in undivided:
-    undivided.add("joined_kv")
+  replicated_axes = {axis for axis, _, _ in _undivided(config, mesh)}
+  if "heads" in replicated_axes:
+    replicated_axes.add("joined_kv")
   return tuple(
-    (axis, None if axis in undivided else places)
-    for axis, places in standard_rules(fsdp=fsdp)
+    (axis, None if axis in replicated_axes else mesh_axes)
+    for axis, mesh_axes in standard_rules(fsdp=fsdp)
   )
 
 
-def _layers(config: t5.T5Config) -> tuple[tuple[str, str, int], ...]:
-  """Logical axis, name and size of what the axis model divides."""
-  return (
+def _undivided(
+  config: t5.T5Config, mesh: AnyMesh
+) -> list[tuple[str, str, int]]:
+  """Returns (logical axis, description, size) not divided by the model axis."""
+  split = (
     ("heads", "attention heads", config.num_heads),
     ("mlp", "feed-forward units", config.mlp_dim),
   )
-
-
-def _ways(mesh: AnyMesh) -> int:
-  return mesh.shape["model"]
+  return [layer for layer in split if layer[2] % mesh.shape["model"]]
 
 
 @contextlib.contextmanager
 def active(mesh: jax.sharding.Mesh | None) -> Iterator[None]:
-  """Computes on a mesh: the model's logical constraints then mean something.
+  """Activates a mesh and the logical axis rules that models are written in.
 
   Args:
-    mesh: the mesh; None changes nothing.
+    mesh: the mesh; None does nothing.
 
   Yields:
     Nothing.
@@ -102,12 +103,12 @@ def active(mesh: jax.sharding.Mesh | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def computing(config: t5.T5Config) -> Iterator[None]:
-  """Follows the rules of another model than the one that is trained.
+  """Applies the axis rules of a model other than the trained one.
 
-  While tracing on a mesh; nothing changes where there is none.
+  Has an effect only while tracing on a mesh.
 
   Args:
-    config: the other's architecture.
+    config: the other model's architecture.
 
   Yields:
     Nothing.
@@ -116,17 +117,17 @@ def computing(config: t5.T5Config) -> Iterator[None]:
   if mesh.empty:
     yield
     return
-  with nn.logical_axis_rules(rules_of(config, mesh)):
+  with nn.logical_axis_rules(model_rules(config, mesh)):
     yield
 
 
 def parameters(
   config: t5.T5Config, mesh: AnyMesh, *, fsdp: bool = True
 ) -> t5.Params:
-  """Returns where each parameter of an architecture goes.
+  """Returns the sharding of each parameter of an architecture.
 
-  An axis that the mesh's does not divide, such as a vocabulary of odd size, is
-  not split: every device of that axis then holds it whole.
+  A dimension that the mesh axis does not divide, such as a vocabulary of odd
+  size, is replicated along that axis.
 
   Args:
     config: the architecture.
@@ -136,11 +137,11 @@ def parameters(
   Returns:
     A `NamedSharding` for each parameter, under its name.
   """
-  rules = rules_of(config, mesh, fsdp=fsdp)
+  rules = model_rules(config, mesh, fsdp=fsdp)
 
   def place(axes: PartitionSpec, shape: Any) -> NamedSharding:
-    wanted = nn.logical_to_mesh_axes(tuple(axes), rules) or ()
-    return NamedSharding(mesh, _dividing(wanted, shape.shape, mesh))
+    spec = nn.logical_to_mesh_axes(tuple(axes), rules) or ()
+    return NamedSharding(mesh, _drop_undividing(spec, shape.shape, mesh))
 
   return jax.tree.map(
     place,
@@ -153,92 +154,98 @@ def parameters(
 def parameters_on(
   mesh: jax.sharding.Mesh | None,
 ) -> Callable[[t5.T5Config], t5.Params] | None:
-  """Returns what `checkpoints.load` takes as `shardings`; None for no mesh."""
+  """Returns the `shardings` argument of `checkpoints.load`; None if no mesh."""
   return None if mesh is None else functools.partial(parameters, mesh=mesh)
 
 
 def checked_parameters_on(
   mesh: jax.sharding.Mesh | None,
 ) -> Callable[[t5.T5Config], t5.Params] | None:
-  """Returns `parameters_on`, for a model that the mesh must divide."""
+  """Like `parameters_on`, but raises unless the mesh divides the model."""
   if mesh is None:
     return None
 
-  def places(config: t5.T5Config) -> t5.Params:
+  def checked(config: t5.T5Config) -> t5.Params:
     check_model(config, mesh)
     return parameters(config, mesh)
 
-  return places
+  return checked
 
 
-def _dividing(
+def _drop_undividing(
   spec: Any, shape: tuple[int, ...], mesh: AnyMesh
 ) -> PartitionSpec:
-  """Leaves out of `spec` what does not divide its axis."""
-  kept = []
+  """Drops the mesh axes of `spec` that do not divide their dimension."""
+  entries = []
   for axes, size in zip(spec, shape, strict=True):
     names = (axes,) if isinstance(axes, str) else axes or ()
-    ways = math.prod(mesh.shape[name] for name in names)
-    kept.append(axes if size % ways == 0 else None)
-  return PartitionSpec(*kept)
+    num_shards = math.prod(mesh.shape[name] for name in names)
+    entries.append(axes if size % num_shards == 0 else None)
+  return PartitionSpec(*entries)
 
 
 def check_model(config: t5.T5Config, mesh: AnyMesh) -> None:
-  """Raises `UserError` where the model axis does not divide the layers.
+  """Checks that the model axis divides a trained model's layers.
 
-  For what is trained: most of its devices would do the same work.
+  Otherwise most devices of that axis would repeat the same work.
 
   Args:
     config: the architecture.
     mesh: the mesh.
+
+  Raises:
+    UserError: it does not divide the heads or the feed-forward units.
   """
-  ways = _ways(mesh)
-  for _, what, size in _layers(config):
-    if size % ways:
-      raise errors.UserError(
-        f"Mesh: model={ways} does not divide the model's {size:,} {what};"
-        " choose a divisor of both its heads and its feed-forward units"
-      )
+  for _, description, size in _undivided(config, mesh):
+    raise errors.UserError(
+      f"Mesh: model={mesh.shape['model']} does not divide the model's"
+      f" {size:,} {description}; choose a divisor of both its heads and its"
+      " feed-forward units"
+    )
 
 
 def undivided(config: t5.T5Config, mesh: AnyMesh) -> list[str]:
-  """Says which layers every device of the axis model computes whole.
+  """Returns the layers that are replicated along the model axis.
 
   Args:
     config: the architecture.
     mesh: the mesh.
 
   Returns:
-    Such as "16 attention heads"; nothing where all are divided.
+    Descriptions such as "16 attention heads"; empty if all are divided.
   """
-  ways = _ways(mesh)
-  return [f"{n:,} {what}" for _, what, n in _layers(config) if n % ways]
+  return [
+    f"{n:,} {description}" for _, description, n in _undivided(config, mesh)
+  ]
 
 
 def check_batch(batch_size: int, num_microbatches: int, mesh: AnyMesh) -> None:
-  """Raises `UserError` where the rows cannot be dealt out evenly.
+  """Checks that the mesh divides every microbatch.
 
   Args:
-    batch_size: rows of a batch, all hosts together.
-    num_microbatches: parts of it that are worked through one after another.
+    batch_size: global batch size.
+    num_microbatches: microbatches per batch.
     mesh: the mesh.
+
+  Raises:
+    UserError: the rows of a microbatch cannot be split evenly.
   """
   data, fsdp = mesh.shape["data"], mesh.shape["fsdp"]
   if batch_size % (num_microbatches * data * fsdp):
     raise errors.UserError(
       f"Mesh: a batch of {batch_size} rows in {num_microbatches} microbatches"
-      f" does not divide over data={data} x fsdp={fsdp}; choose a larger model"
+      f" cannot be split over data={data} x fsdp={fsdp}; choose a larger model"
       " axis, fewer microbatches or another BATCH_SIZE"
     )
 
 
 def replicated(mesh: AnyMesh) -> NamedSharding:
-  """Returns the placement of what every device holds whole."""
+  """Returns the sharding of fully replicated arrays."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def rows(mesh: AnyMesh) -> NamedSharding:
-  """Returns the placement of arrays whose first axis is a batch's rows."""
+  """Returns the sharding of arrays whose first axis is the batch."""
   return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
@@ -247,52 +254,52 @@ def rows_held(
   batch_size: int,
   devices: Sequence[jax.Device] | None = None,
 ) -> np.ndarray:
-  """Returns which rows of a batch some devices hold.
+  """Returns the rows of a batch that a set of devices holds.
 
-  Where the axis model spans processes, several hold the same rows.
+  If the model axis spans processes, several processes hold the same rows.
 
   Args:
     mesh: the mesh, over the devices of all processes.
-    batch_size: rows of a batch, all processes together.
-    devices: which; None for those of this process.
+    batch_size: global batch size.
+    devices: the devices; by default those of this process.
 
   Returns:
-    Their places in the batch, ascending.
+    Row indices into the global batch, ascending.
   """
-  parts = rows(mesh).devices_indices_map((batch_size,))
+  slices = rows(mesh).devices_indices_map((batch_size,))
   held = np.zeros(batch_size, bool)
   for device in mesh.local_devices if devices is None else devices:
-    held[parts[device]] = True
+    held[slices[device]] = True
   return np.flatnonzero(held)
 
 
 def place_rows(
   mesh: jax.sharding.Mesh, batch_size: int, values: np.ndarray
 ) -> jax.Array:
-  """Makes a batch's array of the rows that this process has read.
+  """Assembles a global batch array from the rows that each process read.
 
   Args:
     mesh: the mesh, over the devices of all processes.
-    batch_size: rows of the whole batch.
-    values: this process's rows, those of `rows_held`, in that order.
+    batch_size: global batch size.
+    values: this process's rows: those of `rows_held`, in that order.
 
   Returns:
-    The whole array, spread over the axes data and fsdp.
+    The global array, sharded over the data and fsdp axes.
   """
   held = rows_held(mesh, batch_size)
 
-  def part(index: tuple[slice, ...] | None) -> np.ndarray:
+  def local_rows(index: tuple[slice, ...] | None) -> np.ndarray:
     assert index  # an array of rows has an axis
     start, stop, _ = index[0].indices(batch_size)
     first = int(np.searchsorted(held, start))
     return values[first : first + stop - start]
 
   shape = (batch_size, *values.shape[1:])
-  return jax.make_array_from_callback(shape, rows(mesh), part)
+  return jax.make_array_from_callback(shape, rows(mesh), local_rows)
 
 
 def constrain_rows(tree: Tree) -> Tree:
-  """Pins arrays of rows to `rows` while tracing on a mesh; else the same."""
+  """Constrains arrays to the sharding `rows`, if tracing on a mesh."""
   axes = jax.tree.map(lambda x: ("batch", *[None] * (x.ndim - 1)), tree)
   return jax.tree.map(
     lambda x, names: nn.with_logical_constraint(x, names), tree, axes
@@ -300,51 +307,49 @@ def constrain_rows(tree: Tree) -> Tree:
 
 
 def without_fsdp(config: t5.T5Config, params: t5.Params) -> t5.Params:
-  """Gathers parameters over the axis fsdp, while tracing on a mesh.
+  """Gathers parameters over the fsdp axis, if tracing on a mesh.
 
-  A loop that reads every parameter at every turn, as sampling does, would
-  gather them at every turn; so they are gathered once before it. They stay
-  split over the axis model.
+  A loop that reads every parameter in every iteration, such as sampling, would
+  otherwise gather them in every iteration. They stay split over the model axis.
 
   Args:
     config: the architecture.
-    params: its parameters.
+    params: the model's parameters.
 
   Returns:
-    The parameters; the same where there is no mesh, or no fsdp axis.
+    The gathered parameters; `params` itself without a mesh or an fsdp axis.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.shape.get("fsdp", 1) == 1:
     return params
-  places = parameters(config, mesh, fsdp=False)
-  return jax.lax.with_sharding_constraint(params, places)
+  shardings = parameters(config, mesh, fsdp=False)
+  return jax.lax.with_sharding_constraint(params, shardings)
 
 
 def optimizer_state(opt_state: Any, shardings: t5.Params) -> Any:
-  """Returns where each array of an optimizer's state goes.
+  """Returns the sharding of each array of an optimizer's state.
 
-  A moment of its parameter's shape goes where the parameter goes. All others
-  are held whole by every device: counts, and Adafactor's row and column means,
-  which are vectors (under 0.1% of a T5 XXL's parameters).
+  A moment with its parameter's shape is sharded like the parameter. Everything
+  else is replicated: counts, and Adafactor's row and column means, which are
+  vectors (under 0.1% of a T5 XXL's parameters).
 
   Args:
     opt_state: the state, or its shapes.
-    shardings: where the parameters go, see `parameters`.
+    shardings: the parameters' shardings, see `parameters`.
 
   Returns:
     A `NamedSharding` for each leaf of `opt_state`.
   """
-  places = _by_path(shardings)
-  mesh = next(iter(places.values())).mesh
+  by_path = _by_path(shardings)
+  mesh = next(iter(by_path.values())).mesh
 
   def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
     names = tuple(k.key for k in path if isinstance(k, jax.tree_util.DictKey))
-    sharding = places.get(names)
-    whole = replicated(mesh)
+    sharding = by_path.get(names)
     if sharding is None or len(sharding.spec) != len(leaf.shape):
-      return whole
-    fits = _dividing(sharding.spec, leaf.shape, mesh) == sharding.spec
-    return sharding if fits else whole
+      return replicated(mesh)
+    divides = _drop_undividing(sharding.spec, leaf.shape, mesh) == sharding.spec
+    return sharding if divides else replicated(mesh)
 
   return jax.tree_util.tree_map_with_path(place, opt_state)
 

@@ -1,4 +1,4 @@
-"""What the makers publish of a chip: the roofline's ceilings."""
+"""Published peaks of accelerator chips, for the roofline."""
 
 import dataclasses
 
@@ -10,16 +10,17 @@ class Chip:
   """A chip's published peaks.
 
   Attributes:
-    flops_per_second: of matrix products of bfloat16. float32 products run at
-      this rate too by JAX's default precision.
-    available_gib: memory that the compiler gives to programs; it keeps the rest
-      for itself, and says so of a program that is too large.
-    hbm_bytes_per_second: of its memory.
-    link_bytes_per_second: of one link to a neighbour, one way.
-    dimensions: of a slice's grid.
-    ring_multiple: chips in a row close to a ring where the row is as long as
-      the slice, and that a multiple of this; in three dimensions, only where
-      every side of the slice is one.
+    flops_per_second: rate of bfloat16 matrix products. At JAX's default
+      precision float32 products run at the same rate.
+    available_gib: HBM available to programs. The compiler reserves the rest; it
+      states this limit when a program is too large.
+    hbm_bytes_per_second: HBM bandwidth.
+    link_bytes_per_second: bandwidth of one link to a neighbour, in one
+      direction.
+    dimensions: number of dimensions of a slice's grid.
+    ring_multiple: a row of chips forms a ring if it spans the slice and its
+      length is a multiple of this; in three dimensions, every side of the slice
+      must be such a multiple.
   """
 
   flops_per_second: float
@@ -31,16 +32,16 @@ class Chip:
 
   @property
   def available_bytes(self) -> int:
-    """Memory that programs can have."""
+    """HBM available to programs."""
     return int(self.available_gib * _GIB)
 
 
-# By the name that topologies begin with, from https://cloud.google.com/tpu/docs
-# at that name. Google gives all links of a chip together, both ways for v5e
-# (400 GB/s, 4 links) and v6e (800 GB/s, 4), one way for v5p (4,800 Gbit/s, 6);
-# v4 has six of 50 GB/s one way (Jouppi et al. 2023, arXiv 2304.01433, table 4).
-# Slices of whole cubes of 4 x 4 x 4 close to rings, those of a part of one do
-# not; in two dimensions only 16 in a row do.
+# By the prefix of topology names; from https://cloud.google.com/tpu/docs/NAME.
+# Google states the total over a chip's links: bidirectional for v5e (400 GB/s,
+# 4 links) and v6e (800 GB/s, 4), unidirectional for v5p (4,800 Gbit/s, 6). v4
+# has six links of 50 GB/s each way (Jouppi et al. 2023, arXiv 2304.01433, table
+# 4). Slices made of whole 4 x 4 x 4 cubes form rings and parts of a cube do
+# not; in two dimensions only rows of 16 do.
 CHIPS = {
   "v4": Chip(275e12, 30.75, 1200e9, 50e9, 3, 4),
   "v5e": Chip(197e12, 15.75, 819e9, 50e9, 2, 16),

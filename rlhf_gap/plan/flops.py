@@ -1,4 +1,4 @@
-"""Floating-point operations of a program, counted before it is compiled."""
+"""Counts a program's floating-point operations before it is compiled."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -8,25 +8,25 @@ from jax.extend import core
 
 from rlhf_gap.plan.hlo import Place
 
-# (term, `jax.named_scope` in it) -> how many chips repeat each product.
+# (term, `jax.named_scope` within it) -> number of chips that repeat a product.
 Repeats = Mapping[tuple[str, str], int]
 
 
-class _Counting(NamedTuple):
-  """What `of_products` was told."""
+class _Options(NamedTuple):
+  """The arguments of `count_products`."""
 
   turns: int
   terms: tuple[str, ...]
   repeats: Repeats
 
 
-class _Where(NamedTuple):
-  """Where in a program the counting is.
+class _Position(NamedTuple):
+  """The current position in the program.
 
   Attributes:
-    place: as it is reported.
-    times: how often the program comes here.
-    chips: that repeat each product.
+    place: the place under which operations are reported.
+    times: how often the program executes this position.
+    chips: number of chips that repeat each product here.
   """
 
   place: Place
@@ -34,7 +34,7 @@ class _Where(NamedTuple):
   chips: int
 
 
-def of_products(
+def count_products(
   closed: Any,
   *,
   turns: int = 1,
@@ -43,67 +43,69 @@ def of_products(
 ) -> dict[Place, int]:
   """Counts the operations of a traced program's matrix products.
 
-  2 m n k for a product of [m, k] and [k, n], loops as often as they turn, what
-  is recomputed for the gradient as often as it is: the work of all chips
-  together. Elementwise work is not counted, as in the usual utilisation.
+  A product of [m, k] and [k, n] counts 2 m n k, once for every loop iteration
+  and recomputation, summed over all chips. Elementwise operations do not count,
+  as in the usual definition of utilisation.
 
   Args:
     closed: a closed jaxpr, such as `jax.jit(f).trace(...).jaxpr`.
-    turns: of loops whose number of turns depends on the data.
-    terms: names of `jax.named_scope` to tell apart.
-    repeats: (term, scope within it) whose products several chips repeat, each
-      by itself, and how many do.
+    turns: iterations of loops whose length depends on the data.
+    terms: names of `jax.named_scope` to report separately.
+    repeats: number of chips that each repeat the products of a (term, scope
+      within it).
 
   Returns:
     Operations by place.
   """
-  counting = _Counting(turns, terms, repeats or {})
+  options = _Options(turns, terms, repeats or {})
   totals: dict[Place, int] = {}
-  begin = _Where(Place("", False), 1, 1)
-  for place, count in _walk(closed.jaxpr, begin, counting):
+  start = _Position(Place("", False), 1, 1)
+  for place, count in _walk(closed.jaxpr, start, options):
     totals[place] = totals.get(place, 0) + count
   return totals
 
 
 def _walk(
-  jaxpr: Any, where: _Where, counting: _Counting
+  jaxpr: Any, position: _Position, options: _Options
 ) -> Iterator[tuple[Place, int]]:
   for equation in jaxpr.eqns:
-    here = _entered(where, equation, counting)
+    here = _entered(position, equation, options)
     name = equation.primitive.name
     if name == "dot_general":
       yield here.place, here.times * here.chips * _product(equation)
     elif name == "while":
       inside = here._replace(
-        place=Place(here.place.term, True), times=here.times * counting.turns
+        place=Place(here.place.term, True), times=here.times * options.turns
       )
-      yield from _walk(equation.params["body_jaxpr"].jaxpr, inside, counting)
+      yield from _walk(equation.params["body_jaxpr"].jaxpr, inside, options)
     elif name == "scan":
       inside = here._replace(times=here.times * equation.params["length"])
-      yield from _walk(equation.params["jaxpr"].jaxpr, inside, counting)
+      yield from _walk(equation.params["jaxpr"].jaxpr, inside, options)
     elif name == "cond":
-      # Branches do the same by other means: by platform, a few rows at a time.
+      # Branches are alternative implementations, for example per platform.
       yield from max(
         (
-          list(_walk(branch.jaxpr, here, counting))
+          list(_walk(branch.jaxpr, here, options))
           for branch in equation.params["branches"]
         ),
         key=lambda counts: sum(count for _, count in counts),
       )
     else:
       for inner in core.jaxprs_in_params(equation.params):
-        yield from _walk(inner, here, counting)
+        yield from _walk(inner, here, options)
 
 
-def _entered(where: _Where, equation: Any, counting: _Counting) -> _Where:
-  """Returns the place of an equation, by the scopes that it is in."""
+def _entered(
+  position: _Position, equation: Any, options: _Options
+) -> _Position:
+  """Returns the position of an equation, according to its named scopes."""
   scopes = str(equation.source_info.name_stack).split("/")
-  term = next((t for t in counting.terms if t in scopes), where.place.term)
+  term = next((t for t in options.terms if t in scopes), position.place.term)
   chips = [
-    n for (t, s), n in counting.repeats.items() if t == term and s in scopes
+    n for (t, s), n in options.repeats.items() if t == term and s in scopes
   ]
-  place = Place(term, where.place.in_loop)
-  return where._replace(place=place, chips=max([where.chips, *chips]))
+  place = Place(term, position.place.in_loop)
+  return position._replace(place=place, chips=max([position.chips, *chips]))
 
 
 def _product(equation: Any) -> int:

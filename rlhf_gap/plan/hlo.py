@@ -1,8 +1,8 @@
-"""Memory and network traffic of a compiled program, read from its text.
+"""Memory and network traffic of a compiled program, from its HLO text.
 
-XLA's own cost analysis counts the body of a loop once. Here it is counted as
-often as it runs: as the compiler notes, or, where the number of turns depends
-on the data, as the caller says.
+XLA's own cost analysis counts a loop's body once. Here it counts once per
+iteration; the compiler notes the number of iterations, or the caller states it
+for loops whose length depends on the data.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ COLLECTIVES = (
   "all-to-all",
   "collective-permute",
 )
-# Instructions that touch no memory of their own.
+# Instructions that move no data themselves.
 _FREE = frozenset(
   {
     "parameter",
@@ -44,12 +44,12 @@ _CALLED = re.compile(
 )
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _CHANNEL = re.compile(r"channel_id=(\d+)")
-# Such as [4,2]<=[2,4]T(1,0): 0 to 7 as 2 x 4, transposed, in 4 rows of 2.
+# For example [4,2]<=[2,4]T(1,0): 0 to 7 as 2 x 4, transposed, in 4 rows of 2.
 _GROUPS = re.compile(
   r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?"
 )
-# Such as mesh['axis_0'=2,'axis_1'=4], device_ids=([4,2]T(1,0)) {'axis_1'}: the
-# chips of the mesh that differ in the axis named last.
+# For example mesh['axis_0'=2,'axis_1'=4], device_ids=([4,2]T(1,0)) {'axis_1'}:
+# groups of chips that differ only along the axis named last.
 _MESH_GROUPS = re.compile(
   r"replica_groups=mesh\[([^\]]*)\]"
   r"(?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{([^}]*)\}"
@@ -57,19 +57,19 @@ _MESH_GROUPS = re.compile(
 _AXIS = re.compile(r"'(\w+)'=(\d+)")
 _LISTED_GROUP = re.compile(r"replica_groups=\{\{([\d,]*)\}")
 _PAIR = re.compile(r"source_target_pairs=\{\{(\d+),(\d+)\}")
-# What they return holds what they were given, beside the result.
+# Instructions whose result tuple also contains their operands.
 _WITH_OPERANDS = ("all-gather-start", "collective-permute-start", "async-start")
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-  """Where in a program something happens.
+  """A part of a program.
 
   Attributes:
-    term: the first of the given names that its `jax.named_scope` holds; "" for
-      none.
-    in_loop: whether in a loop whose number of turns depends on the data.
+    term: the first of the given names that is in its `jax.named_scope`; "" if
+      none is.
+    in_loop: whether it is in a loop whose length depends on the data.
   """
 
   term: str
@@ -78,18 +78,19 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-  """One exchange between chips.
+  """A collective operation.
 
   Attributes:
     kind: one of `COLLECTIVES`.
-    place: where it happens.
-    turns: how often.
-    group: how many chips take part.
-    members: numbers of the first group's chips; none where all take part.
-    payload_bytes: of its larger side on one chip.
-    operand_bytes: of what one chip brings.
-    array_sizes: elements of every array that goes in or comes out, on one chip.
-    source: the operation it was made for, JAX's name.
+    place: the part of the program that it belongs to.
+    turns: how often it runs.
+    group: number of participating chips.
+    payload_bytes: size per chip of its operands or its result, whichever is
+      larger.
+    operand_bytes: size per chip of its operands.
+    array_sizes: number of elements, per chip, of each operand and result.
+    source: JAX's name of the operation that it was created for.
+    members: chips of the first group; empty if all chips participate.
   """
 
   kind: str
@@ -104,9 +105,9 @@ class Collective:
 
   @property
   def sent_bytes(self) -> float:
-    """What a chip sends in all turns by a ring's algorithm, the least there is.
+    """Bytes that a chip sends over all turns with the optimal ring algorithm.
 
-    (n - 1) / n of the whole for a gather or a scatter, twice that for an
+    (n - 1) / n of the payload for a gather or a scatter, twice that for an
     all-reduce (Patarasuk and Yuan 2009).
     """
     if self.kind == "collective-permute":
@@ -118,11 +119,11 @@ class Collective:
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-  """What a chip moves when it runs a program once.
+  """The data that one chip moves in one execution of a program.
 
   Attributes:
-    hbm_bytes: read from and written to its memory, by place.
-    collectives: its exchanges with others.
+    hbm_bytes: bytes read from and written to HBM, by place.
+    collectives: its collective operations.
   """
 
   hbm_bytes: Mapping[Place, int]
@@ -132,16 +133,16 @@ class Traffic:
 def traffic(
   text: str, *, turns: int = 1, terms: tuple[str, ...] = ()
 ) -> Traffic:
-  """Reads a program's traffic.
+  """Computes a program's traffic.
 
-  Every instruction that is not fused reads its operands from memory and writes
-  its result there. Of a slice, only the slice is moved; arrays that the
-  compiler keeps in a chip's own vector memory are not.
+  Every unfused instruction reads its operands from HBM and writes its result
+  there. Slicing moves only the slice. Arrays that the compiler keeps in vector
+  memory are not counted.
 
   Args:
     text: the compiled program, `compiled.as_text()`.
-    turns: of loops whose number of turns the compiler does not know.
-    terms: names of `jax.named_scope` to tell apart.
+    turns: iterations of loops whose length the compiler does not know.
+    terms: names of `jax.named_scope` to report separately.
 
   Returns:
     The traffic of one chip.
@@ -153,7 +154,7 @@ def traffic(
 
 
 class _Walker:
-  """Follows a program's calls."""
+  """Accumulates traffic over a program's computations."""
 
   def __init__(
     self,
@@ -166,14 +167,15 @@ class _Walker:
     self._turns, self._terms = turns, terms
     self._num_chips = num_chips
     self.bytes: dict[Place, int] = {}
-    # An exchange that runs behind computations appears in each of them.
+    # Keyed by channel: an asynchronous collective that overlaps with several
+    # fusions appears in each of them.
     self.collectives: dict[tuple[str, str], Collective] = {}
 
   def walk(self, computation: Computation, place: Place, turns: int) -> None:
-    """Adds what a computation moves when it is run `turns` times."""
+    """Adds the traffic of running a computation `turns` times."""
     for instruction in computation.instructions.values():
-      # The schedule keeps neighbours together: what has no name of its own
-      # belongs to what came before it.
+      # An instruction without a scope is attributed to the one scheduled
+      # before it.
       place = dataclasses.replace(
         place, term=self._term(instruction) or place.term
       )
@@ -226,10 +228,9 @@ class _Walker:
     if opcode == "dynamic-update-slice":
       return 2 * sizes[1]
     if opcode == "slice-start":
-      # Of the result's parts the second is the slice, most often in vector
-      # memory; it comes from where the operand is.
-      part = instruction.shapes[1]
-      return part.num_bytes * (bool(sizes[0]) + part.in_hbm)
+      # The second element of the result is the slice, usually in vector memory.
+      target = instruction.shapes[1]
+      return target.num_bytes * (bool(sizes[0]) + target.in_hbm)
     if opcode in _WITH_OPERANDS:
       return instruction.hbm_bytes
     if opcode == "copy-start":
@@ -272,7 +273,7 @@ class _Walker:
     channel = _CHANNEL.search(instruction.attributes)
     key = (kind, channel[1] if channel else instruction.name)
     source = _OP_NAME.search(instruction.attributes)
-    members = _members(instruction.attributes)
+    members = first_group(instruction.attributes)
     self.collectives[key] = Collective(
       kind,
       place,
@@ -286,8 +287,8 @@ class _Walker:
     )
 
 
-def _members(attributes: str) -> tuple[int, ...]:
-  """The chips of an exchange's first group; none where it does not tell."""
+def first_group(attributes: str) -> tuple[int, ...]:
+  """Returns the chips of a collective's first group; empty if not stated."""
   counted = _GROUPS.search(attributes)
   if counted:
     groups, size = int(counted[1]), int(counted[2])
@@ -325,7 +326,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 def _fused(
   computation: Computation, sizes: list[int], instruction: Instruction
 ) -> int:
-  """Bytes of a fusion: of what it slices or updates, only that part."""
+  """Returns a fusion's traffic; slices and updates count only their part."""
   read = 0
   for number, size in enumerate(sizes):
     users = computation.users_of_parameter(number)

@@ -1,4 +1,4 @@
-"""The text of a compiled program as computations of instructions."""
+"""Parses the HLO text of a compiled program."""
 
 import dataclasses
 import functools
@@ -13,10 +13,10 @@ _OPCODE = re.compile(r"\s*([a-z][\w-]*)\(")
 _REFERENCE = re.compile(r"%([\w.-]+)")
 _TURNS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
 _WHILE = re.compile(r"condition=%?([\w.-]+), body=%?([\w.-]+)")
-# Of the module's header; it names neither where there is one.
+# In the module's header, which states neither for a single chip.
 _CHIPS = re.compile(r"\b(?:replica_count|num_partitions)=(\d+)")
 _INDEX = re.compile(r"index=(\d+)")
-# Bits of an element where the type's name does not end with them.
+# Bits per element of types whose names do not end with the number.
 _BITS = {"pred": 8, "token": 0, "opaque": 0}
 
 
@@ -25,10 +25,10 @@ class Shape:
   """An array's type.
 
   Attributes:
-    num_elements: in all.
-    num_bytes: of all elements.
-    in_hbm: whether it lies in the chip's main memory, where the layout names
-      no other ("S(1)" is a TPU's vector memory).
+    num_elements: number of elements.
+    num_bytes: total size.
+    in_hbm: whether it is in HBM: its layout names no other memory space ("S(1)"
+      is a TPU's vector memory).
   """
 
   num_elements: int
@@ -38,14 +38,14 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-  """One line.
+  """An instruction.
 
   Attributes:
-    name: without "%".
-    opcode: such as "fusion".
-    shapes: of the result; several of a tuple.
-    operands: names.
-    attributes: what follows the operands; of a parameter its number, of a
+    name: its name, without "%".
+    opcode: its opcode, such as "fusion".
+    shapes: shapes of the result; several for a tuple.
+    operands: names of its operands.
+    attributes: the text after the operands; for a parameter its number, for a
       constant its value.
   """
 
@@ -57,18 +57,18 @@ class Instruction:
 
   @property
   def hbm_bytes(self) -> int:
-    """Bytes of the result in main memory."""
+    """Size of the result in HBM."""
     return hbm_bytes(self.shapes)
 
 
 @dataclasses.dataclass(frozen=True)
 class Computation:
-  """Instructions by name, in order.
+  """A sequence of instructions.
 
   Attributes:
-    is_entry: whether the program begins here.
-    root: what it returns.
-    instructions: all of them.
+    is_entry: whether it is the program's entry point.
+    root: the instruction whose result it returns.
+    instructions: its instructions by name, in order.
   """
 
   is_entry: bool
@@ -92,31 +92,31 @@ class Computation:
     return users
 
   def users_of_parameter(self, number: int) -> list[tuple[str, Instruction]]:
-    """Returns (name read, reader) of a parameter, seen through bitcasts.
+    """Returns (operand, user) pairs of a parameter, looking through bitcasts.
 
     Args:
-      number: of the parameter.
+      number: the parameter's number.
     """
     if number not in self._parameters:
       return []
-    found, names = [], [self._parameters[number]]
+    users, names = [], [self._parameters[number]]
     while names:
       name = names.pop()
       for user in self._users.get(name, ()):
         if user.opcode == "bitcast":
           names.append(user.name)
         else:
-          found.append((name, user))
-    return found
+          users.append((name, user))
+    return users
 
 
 def parse(text: str) -> dict[str, Computation]:
-  """Returns the computations of a program's text by name.
+  """Returns the computations of a program, by name.
 
   Args:
     text: `compiled.as_text()`.
   """
-  found: dict[str, Computation] = {}
+  computations: dict[str, Computation] = {}
   header: re.Match[str] | None = None
   lines: dict[str, Instruction] = {}
   root = None
@@ -125,7 +125,7 @@ def parse(text: str) -> dict[str, Computation]:
       header = _HEADER.match(line)
       lines, root = {}, None
     elif line.startswith("}"):
-      found[header[2]] = Computation(bool(header[1]), root, lines)
+      computations[header[2]] = Computation(bool(header[1]), root, lines)
       header = None
     else:
       instruction = _instruction(line)
@@ -133,11 +133,11 @@ def parse(text: str) -> dict[str, Computation]:
         lines[instruction.name] = instruction
         if line.lstrip().startswith("ROOT "):
           root = instruction
-  return found
+  return computations
 
 
 def num_chips(text: str) -> int:
-  """Returns how many chips run a program.
+  """Returns the number of chips that run a program.
 
   Args:
     text: `compiled.as_text()`.
@@ -147,7 +147,7 @@ def num_chips(text: str) -> int:
 
 
 def entry(computations: Mapping[str, Computation]) -> Computation:
-  """Returns where the program begins."""
+  """Returns the program's entry computation."""
   return next(c for c in computations.values() if c.is_entry)
 
 
@@ -156,15 +156,15 @@ def turns_of(
   computation: Computation,
   computations: Mapping[str, Computation],
 ) -> int | None:
-  """Returns how often a loop turns; None where that depends on the data.
+  """Returns a loop's number of iterations; None if it depends on the data.
 
-  As the compiler notes it, or, for loops that it has made itself, by the number
-  that a counter is compared with and by which it grows.
+  The compiler notes it for most loops. For loops that it created itself, it
+  follows from the loop counter's start, step and limit.
 
   Args:
     instruction: the loop.
-    computation: that it stands in.
-    computations: of the program.
+    computation: the computation that contains it.
+    computations: all computations of the program.
   """
   noted = _TURNS.search(instruction.attributes)
   if noted:
@@ -181,30 +181,30 @@ def turns_of(
   ):
     return None
   counter, limit = (condition.instructions.get(n) for n in test.operands)
-  place = _element(counter)
-  last, step = _constant(limit), _grows_by(body, place)
-  if place is None or last is None or not step:
+  index = _element_index(counter)
+  last, step = _constant(limit), _increment(body, index)
+  if index is None or last is None or not step:
     return None
-  first = _constant(_element_of(computation, instruction.operands[0], place))
+  first = _constant(_element_of(computation, instruction.operands[0], index))
   return -(-(last - (first or 0)) // step)
 
 
-def _element(instruction: Instruction | None) -> int | None:
-  """Which part of a tuple an instruction takes."""
+def _element_index(instruction: Instruction | None) -> int | None:
+  """Returns the index that a get-tuple-element instruction reads."""
   if instruction is None or instruction.opcode != "get-tuple-element":
     return None
-  found = _INDEX.search(instruction.attributes)
-  return int(found[1]) if found else None
+  match = _INDEX.search(instruction.attributes)
+  return int(match[1]) if match else None
 
 
 def _element_of(
-  computation: Computation, name: str, place: int
+  computation: Computation, name: str, index: int
 ) -> Instruction | None:
-  """What a tuple was made of at a place."""
-  made = computation.instructions.get(name)
-  if made is None or made.opcode != "tuple":
+  """Returns the instruction that computed an element of a tuple."""
+  instruction = computation.instructions.get(name)
+  if instruction is None or instruction.opcode != "tuple":
     return None
-  return computation.instructions.get(made.operands[place])
+  return computation.instructions.get(instruction.operands[index])
 
 
 def _constant(instruction: Instruction | None) -> int | None:
@@ -214,25 +214,25 @@ def _constant(instruction: Instruction | None) -> int | None:
   return int(text) if text.lstrip("-").isdigit() else None
 
 
-def _grows_by(body: Computation, place: int | None) -> int | None:
-  """By what a loop's counter grows at every turn."""
-  if body.root is None or place is None:
+def _increment(body: Computation, index: int | None) -> int | None:
+  """Returns the increment of a loop's counter per iteration."""
+  if body.root is None or index is None:
     return None
-  new = _element_of(body, body.root.name, place)
+  new = _element_of(body, body.root.name, index)
   if new is None or new.opcode != "add":
     return None
-  parts = [body.instructions.get(name) for name in new.operands]
-  steps = [_constant(part) for part in parts if _element(part) != place]
+  operands = [body.instructions.get(name) for name in new.operands]
+  steps = [_constant(x) for x in operands if _element_index(x) != index]
   return steps[0] if len(steps) == 1 else None
 
 
 def hbm_bytes(shapes: Sequence[Shape]) -> int:
-  """Returns the bytes of arrays in main memory."""
+  """Returns the total size of the arrays in HBM."""
   return sum(shape.num_bytes for shape in shapes if shape.in_hbm)
 
 
 def all_bytes(shapes: Sequence[Shape]) -> int:
-  """Returns the bytes of arrays wherever they lie."""
+  """Returns the total size of arrays in any memory."""
   return sum(shape.num_bytes for shape in shapes)
 
 
@@ -256,7 +256,7 @@ def _instruction(line: str) -> Instruction | None:
 
 
 def _closing(text: str) -> int:
-  """Returns where the parenthesis that `text` begins with has closed."""
+  """Returns the position after the parenthesis matching the first character."""
   depth = 0
   for position, character in enumerate(text):
     depth += (character == "(") - (character == ")")
@@ -265,8 +265,8 @@ def _closing(text: str) -> int:
   return len(text)
 
 
-def _shape(found: tuple[str, str, str]) -> Shape:
-  kind, sizes, layout = found
+def _shape(groups: tuple[str, str, str]) -> Shape:
+  kind, sizes, layout = groups
   digits = re.search(r"\d+", kind)
   bits = _BITS.get(kind, int(digits[0]) if digits else 8)
   count = math.prod(int(size) for size in sizes.split(",") if size)

@@ -1,10 +1,9 @@
-"""How long an exchange occupies a slice's links, at the least.
+"""Lower bounds on the time that collectives occupy a slice's links.
 
-Chips are the nodes of a grid; neighbours have a link, and a row of chips closes
-to a ring where the slice is long enough, or is made of whole cubes. Of a gather
-to P bytes on n chips in a row, a ring's links carry (n - 1) / n P in both
-directions at once; where the row is open, half of P must cross its middle:
-n / (n - 1) times as long.
+Chips form a grid with links between neighbours. A row of chips forms a ring if
+the slice is long enough or made of whole cubes. To gather P bytes on a row of n
+chips, a ring's links carry (n - 1) / n P, in both directions at once. In an
+open row half of P must cross the middle, which takes n / (n - 1) times as long.
 """
 
 from collections.abc import Sequence
@@ -12,40 +11,40 @@ from collections.abc import Sequence
 from rlhf_gap.plan.chips import Chip
 from rlhf_gap.plan.hlo import Collective
 
-# A chip's place in the slice's grid.
-Place = tuple[int, ...]
+# A chip's coordinates in the slice's grid.
+Coordinates = tuple[int, ...]
 
 
-def sizes_of(places: Sequence[Place]) -> tuple[int, ...]:
-  """Returns how many chips a slice has along each dimension of its grid.
+def grid_shape(coordinates: Sequence[Coordinates]) -> tuple[int, ...]:
+  """Returns the number of chips along each dimension of a slice's grid.
 
   Args:
-    places: of all its chips.
+    coordinates: the coordinates of all its chips.
   """
-  return tuple(max(along) + 1 for along in zip(*places, strict=True))
+  return tuple(max(values) + 1 for values in zip(*coordinates, strict=True))
 
 
 def seconds(
-  collective: Collective, chip: Chip, places: Sequence[Place]
+  collective: Collective, chip: Chip, coordinates: Sequence[Coordinates]
 ) -> dict[int, float]:
-  """Returns the time that an exchange keeps each dimension's links busy.
+  """Returns how long a collective occupies the links of each dimension.
 
-  An exchange spreads its bytes evenly over all dimensions that its chips span,
-  so that it takes as long on each.
+  A collective spreads its bytes evenly over all dimensions that its chips span,
+  so it takes equally long on each.
 
   Args:
-    collective: the exchange, all its turns together.
-    chip: whose links.
-    places: of all chips, by their number in the program.
+    collective: the collective, over all its turns.
+    chip: the kind of chip.
+    coordinates: coordinates of all chips, by their number in the program.
 
   Returns:
-    Seconds by dimension; nothing where it needs no link.
+    Seconds by dimension; empty if it needs no link.
   """
-  members = [places[i] for i in collective.members] or list(places)
-  sizes = sizes_of(places)
+  members = [coordinates[i] for i in collective.members] or list(coordinates)
+  sizes = grid_shape(coordinates)
   capacity = {}
   for dimension, size in enumerate(sizes):
-    count = len({place[dimension] for place in members})
+    count = len({chip_at[dimension] for chip_at in members})
     if count > 1:
       is_ring = count == size and _closes(dimension, chip, sizes)
       share = 1.0 if is_ring else (count - 1) / count
@@ -57,7 +56,7 @@ def seconds(
 
 
 def _closes(dimension: int, chip: Chip, sizes: Sequence[int]) -> bool:
-  """Whether rows as long as the slice are rings."""
-  # Optical links close the rows of cubes; a part of a cube has none.
+  """Whether rows that span the slice form rings."""
+  # Optical links between cubes close the rings; parts of a cube have none.
   closed = [size % chip.ring_multiple == 0 for size in sizes]
   return closed[dimension] and (chip.dimensions < 3 or all(closed))

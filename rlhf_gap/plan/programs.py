@@ -1,7 +1,8 @@
-"""The programs of a run, compiled for devices that are not here.
+"""Compiles a run's programs for devices that need not be present.
 
-They are the run's own: `training.step.compiled`, `pairs.online.draw_pairs` and
-`pairs.reference.sequence_log_probs`, given shapes in place of arrays.
+They are the functions that the run itself calls: `training.step.compiled`,
+`pairs.online.draw_pairs` and `pairs.reference.sequence_log_probs`, compiled for
+shapes instead of arrays.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rlhf_gap import errors, pairs, partitioning
+from rlhf_gap import errors, pairs, partitioning, stores
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.inference import judge
 from rlhf_gap.models import precision, t5
@@ -28,13 +29,11 @@ from rlhf_gap.plan import flops, hlo
 from rlhf_gap.training import objectives, step
 from rlhf_gap.training.description import Run
 
-# `jax.named_scope`s of `draw_pairs`; the other programs are terms of their own.
+# `jax.named_scope`s in `draw_pairs`; the other programs are single terms.
 DRAW_TERMS = ("sampling", "judging", "reference")
 STEP_TERM, SCORE_TERM = "step", "reference"
 DRAW, SCORE = "draw", "score"
-# Room for the markers and EOS of the judge's input, whatever the vocabulary.
-_MARKER_TOKENS = 16
-# Sources whose programs are known; a mixture's parts have others of their own.
+# Sources that can be planned; a mixture runs the programs of its components.
 _SOURCES = (
   pairs.Generated,
   pairs.Offline,
@@ -42,20 +41,20 @@ _SOURCES = (
   pairs.Replay,
   pairs.Responses,
 )
-# Ids are no part of a program's shape.
-_WORDS = judge.Words((3, 4, 5), (3, 4, 6), 7, 8)
+# The run's vocabulary is unknown here; bytes write the longest markers.
+_WORDS = judge.words_of(stores.byte())
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-  """What is planned.
+  """The run to plan.
 
   Attributes:
-    run: the description.
-    policy: architecture of policy and reference, and of whatever is trained.
-    judge: the proxy's, where pairs are sampled.
-    prompt_tokens: the prompts' window.
-    response_tokens: the responses'.
+    run: the run's description.
+    policy: architecture of the trained model and its reference.
+    judge: architecture of the judge, if pairs are sampled.
+    prompt_tokens: length of the prompts.
+    response_tokens: length of the responses.
 
   Raises:
     UserError: the run's source cannot be planned.
@@ -71,9 +70,9 @@ class Subject:
     if not isinstance(self.run.source, _SOURCES):
       known = ", ".join(kind.__name__ for kind in _SOURCES)
       raise errors.UserError(
-        f"a source {type(self.run.source).__name__} cannot be planned, expected"
-        f" one of {known}; plan a mixture's parts one by one, each with its"
-        " share of the batch"
+        f"a source {type(self.run.source).__name__} cannot be planned; expected"
+        f" one of {known}. Plan each component of a mixture separately, with"
+        " its share of the batch"
       )
 
   @property
@@ -83,9 +82,9 @@ class Subject:
 
   @property
   def scores(self) -> bool:
-    """Whether stored pairs are scored by the reference as they are read.
+    """Whether the reference scores stored pairs as they are read.
 
-    Taken to be so for all but recorded runs, which hold its scores.
+    Recorded runs already contain the scores; other stores are assumed not to.
     """
     stored = isinstance(self.run.source, pairs.Offline)
     return stored and self.run.objective.needs_reference
@@ -93,13 +92,13 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-  """What a program needs of a chip's memory.
+  """A program's memory on one chip.
 
   Attributes:
-    argument_bytes: of what it is given.
-    temporary_bytes: of what it needs on the way.
-    output_bytes: of what it returns in memory of its own; what takes an
-      argument's place, as a new state that of the old, does not count.
+    argument_bytes: size of its arguments.
+    temporary_bytes: size of its temporaries.
+    output_bytes: size of its outputs, without those that reuse the memory of a
+      donated argument.
   """
 
   argument_bytes: int
@@ -109,18 +108,18 @@ class Memory:
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-  """A program for one chip of the mesh.
+  """A compiled program.
 
   Attributes:
     name: "step", "draw" or "score".
-    memory: that it needs.
-    turns: of its loops whose number of turns depends on the data.
-    optimal_seconds: the compiler's own estimate; loops count once in it.
-    flops: of all chips together, by place.
-    useful_flops: of all chips together, without what several of them repeat or
-      the backward pass recomputes.
-    traffic: of one chip.
-    compile_seconds: of this machine's processors, all together.
+    memory: its memory on one chip.
+    turns: iterations of its loops whose length depends on the data.
+    optimal_seconds: the compiler's own estimate, which counts loops once.
+    flops: operations of all chips, by place.
+    useful_flops: operations of all chips, excluding work that several chips
+      repeat or the backward pass recomputes.
+    traffic: the traffic of one chip.
+    compile_seconds: CPU time of the compilation, over all cores.
   """
 
   name: str
@@ -136,30 +135,33 @@ class Compiled:
 def resident_bytes(
   subject: Subject, mesh: partitioning.AnyMesh
 ) -> dict[str, int]:
-  """Returns what lies in a chip's memory all the time, by what it is.
+  """Returns the bytes of what stays in a chip's memory throughout the run.
 
   Args:
-    subject: what is planned.
-    mesh: of the slice.
+    subject: the run to plan.
+    mesh: the slice's mesh.
+
+  Returns:
+    Bytes by content, such as "parameters" or "optimizer".
   """
   state = _state(subject, mesh)
-  found = {
+  sizes = {
     "parameters": _chip_bytes(state.params),
     "optimizer": _chip_bytes(state.opt_state),
   }
   if subject.run.objective.needs_reference:
-    found["reference"] = _chip_bytes(_frozen(subject.policy, mesh))
+    sizes["reference"] = _chip_bytes(_frozen(subject.policy, mesh))
   if subject.samples:
-    found["judge"] = _chip_bytes(_frozen(_judging(subject), mesh))
+    sizes["judge"] = _chip_bytes(_frozen(_judging(subject), mesh))
   if count := _copies(subject.run.source):
-    found["sampled from"] = count * _chip_bytes(
+    sizes["sampled from"] = count * _chip_bytes(
       _parameters(subject.policy, mesh)
     )
-  return found
+  return sizes
 
 
 def _copies(source: pairs.Spec) -> int:
-  """How many policies a source holds besides the one that is trained."""
+  """Returns the number of policies that a source holds for sampling."""
   if isinstance(source, pairs.Online):
     return int(source.sync_every_steps != 1)
   if isinstance(source, pairs.Generated):
@@ -170,11 +172,14 @@ def _copies(source: pairs.Spec) -> int:
 def kernel_sizes(
   subject: Subject, mesh: partitioning.AnyMesh
 ) -> frozenset[int]:
-  """Returns how many elements a kernel can have on a chip: whole or split.
+  """Returns the possible numbers of elements of a kernel on one chip.
 
   Args:
-    subject: what is planned.
-    mesh: of the slice.
+    subject: the run to plan.
+    mesh: the slice's mesh.
+
+  Returns:
+    The sizes of all kernels, whole and split along each combination of axes.
   """
   fsdp, model = mesh.shape["fsdp"], mesh.shape["model"]
   sizes = {
@@ -184,8 +189,8 @@ def kernel_sizes(
     )
     if path[-1].key in ("kernel", "embedding")
   }
-  parts = {1, fsdp, model, fsdp * model}
-  return frozenset(size // part for size in sizes for part in parts)
+  num_shards = {1, fsdp, model, fsdp * model}
+  return frozenset(size // n for size in sizes for n in num_shards)
 
 
 def compile_all(
@@ -193,20 +198,20 @@ def compile_all(
   mesh: jax.sharding.Mesh,
   known: dict[str, Compiled] | None = None,
 ) -> Iterator[Compiled]:
-  """Compiles the programs of a step, one after another.
+  """Compiles the programs of a step one by one.
 
   Args:
-    subject: what is planned.
-    mesh: of the slice; its devices need not be here.
-    known: programs compiled for the slice before, by SHA-256 of their text;
-      added to.
+    subject: the run to plan.
+    mesh: the slice's mesh; its devices need not be present.
+    known: cache of programs compiled for this slice, by SHA-256 of their text;
+      updated in place.
 
   Yields:
-    The train step, then what draws pairs where they are sampled, or has the
-    reference score them where they are stored.
+    The training step; then the program that samples pairs, or the one that
+    scores stored pairs with the reference.
 
   Raises:
-    jax.errors.JaxRuntimeError: the compiler finds that it cannot fit.
+    jax.errors.JaxRuntimeError: a program does not fit.
   """
   known = {} if known is None else known
   with _on(mesh):
@@ -215,19 +220,19 @@ def compile_all(
 
 
 def made_of(subject: Subject, num_chips: int) -> dict[str, Any]:
-  """Returns what a plan for TPUs is made of, before anything is compiled.
+  """Returns the inputs that determine a plan for TPUs, without compiling.
 
-  Neither devices nor their compiler are needed.
+  Needs neither devices nor their compiler.
 
   Args:
-    subject: what is planned.
-    num_chips: of the slice.
+    subject: the run to plan.
+    num_chips: number of chips in the slice.
 
   Returns:
-    "resident_bytes", see `resident_bytes`; "flops", of all chips' matrix
-    products by program; "fingerprint", SHA-256 of the programs' text in
-    StableHLO without places in source files, which changes where a plan may
-    change, and, it may be, with the version of JAX.
+    "resident_bytes", see `resident_bytes`; "flops", operations of all chips'
+    matrix products by program; "fingerprint", SHA-256 of the programs'
+    StableHLO without source locations. If the fingerprint is unchanged, so is
+    the plan; it may also change with the version of JAX.
   """
   mesh = (subject.run.mesh or partitioning.Mesh()).abstract(num_chips)
   texts, products = hashlib.sha256(), {}
@@ -247,7 +252,7 @@ def made_of(subject: Subject, num_chips: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _on(mesh: partitioning.AnyMesh) -> Iterator[None]:
-  # As `partitioning.active`, for devices on which nothing can be placed.
+  # Like `partitioning.active`, for devices on which nothing can be placed.
   abstract = mesh.abstract_mesh if isinstance(mesh, jax.sharding.Mesh) else mesh
   with (
     jax.sharding.use_abstract_mesh(abstract),
@@ -261,12 +266,12 @@ class _Program(NamedTuple):
 
   Attributes:
     name: "step", "draw" or "score".
-    terms: names of `jax.named_scope` to tell apart in it.
-    turns: of its loops whose number of turns depends on the data.
-    function: what `jax.jit` returns.
-    arguments: shapes in place of arrays.
-    repeats: what several chips do alike, see `flops.of_products`.
-    plain: the function that recomputes nothing; None: it is the same.
+    terms: names of `jax.named_scope` to report separately.
+    turns: iterations of its loops whose length depends on the data.
+    function: the jitted function.
+    arguments: its arguments, with shapes instead of arrays.
+    repeats: products that several chips repeat, see `flops.count_products`.
+    plain: the function without rematerialisation; None if `function` has none.
   """
 
   name: str
@@ -289,7 +294,7 @@ def _programs(
   yield _Program(STEP_TERM, (STEP_TERM,), 1, function, arguments, plain=plain)
   if subject.samples:
     function, arguments = _draw(subject, mesh)
-    repeats = _repeats(_judging(subject), mesh)
+    repeats = judge_repeats(_judging(subject), mesh)
     turns = subject.response_tokens
     yield _Program(DRAW, DRAW_TERMS, turns, function, arguments, repeats)
   if subject.scores:
@@ -298,25 +303,25 @@ def _programs(
     yield _Program(SCORE, (SCORE_TERM,), 1, score, scored)
 
 
-def _repeats(
+def judge_repeats(
   judging: t5.T5Config, mesh: partitioning.AnyMesh
 ) -> dict[tuple[str, str], int]:
-  """What every chip of the axis model does for itself when it judges."""
-  of_axis = {
+  """Returns the judge's products that chips of the model axis repeat."""
+  modules_by_axis = {
     "heads": ("attention", "self_attention", "encoder_decoder_attention"),
     "mlp": ("mlp",),
   }
-  rules = dict(partitioning.rules_of(judging, mesh))
+  rules = dict(partitioning.model_rules(judging, mesh))
   return {
     ("judging", module): mesh.shape["model"]
-    for axis, modules in of_axis.items()
+    for axis, modules in modules_by_axis.items()
     if rules[axis] is None
     for module in modules
   }
 
 
 def _compile(program: _Program, known: dict[str, Compiled]) -> Compiled:
-  begun = time.process_time()
+  start = time.process_time()
   traced = program.function.trace(*program.arguments)
   counted = _counted(program, traced, program.repeats)
   lowered = traced.lower()
@@ -342,7 +347,7 @@ def _compile(program: _Program, known: dict[str, Compiled]) -> Compiled:
     traffic=hlo.traffic(
       compiled.as_text(), turns=program.turns, terms=program.terms
     ),
-    compile_seconds=time.process_time() - begun,
+    compile_seconds=time.process_time() - start,
   )
   return known[text]
 
@@ -350,7 +355,7 @@ def _compile(program: _Program, known: dict[str, Compiled]) -> Compiled:
 def _counted(
   program: _Program, traced: Any, repeats: flops.Repeats | None = None
 ) -> dict[hlo.Place, int]:
-  return flops.of_products(
+  return flops.count_products(
     traced.jaxpr, turns=program.turns, terms=program.terms, repeats=repeats
   )
 
@@ -375,7 +380,7 @@ def _step(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, Any]:
 def _draw(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, Any]:
   source = subject.run.source
   assert isinstance(source, pairs.Online | pairs.Generated)
-  needed = 2 * subject.response_tokens + _MARKER_TOKENS
+  needed = 2 * subject.response_tokens + judge.marker_tokens(_WORDS)
   sampling = dataclasses.replace(
     source.sampling,
     max_length=subject.response_tokens,
@@ -428,7 +433,7 @@ def _parameters(config: t5.T5Config, mesh: partitioning.AnyMesh) -> Any:
 
 
 def _frozen(config: t5.T5Config, mesh: partitioning.AnyMesh) -> Any:
-  # As `pairs` holds reference and judge.
+  # In the dtypes in which `pairs` stores the reference and the judge.
   held = functools.partial(precision.as_computed, config)
   shapes = jax.eval_shape(held, t5.param_shapes(config))
   return _placed(shapes, partitioning.parameters(config, mesh))
@@ -453,7 +458,16 @@ def _batch(subject: Subject, mesh: partitioning.AnyMesh) -> Any:
   number = _rows(mesh, jnp.float32, rows)
   if isinstance(subject.run.objective, objectives.Sft):
     return ResponseBatch(prompt, response, number)
-  return PreferenceBatch(prompt, response, response, *[number] * 5)
+  return PreferenceBatch(
+    prompt=prompt,
+    chosen=response,
+    rejected=response,
+    chosen_reference=number,
+    rejected_reference=number,
+    judge_r12=number,
+    judge_r21=number,
+    weight=number,
+  )
 
 
 def _rows(mesh: partitioning.AnyMesh, dtype: Any, *shape: int) -> Any:

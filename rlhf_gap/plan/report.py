@@ -1,4 +1,4 @@
-"""A plan as people read it and as JSON takes it."""
+"""Formats plans as text and JSON."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ _GIB = 2**30
 
 
 def figures(plan: Plan, num_runs: int = 1) -> dict[str, Any]:
-  """Returns a plan as JSON takes it.
+  """Returns a plan's figures as JSON-compatible values.
 
   Args:
     plan: the plan.
-    num_runs: how many such runs the study has.
+    num_runs: number of such runs in the study.
   """
   hours = plan.chip_hours
   return {
@@ -30,18 +30,18 @@ def figures(plan: Plan, num_runs: int = 1) -> dict[str, Any]:
 
 
 def lines(plan: Plan, num_runs: int = 1) -> list[str]:
-  """Returns a plan as people read it.
+  """Returns a plan as lines of text.
 
   Args:
     plan: the plan.
-    num_runs: how many such runs the study has.
+    num_runs: number of such runs in the study.
   """
   mesh = ", ".join(f"{name} {size}" for name, size in plan.mesh.items())
   head = f"{plan.topology}: {plan.num_chips} chips, mesh {mesh}"
   return [
     head,
     *(
-      f"  judge: every chip of the axis model computes its {layers} whole"
+      f"  judge: every chip of the model axis computes all {layers}"
       for layers in plan.undivided
     ),
     *_memory(plan),
@@ -53,10 +53,10 @@ def lines(plan: Plan, num_runs: int = 1) -> list[str]:
 
 
 def table(plans: Sequence[Plan]) -> list[str]:
-  """Returns a line for each slice, under a head.
+  """Returns a header and one line per slice.
 
   Args:
-    plans: of one run on several slices.
+    plans: plans of one run on several slices.
   """
   head = (
     f"{'slice':<12}{'chips':>6}{'GiB a chip':>12}{'of':>7}  {'fits':<5}"
@@ -84,7 +84,7 @@ def _row(plan: Plan) -> str:
 
 
 def verdict(plan: Plan) -> str:
-  """Says whether a plan fits, or by how much it does not.
+  """Returns whether a plan fits, and with how much memory to spare or missing.
 
   Args:
     plan: the plan.
@@ -101,7 +101,7 @@ def verdict(plan: Plan) -> str:
 
 
 def gib(size: int) -> str:
-  """Returns bytes in GiB, two digits."""
+  """Formats bytes as GiB with two decimals."""
   return f"{size / _GIB:.2f}"
 
 
@@ -109,8 +109,8 @@ def _memory(plan: Plan) -> list[str]:
   parts = plan.resident_bytes.items()
   resident = ", ".join(f"{name} {gib(size)}" for name, size in parts)
   rows = [
-    f"  HBM a chip   {verdict(plan)}",
-    f"    always there, GiB: {resident}",
+    f"  HBM per chip   {verdict(plan)}",
+    f"    resident, GiB: {resident}",
   ]
   if plan.program_memory:
     rows.append(
@@ -138,21 +138,21 @@ def _parts(plan: Plan) -> list[str]:
   kinds = plan.collective_bytes.items()
   if kinds:
     sent = ", ".join(f"{kind} {size / 1e9:.3g}" for kind, size in kinds)
-    rows.append(f"  sent by kind, GB a chip and step: {sent}")
+    rows.append(f"  sent by kind, GB per chip and step: {sent}")
   return rows
 
 
 def _per_token(plan: Plan) -> list[str]:
-  found = plan.per_token
-  if found is None:
+  per_token = plan.per_token
+  if per_token is None:
     return []
   row = (
-    f"  a sampled token: {found.exchanges} exchanges of"
-    f" {found.largest_bytes:,} bytes at most"
+    f"  per sampled token: {per_token.exchanges} collectives of at most"
+    f" {per_token.largest_bytes:,} bytes"
   )
-  if not found.parameters:
-    return [f"{row}, no parameter among them"]
-  moved = found.parameters
+  moved = per_token.parameters
+  if not moved:
+    return [f"{row}, none of which moves parameters"]
   return [f"{row}; MOVES PARAMETERS {len(moved)} times: {moved[0]}"]
 
 
@@ -171,17 +171,18 @@ def _time(plan: Plan, num_runs: int) -> list[str]:
 
 
 def _compiler(plan: Plan) -> list[str]:
-  said = [
-    f"{name} {seconds * 1e3:.3g} ms{' (negative: no use)' * (seconds < 0)}"
+  estimates = [
+    f"{name} {seconds * 1e3:.3g} ms{' (negative: unusable)' * (seconds < 0)}"
     for name, seconds in plan.compiler_seconds.items()
   ]
   rows = []
-  if said:
+  if estimates:
     rows.append(
-      "  the compiler's own optimal time, loops once: " + ", ".join(said)
+      "  the compiler's own estimate, counting loops once: "
+      + ", ".join(estimates)
     )
   rows.append(
-    f"  compiled in {plan.compile_seconds / 60:.1f} min of processor"
-    f" time with {plan.peak_host_bytes / _GIB:.1f} GiB of host memory at most"
+    f"  compiled in {plan.compile_seconds / 60:.1f} min of CPU time, using up"
+    f" to {plan.peak_host_bytes / _GIB:.1f} GiB of host memory"
   )
   return rows

@@ -1,4 +1,4 @@
-"""A plan: does it fit, what bounds each part of a step, and what it costs."""
+"""Plans: whether a run fits, what bounds each part of a step, and its cost."""
 
 import dataclasses
 import math
@@ -13,8 +13,8 @@ from rlhf_gap.plan import chips, hlo, links, programs
 from rlhf_gap.plan.programs import Compiled, Memory, Subject
 from rlhf_gap.plan.topologies import Topology
 
-# As the TPU compiler says it: "Used 20.50G of 15.75G hbm", or of temporaries
-# alone, "(298.12G) exceeds available HBM (30.75G)".
+# The TPU compiler's messages: "Used 20.50G of 15.75G hbm" or, if temporaries
+# alone do not fit, "(298.12G) exceeds available HBM (30.75G)".
 _TOO_LARGE = re.compile(
   r"(?:Used |\()([\d.]+[KMGT]?)"
   r"(?: of |\) exceeds available HBM \()([\d.]+[KMGT]?)"
@@ -24,17 +24,17 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
-  """The least time of one part of a step.
+  """A lower bound on the time of one part of a step.
 
   Attributes:
-    term: "sampling", "judging", "reference" or "step"; sampling is in two
-      parts, its prompts and its tokens, which are bound by different things.
-    flops: of matrix products, on one chip.
-    hbm_bytes: moved to and from one chip's memory.
-    sent_bytes: that one chip sends to others.
-    seconds: the longest of the three at the chip's peaks; None without peaks.
-      Of the links, those along the busiest dimension of the slice's grid.
-    limit: which that is: "arithmetic", "memory" or "links".
+    term: "judging", "reference", "step", "sampling: prompts" or "sampling:
+      tokens"; the two phases of sampling have different bottlenecks.
+    flops: operations of matrix products, per chip.
+    hbm_bytes: bytes read from and written to HBM, per chip.
+    sent_bytes: bytes sent to other chips, per chip.
+    seconds: the longest of the three at the chip's peak rates; None if these
+      are not published. For links, the busiest dimension of the grid counts.
+    limit: the bottleneck: "arithmetic", "memory" or "links".
   """
 
   term: str
@@ -47,13 +47,13 @@ class Bound:
 
 @dataclasses.dataclass(frozen=True)
 class PerToken:
-  """What chips exchange for one sampled token of every response.
+  """Collectives per sampled token (of every response in the batch).
 
   Attributes:
-    exchanges: how many; each waits for the chips' links, which no peak tells.
-    largest_bytes: the largest one's payload.
-    parameters: operations that exchange arrays of a kernel's size: empty where
-      no parameter is moved.
+    exchanges: number of collectives; each adds latency, which peaks ignore.
+    largest_bytes: payload of the largest one.
+    parameters: collectives on arrays of a kernel's size; empty if no parameter
+      is moved.
   """
 
   exchanges: int
@@ -63,27 +63,27 @@ class PerToken:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """A run on a slice.
+  """The plan of a run on a slice.
 
   Attributes:
-    topology: its name.
-    num_chips: of the slice.
-    mesh: sizes of data, fsdp and model.
-    resident_bytes: what lies in a chip's memory all the time, by what it is.
-    program_memory: what each program needs of a chip.
-    available_bytes: of a chip's memory, to programs; None where no maker tells.
-    too_large: the compiler's word that a program does not fit; "" otherwise.
+    topology: name of the slice.
+    num_chips: number of chips.
+    mesh: sizes of the data, fsdp and model axes.
+    resident_bytes: bytes per chip that stay in memory throughout, by content.
+    program_memory: memory of each program on one chip.
+    available_bytes: HBM per chip available to programs; None if unpublished.
+    too_large: why a program does not fit, from the compiler; "" if all do.
     bounds: the parts of a step.
-    collective_bytes: that a chip sends in a step, by kind.
-    per_token: what sampling exchanges; None where nothing is sampled.
-    compiler_seconds: XLA's own estimate by program; loops count once in it.
-    compile_seconds: of this machine's processors, all together.
-    peak_host_bytes: of memory that this process has had here, at most.
-    train_steps: of the run.
-    useful_flops: of a step, all chips together: without what the backward pass
-      recomputes or several chips repeat.
-    undivided: layers of the judge that every chip of the axis model computes
-      whole, such as "16 attention heads".
+    collective_bytes: bytes that a chip sends per step, by kind.
+    per_token: collectives per sampled token; None if nothing is sampled.
+    compiler_seconds: XLA's own estimate per program, which counts loops once.
+    compile_seconds: CPU time of the compilations, over all cores.
+    peak_host_bytes: peak host memory of this process.
+    train_steps: number of steps in the run.
+    useful_flops: operations of all chips per step, excluding work that the
+      backward pass recomputes or several chips repeat.
+    undivided: the judge's layers that are replicated along the model axis, such
+      as "16 attention heads".
   """
 
   topology: str
@@ -105,7 +105,7 @@ class Plan:
 
   @property
   def needed_bytes(self) -> int:
-    """Of a chip's memory: what is always there, and the largest program's."""
+    """Memory needed per chip: resident data plus the largest program's."""
     largest = max(
       (
         m.temporary_bytes + m.output_bytes for m in self.program_memory.values()
@@ -116,7 +116,7 @@ class Plan:
 
   @property
   def fits(self) -> bool:
-    """Whether a chip's memory holds it."""
+    """Whether the run fits in a chip's memory."""
     if self.too_large:
       return False
     available = self.available_bytes
@@ -124,7 +124,7 @@ class Plan:
 
   @property
   def step_seconds(self) -> float | None:
-    """The sum of the parts' bounds; None without peaks or a program."""
+    """The sum of all bounds; None without published peaks or any program."""
     if self.too_large or not self.bounds:
       return None
     seconds = [bound.seconds for bound in self.bounds]
@@ -133,9 +133,9 @@ class Plan:
 
   @property
   def utilisation_at_bound(self) -> float | None:
-    """Useful products at the bound over those at the chips' peak (MFU).
+    """Model FLOPs utilisation (MFU) if the bound is reached.
 
-    Chowdhery et al. (2022), "PaLM", Appendix B: what is recomputed is no use.
+    Chowdhery et al. (2022), "PaLM", Appendix B: recomputation does not count.
     """
     seconds = self.step_seconds
     chip = Topology.parse(self.topology).chip
@@ -146,7 +146,7 @@ class Plan:
 
   @property
   def chip_hours(self) -> float | None:
-    """Of the run at the bound, evaluation and start apart."""
+    """Cost of the run at the bound, without start-up and evaluation."""
     seconds = self.step_seconds
     if seconds is None:
       return None
@@ -154,19 +154,19 @@ class Plan:
 
 
 def mesh_of(subject: Subject, topology: Topology) -> jax.sharding.Mesh:
-  """Returns the run's mesh on a slice, once it is known that both can be.
+  """Returns the run's mesh on a slice, after checking that it is possible.
 
   Args:
-    subject: the run.
+    subject: the run to plan.
     topology: the slice.
 
   Raises:
-    UserError: the slice, or the run's mesh on it, cannot be.
+    UserError: the slice does not exist, or the run's mesh does not fit it.
   """
   run = subject.run
   if run.mesh is None and topology.num_chips > 1:
     raise errors.UserError(
-      f"--topology={topology.name}: without a mesh a run computes on one of"
+      f"--topology={topology.name}: without a mesh a run uses only one of"
       f" {topology.num_chips} devices; add"
       " --gin_file=gin_configs/runs/parts/mesh.gin, or a size's pod settings"
     )
@@ -176,23 +176,23 @@ def mesh_of(subject: Subject, topology: Topology) -> jax.sharding.Mesh:
   return mesh
 
 
-def of(
+def make(
   subject: Subject,
   topology: Topology,
   known: dict[str, Compiled] | None = None,
 ) -> Plan:
-  """Compiles a run for a slice and reads what it needs.
+  """Compiles a run for a slice and analyses its programs.
 
   Args:
-    subject: the run.
+    subject: the run to plan.
     topology: the slice.
-    known: programs compiled for the slice before, see `compile_all`.
+    known: cache of programs compiled for this slice, see `compile_all`.
 
   Returns:
-    The plan; `too_large` where the compiler says that it cannot fit.
+    The plan, with `too_large` set if a program does not fit.
 
   Raises:
-    UserError: the slice, or the run's mesh on it, cannot be.
+    UserError: the slice does not exist, or the run's mesh does not fit it.
   """
   mesh = mesh_of(subject, topology)
   compiled: list[Compiled] = []
@@ -204,7 +204,7 @@ def of(
         compiled.append(program)
         bar.update(1)
     except jax.errors.JaxRuntimeError as error:
-      too_large = _too_large(str(error))
+      too_large = reason_too_large(str(error))
       if not too_large:
         raise
   chip = topology.chip
@@ -218,7 +218,7 @@ def of(
     too_large=too_large,
     bounds=tuple(_bounds(compiled, topology, places_on(mesh))),
     collective_bytes=_by_kind(compiled),
-    per_token=_per_token(compiled, programs.kernel_sizes(subject, mesh)),
+    per_token=count_per_token(compiled, programs.kernel_sizes(subject, mesh)),
     compiler_seconds={
       p.name: s for p in compiled if math.isfinite(s := p.optimal_seconds)
     },
@@ -233,10 +233,10 @@ def of(
 
 
 def smallest_that_fits(plans: list[Plan]) -> Plan | None:
-  """Returns the plan of the fewest chips that fits; the first given of equals.
+  """Returns the plan with the fewest chips that fits; the first if tied.
 
   Args:
-    plans: of one run on several slices.
+    plans: plans of one run on several slices.
   """
   fitting = [plan for plan in plans if plan.fits]
   return min(fitting, key=lambda plan: plan.num_chips, default=None)
@@ -247,17 +247,25 @@ def _peak_host_bytes() -> int:
   return peak if sys.platform == "darwin" else peak * 1024  # Linux: KiB
 
 
-def _too_large(message: str) -> str:
-  found = _TOO_LARGE.search(message)
+def reason_too_large(message: str) -> str:
+  """Returns why a program does not fit, from the compiler's error message.
+
+  Args:
+    message: the error's text.
+
+  Returns:
+    One line; "" for any other error.
+  """
   if "RESOURCE_EXHAUSTED" not in message:
     return ""
-  if not found:
+  sizes = _TOO_LARGE.search(message)
+  if not sizes:
     return message.splitlines()[0]
-  used, available = map(_number, found.groups())
-  over = (used - available) / _UNITS["G"]
+  used, available = map(_number, sizes.groups())
+  excess = (used - available) / _UNITS["G"]
   return (
-    f"the compiler needs {used / _UNITS['G']:.1f} GiB a chip, {over:.1f} GiB"
-    " more than there is"
+    f"the compiler needs {used / _UNITS['G']:.1f} GiB per chip,"
+    f" {excess:.1f} GiB more than available"
   )
 
 
@@ -266,11 +274,11 @@ def _number(text: str) -> float:
   return float(text.removesuffix(unit)) * _UNITS[unit]
 
 
-def places_on(mesh: jax.sharding.Mesh) -> tuple[links.Place, ...]:
-  """Returns where in the slice's grid each device of a mesh is.
+def places_on(mesh: jax.sharding.Mesh) -> tuple[links.Coordinates, ...]:
+  """Returns the grid coordinates of each device of a mesh.
 
   Args:
-    mesh: of the slice; devices without coordinates lie in a row.
+    mesh: the slice's mesh; devices without coordinates count as one row.
   """
   return tuple(
     tuple(getattr(device, "coords", (number,)))
@@ -281,18 +289,18 @@ def places_on(mesh: jax.sharding.Mesh) -> tuple[links.Place, ...]:
 def _bounds(
   compiled: list[Compiled],
   topology: Topology,
-  places: tuple[links.Place, ...],
+  places: tuple[links.Coordinates, ...],
 ) -> list[Bound]:
-  found: dict[str, list[tuple[Compiled, hlo.Place]]] = {}
+  by_term: dict[str, list[tuple[Compiled, hlo.Place]]] = {}
   for program in compiled:
     traffic = program.traffic
     exchanged = [c.place for c in traffic.collectives]
     for place in dict.fromkeys(
       [*program.flops, *traffic.hbm_bytes, *exchanged]
     ):
-      found.setdefault(_term(program, place), []).append((program, place))
+      by_term.setdefault(_term(program, place), []).append((program, place))
   bounds = [
-    _bound(
+    bound_of_part(
       term,
       sum(p.flops.get(place, 0) for p, place in parts) / topology.num_chips,
       sum(p.traffic.hbm_bytes.get(place, 0) for p, place in parts),
@@ -305,7 +313,7 @@ def _bounds(
       topology.chip,
       places,
     )
-    for term, parts in found.items()
+    for term, parts in by_term.items()
   ]
   return [b for b in bounds if b.flops or b.hbm_bytes or b.sent_bytes]
 
@@ -316,19 +324,29 @@ def _term(program: Compiled, place: hlo.Place) -> str:
   if program.name == programs.SCORE:
     return programs.SCORE_TERM
   if place.term != "sampling":
-    # What draws pairs besides: putting the winners first.
+    # The rest of `draw_pairs`: ordering the pairs by the judge's verdict.
     return place.term or "judging"
   return "sampling: tokens" if place.in_loop else "sampling: prompts"
 
 
-def _bound(
+def bound_of_part(
   term: str,
   flops: float,
   moved: int,
   exchanges: list[hlo.Collective],
   chip: chips.Chip | None,
-  places: tuple[links.Place, ...],
+  places: tuple[links.Coordinates, ...],
 ) -> Bound:
+  """Returns the bound of one part of a step.
+
+  Args:
+    term: the part's name.
+    flops: operations of matrix products, per chip.
+    moved: bytes read from and written to HBM, per chip.
+    exchanges: the part's collectives.
+    chip: the chip's published peaks; None if unknown.
+    places: grid coordinates of all chips.
+  """
   sent = math.fsum(exchange.sent_bytes for exchange in exchanges)
   if chip is None:
     return Bound(term, flops, moved, sent, None, "no published peak")
@@ -354,9 +372,16 @@ def _by_kind(compiled: list[Compiled]) -> dict[str, float]:
   return sent
 
 
-def _per_token(
+def count_per_token(
   compiled: list[Compiled], kernel_sizes: frozenset[int]
 ) -> PerToken | None:
+  """Returns the collectives per sampled token; None if nothing is sampled.
+
+  Args:
+    compiled: the programs of a step.
+    kernel_sizes: numbers of elements that identify kernels, see
+      `programs.kernel_sizes`.
+  """
   draws = [program for program in compiled if program.name == programs.DRAW]
   if not draws:
     return None

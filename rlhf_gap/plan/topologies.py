@@ -1,4 +1,4 @@
-"""The devices of a slice that is not here, described by the compiler."""
+"""Devices of a pod slice that need not be present."""
 
 import dataclasses
 import difflib
@@ -11,22 +11,22 @@ from typing import Any
 from rlhf_gap import errors
 from rlhf_gap.plan import chips
 
-# Kinds that are compiled for where they are.
+# Kinds of devices that must be present to compile for them.
 _LOCAL = ("cpu", "gpu")
-# Chips in a row of the largest slice that is a plane, a whole pod.
+# Side length of the largest two-dimensional slice, a whole pod.
 _LONGEST_ROW = 16
 _NAME = re.compile(r"([a-z0-9]+):(\d+(?:x\d+)*)")
 
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-  """A slice by name.
+  """A named slice.
 
   Attributes:
-    name: such as "v5e:4x4"; "cpu:8" for eight virtual CPU devices, "gpu:8" for
-      eight GPUs, which must be here.
-    kind: what it begins with.
-    num_chips: how many there are.
+    name: such as "v5e:4x4"; "cpu:8" for eight virtual CPU devices, or "gpu:8"
+      for eight GPUs, which must be present.
+    kind: the prefix of the name.
+    num_chips: number of chips.
   """
 
   name: str
@@ -35,22 +35,22 @@ class Topology:
 
   @classmethod
   def parse(cls, name: str) -> "Topology":
-    """Reads a name.
+    """Parses a slice's name.
 
     Args:
       name: "<kind>:<size>x<size>...".
 
     Raises:
-      UserError: there is no such kind, or no slice of it has such sizes.
+      UserError: an unknown kind, or a size that no slice of it has.
     """
     kinds = (*_LOCAL, *chips.CHIPS)
-    found = _NAME.fullmatch(name)
-    if not found:
+    match = _NAME.fullmatch(name)
+    if not match:
       raise errors.UserError(
         f"--topology={name}: expected a kind and its size, such as v5e:4x4,"
         f" v5p:4x4x4 or cpu:8; kinds are {', '.join(kinds)}"
       )
-    kind, sizes = found[1], [int(size) for size in found[2].split("x")]
+    kind, sizes = match[1], [int(size) for size in match[2].split("x")]
     if kind not in kinds:
       near = difflib.get_close_matches(kind, kinds, n=1)
       hint = f"; did you mean {near[0]}?" if near else ""
@@ -63,14 +63,14 @@ class Topology:
 
   @property
   def chip(self) -> chips.Chip | None:
-    """Its published peaks; None for CPUs and GPUs."""
+    """The chip's published peaks; None for CPUs and GPUs."""
     return chips.CHIPS.get(self.kind)
 
   def devices(self) -> list[Any]:
     """Returns the slice's devices, to compile for.
 
     Raises:
-      UserError: the compiler for it is not installed, or knows no such slice.
+      UserError: the compiler is not installed or does not know the slice.
     """
     if self.kind in _LOCAL:
       return self._local_devices()
@@ -79,26 +79,26 @@ class Topology:
         f"--topology={self.name}: the TPU compiler libtpu is not installed;"
         ' install the extra: pip install -e ".[tpu]" (no TPU is needed)'
       )
-    _keep_from_looking_for_tpus()
+    _use_libtpu_only_to_compile()
     return self._described()
 
   def _local_devices(self) -> list[Any]:
     import jax
 
     try:
-      found = jax.devices(self.kind)
+      devices = jax.devices(self.kind)
     except RuntimeError:  # JAX has no such platform here
-      found = []
-    if len(found) < self.num_chips:
-      remedy = "a plan for GPUs is made where they are, with the extra [gpu]"
+      devices = []
+    if len(devices) < self.num_chips:
+      remedy = "run it on a machine with GPUs, with the extra [gpu]"
       if self.kind == "cpu":
         flag = "--xla_force_host_platform_device_count"
         remedy = f"set XLA_FLAGS={flag}={self.num_chips}"
       raise errors.UserError(
-        f"--topology={self.name}: this process has {len(found)}"
+        f"--topology={self.name}: this process has {len(devices)}"
         f" {self.kind.upper()} devices; {remedy}"
       )
-    return found[: self.num_chips]
+    return devices[: self.num_chips]
 
   def _described(self) -> list[Any]:
     import jax
@@ -117,15 +117,14 @@ class Topology:
     except jax.errors.JaxRuntimeError as error:
       reason = str(error).splitlines()[0]
       raise errors.UserError(
-        f"--topology={self.name}: the TPU compiler does not describe this slice"
-        f" ({reason}); expected one that can be had, such as v5e:4x4 or"
-        " v5p:4x4x4"
+        f"--topology={self.name}: the TPU compiler does not know this slice"
+        f" ({reason}); expected an existing one, such as v5e:4x4 or v5p:4x4x4"
       ) from error
     return list(described.devices)
 
 
 def _check_sizes(name: str, kind: str, sizes: list[int]) -> None:
-  """Raises `UserError` for sizes that no slice of the kind has."""
+  """Raises `UserError` for sizes that no slice of this kind has."""
   chip = chips.CHIPS.get(kind)
   example = f"{kind}:8"
   if chip is not None:
@@ -148,11 +147,8 @@ def _check_sizes(name: str, kind: str, sizes: list[int]) -> None:
     )
 
 
-def _keep_from_looking_for_tpus() -> None:
-  """Tells libtpu that it only compiles.
-
-  It would ask for a TPU's metadata, and let one process at a time have it.
-  """
+def _use_libtpu_only_to_compile() -> None:
+  """Keeps libtpu from querying a TPU's metadata and locking the TPU."""
   for name, value in (
     ("ALLOW_MULTIPLE_LIBTPU_LOAD", "1"),
     ("TPU_SKIP_MDS_QUERY", "1"),

@@ -1,14 +1,13 @@
-"""Several processes that make one run, on one host or on many.
+"""Runs of several cooperating processes, on one host or many.
 
 with processes.joined("host0:8476", 2, process_id, limits=processes.Limits()):
   processes.check_same({"seed": "0"})
   done = processes.from_first(lambda: os.listdir(folder))
   for step in range(10):
-    processes.mark(f"step {step}")  # a process that does not come here hangs
+    processes.mark(f"step {step}")  # a process that stops marking is hung
     ...
 
-A process that has joined no others is the first of one: nothing of this does
-anything then.
+Without `joined`, a process is the first of one, and these functions do nothing.
 """
 
 from rlhf_gap.processes.gathering import gathered as gathered

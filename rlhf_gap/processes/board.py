@@ -1,7 +1,7 @@
-"""What the processes of a run tell one another: small texts under names.
+"""A key-value board on which the processes of a run exchange small texts.
 
-The texts lie with process 0, in JAX's coordination service. It is the one that
-Orbax uses too, and JAX has no public door to it.
+Process 0 holds the texts, in JAX's coordination service. Orbax uses the same
+service; JAX has no public API for it.
 """
 
 import time
@@ -12,57 +12,57 @@ from jax._src import distributed
 
 _PREFIX = "rlhf_gap"
 _POLL_SECONDS = 0.05
-# Whoever waits longer is ended by the watch.
+# The watch ends the process long before this.
 _FOREVER_SECONDS = 10 * 24 * 3600
 
 
-@runtime_checkable  # for checks of types while testing
+@runtime_checkable  # for run-time type checks in tests
 class Board(Protocol):
-  """Texts under names, seen by every process of a run."""
+  """A key-value store shared by all processes of a run."""
 
   def post(self, name: str, text: str) -> None:
-    """Puts a text under a name, in place of any before it."""
+    """Sets the text under a name, replacing any earlier one."""
 
   def wait_for(self, name: str) -> str:
-    """Returns the text under a name, once there is one."""
+    """Waits until there is a text under a name and returns it."""
 
   def under(self, folder: str) -> Mapping[str, str]:
-    """Returns the texts whose names begin with `folder/`, without that."""
+    """Returns the texts named `folder/NAME`, by NAME."""
 
 
 class ServiceBoard:
-  """The board in JAX's coordination service; `jax.distributed` must run."""
+  """The board in JAX's coordination service; needs `jax.distributed`."""
 
   def __init__(self) -> None:
     self._client: Any = distributed.global_state.client
 
   def post(self, name: str, text: str) -> None:
-    """Puts a text under a name, in place of any before it."""
+    """Sets the text under a name, replacing any earlier one."""
     self._client.key_value_set(f"{_PREFIX}/{name}", text, allow_overwrite=True)
 
   def wait_for(self, name: str) -> str:
-    """Returns the text under a name, once there is one."""
+    """Waits until there is a text under a name and returns it."""
     return self._client.blocking_key_value_get(
       f"{_PREFIX}/{name}", 1000 * _FOREVER_SECONDS
     )
 
   def under(self, folder: str) -> dict[str, str]:
-    """Returns the texts whose names begin with `folder/`, without that."""
-    whole = f"{_PREFIX}/{folder}/"
+    """Returns the texts named `folder/NAME`, by NAME."""
+    prefix = f"{_PREFIX}/{folder}/"
     return {
-      key.removeprefix(whole): text
-      for key, text in self._client.key_value_dir_get(whole)
+      key.removeprefix(prefix): text
+      for key, text in self._client.key_value_dir_get(prefix)
     }
 
 
 def meet(board: Board, name: str, process: int, count: int) -> None:
-  """Returns once all processes have come here.
+  """Waits until all processes have reached this barrier.
 
   Args:
-    board: what they share.
-    name: of the meeting; never used twice.
-    process: this one's number.
-    count: how many there are.
+    board: the board that the processes share.
+    name: the barrier's name, used only once.
+    process: this process's number.
+    count: number of processes.
   """
   board.post(f"{name}/{process}", "here")
   while len(board.under(name)) < count:

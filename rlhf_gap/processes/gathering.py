@@ -1,4 +1,4 @@
-"""Arrays that lie on the devices of several processes, made whole."""
+"""Gathering arrays that are sharded over the devices of several processes."""
 
 import functools
 from typing import Any, TypeVar
@@ -12,16 +12,17 @@ Tree = TypeVar("Tree")
 
 
 def gathered(tree: Tree) -> Tree:
-  """Makes arrays whole on every device, so that each process may read them.
+  """Replicates arrays on every device, so that every process can read them.
 
-  A collective operation: every process must call it, for the same arrays, on
-  the run's mesh (`partitioning.active`). It does not wait for the result.
+  This is a collective operation: every process must call it with the same
+  arrays, with the run's mesh active (`partitioning.active`). It does not wait
+  for the result.
 
   Args:
-    tree: arrays spread over the devices of all processes.
+    tree: arrays sharded over the devices of all processes.
 
   Returns:
-    The same values; the same arrays where the run has one process.
+    The replicated arrays; `tree` itself if the run has a single process.
   """
   if joining.count() == 1:
     return tree

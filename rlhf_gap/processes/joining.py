@@ -1,4 +1,4 @@
-"""One run of several processes: joining, watching one another, leaving."""
+"""Joins the processes of a run, synchronises them and ends them together."""
 
 import contextlib
 import errno
@@ -16,125 +16,135 @@ from rlhf_gap import errors, progress
 from rlhf_gap.processes import board as boards
 from rlhf_gap.processes import sameness, watch
 
-Told = TypeVar("Told")
+Value = TypeVar("Value")
 
 _INTERRUPTED = 130
-# Faults of the machine that deserve a line, not a traceback.
+# Machine errors that are reported in one line, without a traceback.
 _PLAIN_OS_ERRORS = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
-# JAX ends a process without a word of ours: later than the watch does.
-_JAX_SLOWER_TIMES, _JAX_SLOWER_SECONDS = 2, 30
-_MEETING_SECONDS = 300
+# JAX ends a process without our message, so its timeouts are longer than the
+# watch's.
+_JAX_TIMEOUT_FACTOR, _JAX_TIMEOUT_EXTRA_SECONDS = 2, 30
+_JOIN_TIMEOUT_SECONDS = 300
 
 
-class _Joined:
-  """This process's place among the others; a program joins once."""
+class _Membership:
+  """This process's membership in a multi-process run."""
 
   def __init__(self, board: boards.Board, watching: watch.Watch):
     self.board, self.watch = board, watching
-    self.used = 0  # names given to meetings and tellings, alike on all
+    self._num_names = 0
 
   @classmethod
-  def now(cls, limits: watch.Limits, parent: int | None) -> "_Joined":
-    """Takes the place that JAX has given to this process."""
+  def of_this_process(
+    cls, limits: watch.Limits, parent: int | None
+  ) -> "_Membership":
+    """Returns the membership that `jax.distributed` assigned."""
     board = boards.ServiceBoard()
-    me = jax.process_index(), jax.process_count(), socket.gethostname()
-    return cls(board, watch.Watch(board, *me, limits, parent=parent))
+    place = jax.process_index(), jax.process_count(), socket.gethostname()
+    return cls(board, watch.Watch(board, *place, limits, parent=parent))
+
+  def next_name(self, prefix: str) -> str:
+    """Returns an unused board name, the same on every process."""
+    self._num_names += 1
+    return f"{prefix}/{self._num_names}"
 
 
-_joined: _Joined | None = None
+_membership: _Membership | None = None
 
 
 def count() -> int:
-  """Returns how many processes the run has."""
-  return jax.process_count() if _joined else 1
+  """Returns the number of processes in the run."""
+  return jax.process_count() if _membership else 1
 
 
 def index() -> int:
   """Returns this process's number, from 0."""
-  return jax.process_index() if _joined else 0
+  return jax.process_index() if _membership else 0
 
 
 def is_first() -> bool:
-  """Whether this process is the one that logs, draws and records."""
+  """Whether this is process 0, which logs and writes the run's files."""
   return index() == 0
 
 
 def mark(doing: str) -> None:
-  """Says that this process begins a piece of work, as all others do.
+  """Reports that this process starts a unit of work, as every process does.
 
   Args:
-    doing: names the work to whoever reads of a hang, such as "step 12".
+    doing: the work's name, for messages about hangs, such as "step 12".
   """
-  if _joined:
-    _joined.watch.mark(doing)
+  if _membership:
+    _membership.watch.mark(doing)
 
 
 def meet() -> None:
-  """Returns once all processes have come here; at once for a single one."""
-  if _joined:
-    _joined.used += 1
-    name = f"meetings/{_joined.used}"
-    boards.meet(_joined.board, name, jax.process_index(), jax.process_count())
+  """Waits until all processes have called it; a no-op for a single process."""
+  if _membership:
+    name = _membership.next_name("meetings")
+    boards.meet(_membership.board, name, index(), count())
 
 
 def compile_together(function: Any, *arguments: Any) -> None:
-  """Returns once every process has compiled what all are about to run.
+  """Compiles a function and waits until every process has compiled it.
 
-  A collective operation waits for other processes only so long, on CPUs 30 s
-  for the first of its kind; compilations may lie further apart. Nothing is
-  compiled twice, and nothing is done here for a single process.
+  Collective operations time out (on CPUs after 30 s for the first of a kind),
+  and processes may finish compiling further apart than that. Nothing is
+  compiled twice. A no-op for a single process.
 
   Args:
-    function: what `jax.jit` returns.
-    *arguments: that it will be called with.
+    function: a function returned by `jax.jit`.
+    *arguments: the arguments that it will be called with.
   """
-  if _joined:
+  if _membership:
     function.lower(*arguments).compile()
     meet()
 
 
-def from_first(make: Callable[[], Told]) -> Told:
-  """Returns what process 0 makes, on all processes.
+def from_first(make: Callable[[], Value]) -> Value:
+  """Computes a value on process 0 and returns it on every process.
 
-  For what each could find out by itself and find differently, such as the
-  files in a folder, or at great cost.
+  For values on which processes could disagree, such as the files in a folder,
+  and for values that are expensive to compute.
 
   Args:
-    make: called on process 0 alone; returns what JSON holds (a tuple comes
-      back as a list elsewhere).
+    make: called only on process 0. Its result must be representable in JSON;
+      the other processes receive a tuple as a list.
 
   Returns:
-    The same on every process.
+    The same value on every process.
   """
-  if _joined is None:
+  if _membership is None:
     return make()
-  _joined.used += 1
-  name = f"told/{_joined.used}"
-  if jax.process_index():
-    return json.loads(_joined.board.wait_for(name))
-  made = make()
-  _joined.board.post(name, json.dumps(made))
-  return made
+  name = _membership.next_name("values")
+  if index():
+    return json.loads(_membership.board.wait_for(name))
+  value = make()
+  _membership.board.post(name, json.dumps(value))
+  return value
 
 
 def stops_at(step: int) -> bool:
-  """Whether all processes end with this step: one of them got a SIGTERM.
+  """Whether all processes stop after this step because one got a SIGTERM.
 
   Args:
-    step: of the run; every process asks at every step.
+    step: the run's current step; every process must ask at every step.
   """
   return bool(multihost_utils.reached_preemption_sync_point(step))
 
 
 def check_same(settings: Mapping[str, str]) -> None:
-  """Raises `UserError` where a process was started from other files.
+  """Checks that all processes run the same code with the same settings.
 
   Args:
-    settings: the run's, by name; code and versions are compared as well.
+    settings: the run's settings, by name. Source files and package versions
+      are compared too.
+
+  Raises:
+    UserError: a process differs from process 0.
   """
-  if _joined:
-    index, number = jax.process_index(), jax.process_count()
-    sameness.check(_joined.board, index, number, sameness.facts(settings))
+  if _membership:
+    facts = sameness.facts(settings)
+    sameness.check(_membership.board, index(), count(), facts)
 
 
 @contextlib.contextmanager
@@ -147,37 +157,38 @@ def joined(
   parent: int | None = None,
   last_words: Callable[[str], None] = lambda line: None,
 ) -> Iterator[None]:
-  """Joins the other processes of a run, and leaves with them.
+  """Joins the other processes of a run and leaves together with them.
 
-  An error on one process ends them all, with its line and its exit code; a
-  process that dies or hangs ends the others within the limits. Neither returns
-  to the caller: the main thread of a process may be waiting for one that is
-  gone.
+  An error on one process ends all of them, with its message and exit code. If a
+  process dies or hangs, the others end within the limits. In both cases this
+  process exits without returning to the caller, because its main thread may be
+  waiting for a process that is gone.
 
   Args:
-    coordinator: HOST:PORT of process 0; None where JAX asks the cluster, SLURM
-      or a TPU's metadata.
-    num_processes: of the run; None likewise.
-    process_id: this one's number, from 0; None likewise.
-    limits: when another process counts as lost.
-    parent: the process that this one ends with; None for none.
-    last_words: takes the line to print if JAX ends this process, as it does
-      where the others do not come or the port is taken; "" once they have met.
+    coordinator: HOST:PORT of process 0; None to detect it from SLURM or a TPU's
+      metadata.
+    num_processes: number of processes in the run; None to detect it.
+    process_id: this process's number, from 0; None to detect it.
+    limits: when another process is considered lost.
+    parent: id of a process whose death ends this one; None for none.
+    last_words: takes the line to print if JAX ends this process, which happens
+      if the others do not join or the port is taken; called with "" after
+      joining.
 
   Yields:
     Nothing.
 
   Raises:
-    UserError: JAX cannot tell where the others are.
+    UserError: JAX cannot find the other processes.
   """
-  global _joined
-  last_words(_cannot_meet(coordinator, "its log, above, has the cause"))
+  global _membership
+  last_words(_cannot_reach_others(coordinator, "see its log above"))
   _initialize(coordinator, num_processes, process_id, limits)
   last_words("")
   if jax.process_index():
     progress.silence()
-  _joined = _Joined.now(limits, parent)
-  watching = _joined.watch
+  _membership = _Membership.of_this_process(limits, parent)
+  watching = _membership.watch
   watching.start()
   try:
     yield
@@ -185,7 +196,7 @@ def joined(
   except BaseException as error:
     _give_up(watching, error, limits)
   watching.stop()
-  _joined = None
+  _membership = None
   jax.distributed.shutdown()
 
 
@@ -195,26 +206,27 @@ def _initialize(
   process_id: int | None,
   limits: watch.Limits,
 ) -> None:
-  slower = int(limits.dead_seconds * _JAX_SLOWER_TIMES + _JAX_SLOWER_SECONDS)
+  timeout = limits.dead_seconds * _JAX_TIMEOUT_FACTOR
+  timeout += _JAX_TIMEOUT_EXTRA_SECONDS
   try:
     jax.distributed.initialize(
       coordinator,
       num_processes,
       process_id,
-      initialization_timeout=_MEETING_SECONDS,
-      heartbeat_timeout_seconds=slower,
+      initialization_timeout=_JOIN_TIMEOUT_SECONDS,
+      heartbeat_timeout_seconds=int(timeout),
     )
-  except (RuntimeError, ValueError) as error:  # the service's, by gRPC
+  except (RuntimeError, ValueError) as error:  # from the service, by gRPC
     reason = str(error).split("\n")[0]
-    raise errors.UserError(_cannot_meet(coordinator, reason)) from error
+    raise errors.UserError(_cannot_reach_others(coordinator, reason)) from error
 
 
-def _cannot_meet(coordinator: str | None, reason: str) -> str:
-  where = coordinator or "the address that the cluster gives"
+def _cannot_reach_others(coordinator: str | None, reason: str) -> str:
+  address = coordinator or "the address from the cluster"
   return (
-    f"cannot meet the other processes at {where} ({reason}); start all"
-    f" processes within {_MEETING_SECONDS} s, with one address that all hosts"
-    " reach and a port that is free; if one ended before, its line says why"
+    f"cannot reach the other processes at {address} ({reason}); start all"
+    f" processes within {_JOIN_TIMEOUT_SECONDS} s, with an address that every"
+    " host can reach and a free port; if one exited early, its message says why"
   )
 
 
@@ -232,10 +244,10 @@ def _give_up(
   else:
     traceback.print_exception(error)
     if isinstance(error, jax.errors.JaxRuntimeError):
-      # Likely a collective that another process broke off by dying: the watch
-      # finds out who, and ends this process.
-      time.sleep(limits.dead_seconds + _JAX_SLOWER_SECONDS)
+      # Most likely a collective failed because another process died. The watch
+      # finds out which one and ends this process.
+      time.sleep(limits.dead_seconds + _JAX_TIMEOUT_EXTRA_SECONDS)
     line, code = f"{type(error).__name__}: {error}".split("\n")[0], 1
-  with contextlib.suppress(jax.errors.JaxRuntimeError):  # process 0 is gone
+  with contextlib.suppress(jax.errors.JaxRuntimeError):  # if process 0 is gone
     watching.give_up(line, code)
   watch.end_now(line, code)

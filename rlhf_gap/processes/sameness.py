@@ -1,4 +1,4 @@
-"""Whether all processes of a run were started from the same files."""
+"""Checks that all processes of a run use the same code and settings."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import rlhf_gap
 from rlhf_gap import errors
 from rlhf_gap.processes import board as boards
 
-# Whose versions change what is computed, or how processes talk.
+# Packages whose version affects results or how processes communicate.
 _PACKAGES = (
   "jax",
   "jaxlib",
@@ -22,17 +22,18 @@ _PACKAGES = (
   "orbax-checkpoint",
   "numpy",
 )
-_SHOWN = 3
+_MAX_SHOWN = 3
 
 
 def facts(settings: Mapping[str, str]) -> dict[str, str]:
-  """Returns what must be equal on all hosts, by name.
+  """Returns everything that must be equal on all hosts, by name.
 
   Args:
-    settings: the run's, by name.
+    settings: the run's settings, by name.
 
   Returns:
-    The settings, a hash of every file of this package, and versions.
+    The settings, a hash of every source file of this package, and the versions
+    of Python and relevant packages.
   """
   root = pathlib.Path(rlhf_gap.__file__).parent
   files = {
@@ -49,17 +50,17 @@ def check(
 ) -> None:
   """Compares every process's facts with those of process 0.
 
-  Hashes are exchanged, and what differs is named where one differs. All
-  processes raise the same error.
+  Processes compare hashes first and list differences only if the hashes differ.
+  All processes raise the same error.
 
   Args:
-    board: what the processes share.
-    process: this one's number.
-    count: how many there are.
-    mine: its `facts`.
+    board: the board that the processes share.
+    process: this process's number.
+    count: number of processes.
+    mine: this process's `facts`.
 
   Raises:
-    UserError: a process was started from other files.
+    UserError: a process was started with different code or settings.
   """
   text = json.dumps(dict(sorted(mine.items())))
   host = socket.gethostname()
@@ -78,7 +79,7 @@ def check(
   board.post(f"start/verdicts/{process}", verdict)
   boards.meet(board, "start/compared", process, count)
   verdicts = board.under("start/verdicts")
-  # Read by all before the first leaves and, with process 0, the board.
+  # The board disappears with process 0, so nobody leaves until all have read.
   boards.meet(board, "start/read", process, count)
   for number in sorted(verdicts, key=int):
     if verdicts[number]:
@@ -86,11 +87,11 @@ def check(
 
 
 def difference(mine: Mapping[str, str], theirs: Mapping[str, str]) -> str:
-  """Names what differs: "NAME is A here and B there".
+  """Describes the differences: "NAME is A against B".
 
   Args:
-    mine: facts.
-    theirs: facts of process 0.
+    mine: a process's facts.
+    theirs: the facts of process 0.
   """
   differing = sorted(
     name
@@ -100,16 +101,16 @@ def difference(mine: Mapping[str, str], theirs: Mapping[str, str]) -> str:
   shown = "; ".join(
     f"{name} is {mine.get(name, 'not set')} against"
     f" {theirs.get(name, 'not set')}"
-    for name in differing[:_SHOWN]
+    for name in differing[:_MAX_SHOWN]
   )
-  more = len(differing) - _SHOWN
+  more = len(differing) - _MAX_SHOWN
   return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _version(package: str) -> str:
   try:
     return metadata.version(package)
-  except metadata.PackageNotFoundError:  # libtpu, where there is no TPU
+  except metadata.PackageNotFoundError:  # such as libtpu without a TPU
     return "not installed"
 
 

@@ -1,9 +1,9 @@
-"""Notices that another process of the run has died, hangs or has given up.
+"""Detects processes of the run that have died, hung or exited with an error.
 
-Every process posts, from a thread of its own, a pulse that goes on while the
-process lives, and how far its work has come. A process whose pulse stands still
-has died; where no work goes on, the one that is behind the others holds them
-up: they wait for it in a collective operation that has no end of its own.
+A background thread of every process posts a pulse with the process's progress.
+A process whose pulse stops has died. If nobody makes progress, the processes
+that are behind are hung, and the others wait for them in a collective operation
+that never times out.
 """
 
 import contextlib
@@ -23,20 +23,21 @@ from rlhf_gap.processes import board as boards
 _PULSES, _ENDS = "pulses", "ends"
 _LOST = errors.PEER_FAILED
 _INTERVAL_SECONDS = 1.0
-# Between two looks no more than these pass, by this process's count.
-_MOST_INTERVALS = 3
-# One more second between pulses for so many processes: each reads all pulses.
-_PROCESSES_A_SECOND = 32
+# At most this many intervals count as elapsed between two checks.
+_MAX_INTERVALS = 3
+# Every process reads all pulses, so the interval grows by one second per this
+# many processes.
+_PROCESSES_PER_SECOND = 32
 
 
 class Pulse(NamedTuple):
-  """What a process says about itself.
+  """A process's report about itself.
 
   Attributes:
-    host: its machine.
-    beat: grows while the process lives.
-    marks: pieces of work begun; every process begins the same ones.
-    doing: the last of them.
+    host: its host name.
+    beat: a counter that grows while the process is alive.
+    marks: units of work started; every process starts the same ones.
+    doing: the latest of them.
   """
 
   host: str
@@ -47,12 +48,12 @@ class Pulse(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-  """When another process counts as lost.
+  """When another process is considered lost.
 
   Attributes:
-    dead_seconds: without a pulse.
-    hang_seconds: in which no process has begun any work. Longer than the
-      longest compilation or checkpoint.
+    dead_seconds: time without a pulse after which a process is dead.
+    hang_seconds: time without progress of any process after which the run
+      hangs; must exceed the longest compilation or checkpoint.
   """
 
   dead_seconds: float = 60.0
@@ -60,24 +61,24 @@ class Limits:
 
 
 class History:
-  """When each process's pulse and work were last seen to go on."""
+  """Records when each process's pulse and the run's work last advanced."""
 
   def __init__(self, limits: Limits, now: float):
-    """Begins now, in seconds of a clock that only goes forward."""
+    """Starts at time `now`, in seconds of a monotonic clock."""
     self._limits = limits
     self._pulses: dict[int, Pulse] = {}
     self._beat_at: dict[int, float] = {}
     self._worked_at = now
 
   def fault(self, pulses: Mapping[int, Pulse], now: float) -> str | None:
-    """Takes what all processes say now.
+    """Records new pulses and looks for a fault.
 
     Args:
-      pulses: by process number; one that is missing has not changed.
-      now: seconds, of the same clock as at the beginning.
+      pulses: pulses by process number; a missing one counts as unchanged.
+      now: the time in seconds, on the same clock as in `__init__`.
 
     Returns:
-      Who died or hangs, in one line; None while all is well.
+      One line about the processes that died or hang; None if there are none.
     """
     for number, pulse in pulses.items():
       before = self._pulses.get(number)
@@ -97,7 +98,7 @@ class History:
     if not silent:
       return None
     return (
-      f"{self._names(silent)} has not been heard of for"
+      f"{self._names(silent)} has not responded for"
       f" {self._limits.dead_seconds:g} s: it died or lost its network"
     )
 
@@ -107,23 +108,23 @@ class History:
     marks = {number: pulse.marks for number, pulse in self._pulses.items()}
     behind = [n for n in sorted(marks) if marks[n] == min(marks.values())]
     if len(behind) == len(marks):
-      who = f"all {len(marks)} processes hang, the last work begun:"
-      who = f"{who} {self._pulses[behind[0]].doing}"
+      doing = self._pulses[behind[0]].doing
+      fault = f"all {len(marks)} processes hang at {doing}"
     else:
-      who = f"{self._names(behind)} hangs and the others wait for it"
-    return f"{who}; no work was begun for {self._limits.hang_seconds:g} s"
+      fault = f"{self._names(behind)} hangs and the others wait for it"
+    return f"{fault}; no work was started for {self._limits.hang_seconds:g} s"
 
   def _names(self, numbers: list[int]) -> str:
-    named = [
+    names = [
       f"process {n} ({self._pulses[n].host}, at {self._pulses[n].doing})"
       for n in numbers[:4]
     ]
     more = f" and {len(numbers) - 4} more" if len(numbers) > 4 else ""
-    return f"{', '.join(named)}{more}"
+    return f"{', '.join(names)}{more}"
 
 
 class Watch:
-  """A thread that posts this process's pulse and looks at the others'."""
+  """A thread that posts this process's pulse and checks those of the others."""
 
   def __init__(
     self,
@@ -136,53 +137,55 @@ class Watch:
     parent: int | None = None,
     end: Callable[[str, int], None] | None = None,
   ):
-    """Posts the first pulse; `start` begins to watch.
+    """Posts the first pulse; `start` starts the thread.
 
     Args:
-      board: what the processes share.
-      process: this one's number.
-      count: how many there are.
+      board: the board that the processes share.
+      process: this process's number.
+      count: number of processes.
       host: this machine's name.
-      limits: when another process counts as lost.
-      parent: the process that this one ends with; None for none.
-      end: ends this process with a line and an exit code, by default at once:
-        its main thread may never return from a collective operation.
+      limits: when another process is considered lost.
+      parent: id of a process whose death ends this one; None for none.
+      end: ends this process with a message and an exit code. By default it
+        exits immediately, because the main thread may never return from a
+        collective operation.
     """
     self._board, self._process, self._count = board, process, count
     self._end = end or end_now
     self._host, self._beat = host, 0
-    self._work = (0, "start")  # one value: the main thread replaces it
+    self._work = (0, "start")  # a tuple, so that the main thread swaps it whole
     self._parent = parent
     self._main = threading.main_thread().ident or 0
-    self._looked_at = time.monotonic()
+    self._checked_at = time.monotonic()
     self._awake_seconds = 0.0
     self._history = History(limits, self._awake_seconds)
     self._stopped = threading.Event()
-    self._interval = _INTERVAL_SECONDS + count / _PROCESSES_A_SECOND
+    self._interval = _INTERVAL_SECONDS + count / _PROCESSES_PER_SECOND
     self._thread = threading.Thread(target=self._run, daemon=True)
     self._post()
 
   def start(self) -> None:
-    """Begins to watch."""
+    """Starts the thread."""
     self._thread.start()
 
   def stop(self) -> None:
-    """Watches no longer; where all processes have come to the end."""
+    """Stops the thread, once all processes have finished."""
     self._stopped.set()
     self._thread.join()
 
   def mark(self, doing: str) -> None:
-    """Says that this process begins a piece of work, as all others do."""
+    """Reports that this process starts a unit of work, as all processes do."""
     self._work = (self._work[0] + 1, doing)
 
   def give_up(self, line: str, code: int) -> None:
-    """Tells the others that this process ends, and why.
+    """Reports to the others that this process ends, and why.
 
-    Process 0 stays a moment: the board goes with it.
+    Process 0 waits a moment for the others to read it, because the board
+    disappears with process 0.
 
     Args:
-      line: why.
-      code: its exit code, and theirs.
+      line: the reason.
+      code: the exit code of all processes.
     """
     self._stopped.set()
     text = json.dumps([line, code])
@@ -201,63 +204,65 @@ class Watch:
   def _run(self) -> None:
     while not self._stopped.wait(self._interval):
       if self._parent is not None and os.getppid() != self._parent:
-        os._exit(errors.PEER_FAILED)  # it was killed, and has no more to say
+        os._exit(errors.PEER_FAILED)  # the parent was killed
       try:
         self._post()
-        found = self._look()
-      except Exception as error:  # of the service's, as JAX words them
+        ending = self._check()
+      except (
+        Exception
+      ) as error:  # JAX does not document what its service raises
         reason = str(error).split("\n")[0]
-        found = f"process 0 cannot be reached any more ({reason})", _LOST
-      if found is not None:
-        self._leave(*found)
+        ending = f"lost the connection to process 0 ({reason})", _LOST
+      if ending is not None:
+        self._leave(*ending)
         return
 
-  def _look(self) -> tuple[str, int] | None:
-    """Returns why this process must end, and its exit code."""
+  def _check(self) -> tuple[str, int] | None:
+    """Returns why this process must end, and its exit code; None to go on."""
     for number, text in sorted(self._board.under(_ENDS).items()):
       line, code = json.loads(text)
-      # Of a lost process, the line names it already.
+      # A line about a lost process already names it.
       return (
         line if code == _LOST else f"process {number} has ended: {line}",
         code,
       )
-    seen = self._board.under(_PULSES)
-    pulses = {int(n): Pulse(*json.loads(t)) for n, t in seen.items()}
+    texts = self._board.under(_PULSES)
+    pulses = {int(n): Pulse(*json.loads(t)) for n, t in texts.items()}
     fault = self._history.fault(pulses, self._clock())
     if fault is None:
       return None
-    # Into this process's log: where the work stands, or what it waits for.
-    print("rlhf-gap: the main thread is at", file=sys.stderr)
+    # The stack shows what this process was doing or waiting for.
+    print("rlhf-gap: stack of the main thread:", file=sys.stderr)
     traceback.print_stack(sys._current_frames()[self._main], file=sys.stderr)
-    return f"{fault}; start all processes again to go on", _LOST
+    return f"{fault}; restart all processes to resume", _LOST
 
   def _clock(self) -> float:
-    """Returns the seconds in which this process could have seen the others.
+    """Returns the seconds during which this process could see the others.
 
-    One that was suspended, or starved, must not take the others for dead.
+    A process that was suspended or starved must not take the others for dead.
     """
     now = time.monotonic()
-    passed = now - self._looked_at
-    self._looked_at = now
-    self._awake_seconds += min(passed, _MOST_INTERVALS * self._interval)
+    elapsed = now - self._checked_at
+    self._checked_at = now
+    self._awake_seconds += min(elapsed, _MAX_INTERVALS * self._interval)
     return self._awake_seconds
 
   def _leave(self, line: str, code: int) -> None:
-    if self._stopped.is_set():  # this process gives up itself, meanwhile
+    if self._stopped.is_set():  # this process is already giving up
       return
-    # Where process 0 is gone, nobody is left to be told.
+    # Fails if process 0, and so the board, is gone.
     with contextlib.suppress(Exception):
       self.give_up(line, code)
     self._end(line, code)
 
 
 def end_now(line: str, code: int) -> NoReturn:
-  """Prints a line and ends the process, whatever its main thread does.
+  """Prints a line and ends the process, whatever its main thread is doing.
 
-  JAX's own way out waits for processes that will never come.
+  A normal exit would hang: JAX's shutdown waits for the lost processes.
 
   Args:
-    line: why.
+    line: the reason.
     code: the exit code.
   """
   sys.stdout.flush()

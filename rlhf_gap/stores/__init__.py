@@ -50,6 +50,10 @@ from rlhf_gap.stores.vocabularies import byte as byte
 from rlhf_gap.stores.vocabularies import check_vocabulary as check_vocabulary
 from rlhf_gap.stores.vocabularies import decoder as decoder
 from rlhf_gap.stores.vocabularies import encoder as encoder
+from rlhf_gap.stores.vocabularies import model_bytes as model_bytes
+from rlhf_gap.stores.vocabularies import named as named
 from rlhf_gap.stores.vocabularies import sentencepiece as sentencepiece
+from rlhf_gap.stores.vocabularies import size as size
+from rlhf_gap.stores.vocabularies import unknown_id as unknown_id
 from rlhf_gap.stores.writer import Writer as Writer
 from rlhf_gap.stores.writer import create as create

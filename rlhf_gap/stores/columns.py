@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from rlhf_gap.token_ids import PAD_ID
+
 DTYPES = ("int32", "int64", "float32")
 NO_POLICY = -1
 """`policy_step` of a response that no policy of ours wrote."""
@@ -203,7 +205,8 @@ def num_rows(
         f"column {spec.name} is {value.dtype} {value.shape}; expected"
         f" {spec.dtype} {shape}"
       )
-    if spec.holds_tokens and np.any((value[:, :-1] == 0) & (value[:, 1:] != 0)):
+    pads = value == PAD_ID
+    if spec.holds_tokens and np.any(pads[:, :-1] & ~pads[:, 1:]):
       raise ValueError(
         f"column {spec.name} holds a token after padding (0); expected"
         " padding at the end alone"

@@ -18,8 +18,7 @@ from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.inference import judge, score
 from rlhf_gap.models import t5
 from rlhf_gap.ops import logprobs
-
-_EOS = 1
+from rlhf_gap.token_ids import EOS_ID
 
 Sums = dict[str, Float[Array, ""]]
 # (params, batch, dropout key or None) -> (sum of losses, sums)
@@ -313,7 +312,7 @@ def preference_model(
     params: t5.Params, batch: PreferenceBatch, dropout_key: Array | None
   ) -> tuple[Array, Sums]:
     needed = batch.chosen.shape[1] + batch.rejected.shape[1]
-    needed += len(words.response_a) + len(words.response_b) + 1
+    needed += judge.marker_tokens(words)
     length = spec.input_length or batch.prompt.shape[1] + needed
     orders = ((batch.chosen, batch.rejected), (batch.rejected, batch.chosen))
     inputs = [
@@ -362,7 +361,7 @@ class _Pair:
     """What is reported of each pair whatever the loss."""
     ratio = logprobs.sequence_sum(scores, self.mask) - self.reference
     lengths = self.mask.sum(-1).astype(jnp.float32)
-    ended = (self.tokens == _EOS).any(-1).astype(jnp.float32)
+    ended = (self.tokens == EOS_ID).any(-1).astype(jnp.float32)
     return {
       "accuracy": _above_zero(ratio[:, 0] - ratio[:, 1]),
       "chosen_log_ratio_nats": ratio[:, 0],

@@ -1,4 +1,4 @@
-"""Timings count what compiles, and take calls in turn."""
+"""Timings interleave calls and count compilations."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def test_calls_take_turns_and_a_new_shape_is_a_recompilation():
   assert len(timings["uneven"].seconds) == 2
 
 
-def test_compilation_is_what_the_first_call_took_longer():
+def test_compile_time_is_the_extra_time_of_the_first_call():
   timed = timing.Timing(5.0, (1.0, 3.0, 1.5), 1, 0)
   assert timed.median_seconds == 1.5
   assert timed.compile_seconds == 3.5

@@ -1,4 +1,4 @@
-"""What is timed is what the formulas of T5 say, and compiles once."""
+"""Workloads have the operation counts of T5's formulas and compile once."""
 
 import jax
 import numpy as np
@@ -40,16 +40,16 @@ def _decoder_flops(rows, length, source, prompts):
   return 2 * (own + cross + rest)
 
 
-def test_scoring_is_one_encoding_and_a_pass_over_all_responses(params):
-  """Both responses of a prompt share its encoding and its projections."""
+def test_scoring_encodes_each_prompt_once(params):
+  """Both responses of a prompt share its encoding and projections."""
   scoring = workloads.scoring(CONFIG, params, SHAPE)
   expected = _encoder_flops(3, 6) + _decoder_flops(6, 4, 6, prompts=3)
   assert scoring.work.flops == expected
   assert (scoring.steps, scoring.tokens) == (6, 24)
 
 
-def test_sampling_encodes_and_projects_once(params):
-  """Each step reads a cache of the full length, as long as the loop runs."""
+def test_sampling_encodes_and_projects_each_prompt_once(params):
+  """Every step reads a cache of the full length."""
   sampling = workloads.sampling(CONFIG, params, SHAPE)
   once = _encoder_flops(3, 6) + 2 * (2 * 3 * 6 * 8 * 8)
   step = 6 * (4 * 8 * 8 + 2 * 4 * 8)  # self-attention over 4 places
@@ -59,15 +59,15 @@ def test_sampling_encodes_and_projects_once(params):
   assert (sampling.steps, sampling.tokens) == (4, 24)
 
 
-def test_a_gradient_is_three_times_the_value(params):
-  """Two products more for each, none made again."""
+def test_a_gradient_costs_three_times_the_value(params):
+  """Two more products for each product, and no recomputation."""
   scoring = workloads.scoring(CONFIG, params, SHAPE)
   gradient = workloads.gradient(CONFIG, params, SHAPE)
   assert gradient.work.flops == 3 * scoring.work.flops
 
 
-def test_judging_is_one_pass_over_both_orders_and_one_decoder_step(params):
-  """Three pairs in two orders: six rows through the encoder, once."""
+def test_judging_encodes_both_orders_once_and_decodes_one_step(params):
+  """Three pairs in two orders are six encoder rows."""
   shape = workloads.Shape(batch=3, responses=1, source=20, target=4)
   judging = workloads.judging(CONFIG, params, shape)
   expected = _encoder_flops(6, 20) + _decoder_flops(6, 1, 20, prompts=6)
@@ -96,7 +96,7 @@ def test_everything_compiles_once(params):
   assert made["early"].work.flops < made["sample"].work.flops
 
 
-def test_lengths_are_like_real_ones():
+def test_response_lengths_are_realistic():
   shape = workloads.Shape(batch=500, responses=2, source=8, target=128)
   lengths = workloads.response_lengths(shape, seed=0)
   assert 35 <= np.median(lengths) <= 39
@@ -104,7 +104,7 @@ def test_lengths_are_like_real_ones():
   assert 100 < lengths.max() <= 128
 
 
-def test_an_input_too_short_for_both_responses(params):
+def test_an_input_too_short_for_both_responses_is_rejected(params):
   shape = workloads.Shape(batch=1, responses=1, source=15, target=4)
   with pytest.raises(errors.UserError, match="more than 15"):
     workloads.judging(CONFIG, params, shape)

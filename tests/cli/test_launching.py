@@ -134,7 +134,7 @@ def _alone(process_id, port):
     "import sys\n"
     "from rlhf_gap.cli import main\n"
     "from rlhf_gap.processes import joining\n"
-    "joining._MEETING_SECONDS = 3\n"
+    "joining._JOIN_TIMEOUT_SECONDS = 3\n"
     "sys.exit(main.main(sys.argv[1:]))\n"
   )
   words = (
@@ -165,7 +165,7 @@ def test_processes_that_do_not_meet_say_so_and_end_with_2():
     for process in waiting:
       line = process.communicate(timeout=100)[1].splitlines()[-1]
       assert process.returncode == 2, line
-      assert "cannot meet the other processes at 127" in line
+      assert "cannot reach the other processes at 127" in line
 
 
 def test_sigterm_reaches_the_child():

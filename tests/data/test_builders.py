@@ -100,5 +100,5 @@ def test_without_a_folder_the_published_urls_are_read(tmp_path):
 
 def test_a_gated_data_set_without_a_folder_is_a_user_error(tmp_path):
   builder = builders.ChatArena(data_dir=tmp_path / "tfds")
-  with pytest.raises(errors.UserError, match="asks its users to sign in"):
+  with pytest.raises(errors.UserError, match="requires signing in"):
     builder._files(_Downloads(tmp_path))

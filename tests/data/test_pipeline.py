@@ -223,7 +223,7 @@ def test_malformed_rows_stop_a_build_before_it_writes(request_of, tmp_path):
   ("changes", "message"),
   [
     ({"split": "valid"}, "has no split valid here, only test, train"),
-    ({"num_rows": 5}, "--rows and --seed are for miniatures"),
+    ({"num_rows": 5}, "--rows and --seed apply to miniatures only"),
     ({"folder": "/nowhere"}, "is not a folder"),
   ],
 )
@@ -329,7 +329,7 @@ def test_a_response_that_the_vocabulary_drops_is_counted(request_of, tmp_path):
 
 
 def test_miniatures_read_no_files(mini_request):
-  with pytest.raises(errors.UserError, match="leave --source out"):
+  with pytest.raises(errors.UserError, match="remove --source"):
     pipeline.build(mini_request("mini_arena_sft", folder="somewhere"))
   with pytest.raises(errors.UserError, match="has no split valid1"):
     pipeline.build(mini_request("mini_arena_sft", split="valid1"))

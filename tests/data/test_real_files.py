@@ -178,5 +178,6 @@ def test_repeated_and_disagreeing_labels_of_summaries(build):
 
 
 def test_battles_with_two_histories_alone_give_no_comparison(build):
-  with pytest.raises(errors.UserError, match=r"'different_contexts': 86.*cut"):
+  message = "'different_contexts': 86.*shared_prefix"
+  with pytest.raises(errors.UserError, match=message):
     build("chat_arena_pairs", ARENA_55K, "train")

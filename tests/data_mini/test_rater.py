@@ -7,7 +7,7 @@ import pytest
 
 from rlhf_gap.data import mini
 from rlhf_gap.data.mini import rater
-from rlhf_gap.data.mini.draws import Draws
+from rlhf_gap.data.mini.random_stream import RandomStream
 
 # 99.9% quantiles of chi-square by degrees of freedom.
 CHI_SQUARE = {1: 10.83, 2: 13.82, 10: 29.59}
@@ -49,9 +49,9 @@ def test_ties_are_davidson_s():
 @pytest.mark.parametrize("tie_weight", [0.0, 0.6])
 @pytest.mark.parametrize("difference", [0.0, 1.0, -2.0])
 def test_labels_have_the_stated_frequencies(difference, tie_weight):
-  draws, count = Draws(11), 4_000
+  rng, count = RandomStream(11), 4_000
   labels = collections.Counter(
-    rater.label(draws, difference, 0.0, tie_weight) for _ in range(count)
+    rater.label(rng, difference, 0.0, tie_weight) for _ in range(count)
   )
   tie = mini.tie_probability(difference, 0.0, tie_weight)
   first = (1 - tie) * mini.preference_probability(difference, 0.0)

@@ -14,7 +14,7 @@ import pytest
 from rlhf_gap import errors
 from rlhf_gap.data import mini
 from rlhf_gap.data.mini import reading, writing
-from rlhf_gap.data.mini.draws import Draws
+from rlhf_gap.data.mini.random_stream import RandomStream
 
 COUNT = 1_200
 MAX_PROMPT_WORDS = 12
@@ -99,7 +99,7 @@ def test_splits_share_no_prompt(corpus):
 @pytest.mark.parametrize("name", mini.CORPORA)
 def test_a_tenth_of_prompts_is_for_each_held_out_split(name):
   write = mini.CORPORA[name].write_prompt
-  prompts = {write(Draws(key)) for key in range(3_000)}
+  prompts = {write(RandomStream(key)) for key in range(3_000)}
   splits = collections.Counter(mini.split_of(name, p) for p in prompts)
   for split in ("validation", "test"):
     assert 0.07 < splits[split] / len(prompts) < 0.13

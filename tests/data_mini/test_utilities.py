@@ -5,7 +5,7 @@ import pytest
 
 from rlhf_gap.data import mini
 from rlhf_gap.data.mini import reading
-from rlhf_gap.data.mini.draws import Draws
+from rlhf_gap.data.mini.random_stream import RandomStream
 
 POST = "sad tom lost a bike at school"
 TASK = "how do i cook rice fast with no pot"
@@ -100,7 +100,7 @@ def test_saying_nothing_is_worth_the_same_everywhere(name, prompt):
 
 @pytest.mark.parametrize("name", mini.CORPORA)
 def test_any_text_has_a_utility_above_the_floor(name):
-  draws = Draws(3)
+  rng = RandomStream(3)
   words = [
     *mini.CORPORA[name].lexicon.classes,
     "zebra",
@@ -108,7 +108,7 @@ def test_any_text_has_a_utility_above_the_floor(name):
     "\u2047",
   ]
   for _ in range(500):
-    response = " ".join(draws.one_of(words) for _ in range(draws.below(40)))
+    response = " ".join(rng.choice(words) for _ in range(rng.below(40)))
     for prompt in (POST, TASK, HARM, QUESTIONS, response):
       assert mini.FLOOR <= mini.utility(name, prompt, response) < 5.0
   assert mini.utility(name, HARM, "zebra " * 1000) == mini.FLOOR

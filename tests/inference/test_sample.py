@@ -1,4 +1,4 @@
-"""Sampling against T5X's greedy search, enumeration and itself."""
+"""Sampling against T5X's greedy decoding and exact enumeration."""
 
 import dataclasses
 import itertools
@@ -11,7 +11,8 @@ import scipy.stats
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rlhf_gap import checkpoints, errors
-from rlhf_gap.inference import draw, sample, score
+from rlhf_gap.benchmarks import timing
+from rlhf_gap.inference import next_token, sample, score
 from rlhf_gap.models import t5
 from tests import reference
 
@@ -45,7 +46,7 @@ def other():
 
 
 @pytest.mark.parametrize("model", ["t5x_1_1", "t5x_1_0"])
-def test_greedy_decoding_is_t5xs(model):
+def test_greedy_decoding_matches_t5x(model):
   checkpoint = checkpoints.load(reference.checkpoint(model))
   expected = reference.expected(model)
   samples = sample.sample(
@@ -64,27 +65,28 @@ def test_greedy_decoding_is_t5xs(model):
   "settings",
   [{}, {"temperature": 0.5, "top_k": 3, "top_p": 0.8}, {"temperature": 0.0}],
 )
-def test_log_probs_are_the_policys_own(params, settings):
-  """Whatever is drawn from: equal to teacher forcing at temperature 1."""
+def test_log_probs_are_at_temperature_1_without_truncation(params, settings):
+  """They equal teacher-forced scores, whatever the sampling settings."""
   samples = sample.sample(TINY, params, PROMPTS, KEY, max_length=9, **settings)
   scored = _response_log_probs(TINY, params, PROMPTS, samples.tokens)
   np.testing.assert_allclose(samples.log_probs, scored, rtol=0, atol=1e-4)
   assert int(samples.first_bad_step) == -1
 
 
-def test_eos_ends_a_response_and_pads_follow(params):
+def test_eos_ends_a_response_and_padding_follows(params):
   samples = sample.sample(
     TINY, params, PROMPTS, KEY, num_samples=64, max_length=6
   )
   tokens, log_probs = np.asarray(samples.tokens), np.asarray(samples.log_probs)
-  ended = (tokens == draw.EOS).any(-1)
+  ended = (tokens == next_token.EOS).any(-1)
   assert 0 < ended.mean() < 1
   for row, scores in zip(
     tokens.reshape(-1, 6), log_probs.reshape(-1, 6), strict=True
   ):
-    length = int(np.argmax(row == draw.EOS)) + 1 if draw.EOS in row else 6
-    assert (row[:length] != draw.PAD).all()
-    assert (row[length:] == draw.PAD).all()
+    ends = np.flatnonzero(row == next_token.EOS)
+    length = ends[0] + 1 if ends.size else 6
+    assert (row[:length] != next_token.PAD).all()
+    assert (row[length:] == next_token.PAD).all()
     assert (scores[:length] < 0).all()
     assert (scores[length:] == 0).all()
 
@@ -94,8 +96,8 @@ def test_no_response_ends_before_the_minimum(params):
     TINY, params, PROMPTS, KEY, num_samples=32, max_length=5, min_length=3
   )
   tokens = np.asarray(samples.tokens)
-  assert (tokens[..., :3] > draw.EOS).all()
-  assert (tokens[..., 3] == draw.EOS).any()
+  assert (tokens[..., :3] > next_token.EOS).all()
+  assert (tokens[..., 3] == next_token.EOS).any()
 
 
 def _next_token_probabilities(params, prefix):
@@ -110,9 +112,9 @@ def _softmax(x):
 
 
 def _truncated(logits, temperature, top_k, top_p):
-  """The definition by sorting; pads are never drawn."""
+  """The definition, by sorting; padding is never sampled."""
   logits = logits / temperature
-  logits[draw.PAD] = -np.inf
+  logits[next_token.PAD] = -np.inf
   order = np.argsort(-logits)
   keep = np.zeros(len(logits), bool)
   if top_k:
@@ -133,10 +135,10 @@ def _truncated(logits, temperature, top_k, top_p):
     (1.0, 0, 1.0, 0.4),
   ],
 )
-def test_frequencies_are_the_exact_probabilities(
+def test_frequencies_match_the_exact_probabilities(
   params, other, temperature, top_k, top_p, weight
 ):
-  """A chi-square test over all responses of at most two tokens."""
+  """A chi-square test over all responses of up to two tokens."""
   count = 6000
   samples = sample.sample(
     TINY,
@@ -159,16 +161,16 @@ def test_frequencies_are_the_exact_probabilities(
     return _truncated(logits, temperature, top_k, top_p)
 
   first = exact([])
-  expected = {(draw.EOS, draw.PAD): first[draw.EOS]}
+  expected = {(next_token.EOS, next_token.PAD): first[next_token.EOS]}
   for a in range(2, TINY.vocab_size):
     second = exact([a])
     for b in range(1, TINY.vocab_size):
       expected[a, b] = first[a] * second[b]
   assert sum(expected.values()) == pytest.approx(1)
-  drawn = [tuple(row) for row in np.asarray(samples.tokens[0]).tolist()]
-  assert all(expected[row] > 0 for row in drawn)
+  sampled = [tuple(row) for row in np.asarray(samples.tokens[0]).tolist()]
+  assert all(expected[row] > 0 for row in sampled)
   likely = [row for row, p in expected.items() if p * count >= 5]
-  observed = [drawn.count(row) for row in likely]
+  observed = [sampled.count(row) for row in likely]
   rest = count - sum(observed)
   probabilities = np.array([expected[row] for row in likely])
   left = 1 - probabilities.sum()
@@ -187,8 +189,8 @@ def test_the_samples_of_a_prompt_differ(params):
   assert len({tuple(row) for row in rows.tolist()}) > 12
 
 
-def test_a_sample_depends_on_its_prompt_and_row_id_alone(params):
-  """Not on batch size, place, padding, N, or maximum length."""
+def test_a_sample_depends_only_on_its_prompt_and_row_id(params):
+  """Not on batch size, position, padding, `num_samples` or `max_length`."""
   ids = jnp.array([40, 41, 42, 43])
 
   def run(prompts, row_ids, num_samples=3, max_length=6):
@@ -213,7 +215,7 @@ def test_a_sample_depends_on_its_prompt_and_row_id_alone(params):
   assert (run(PROMPTS, ids + 4) != base).any()
 
 
-def test_eight_devices_sample_what_one_does(params):
+def test_eight_devices_sample_the_same_responses_as_one(params):
   prompts = jnp.tile(PROMPTS, (2, 1))
   base = sample.sample(TINY, params, prompts, KEY, max_length=6)
   mesh = Mesh(np.array(jax.devices()), ("data",))
@@ -231,34 +233,41 @@ def test_eight_devices_sample_what_one_does(params):
   np.testing.assert_allclose(spread.log_probs, base.log_probs, atol=1e-5)
 
 
-def test_a_run_compiles_once(params, other):
-  before = sample._sample._cache_size()
-  for step in range(4):
-    key = jax.random.fold_in(KEY, step)
-    policy = params if step % 2 else other
-    sample.sample(TINY, policy, PROMPTS, key, max_length=7, temperature=0.77)
-  assert sample._sample._cache_size() - before == 1
+def test_new_parameters_and_keys_do_not_recompile(params, other):
+  policies = itertools.cycle([params, other])
+  steps = itertools.count()
+
+  def call():
+    key = jax.random.fold_in(KEY, next(steps))
+    policy = next(policies)
+    return sample.sample(
+      TINY, policy, PROMPTS, key, max_length=7, temperature=0.77
+    )
+
+  timed = timing.alternate({"sample": call}, 3)["sample"]
+  assert timed.compilations > 0
+  assert timed.recompilations == 0
 
 
-def test_the_first_step_that_is_not_finite_is_told(params):
+def test_the_first_non_finite_step_is_reported(params):
   flat = jax.tree.map(lambda x: x, params)
   table = flat["decoder"]["relpos_bias"]["rel_embedding"]
   flat["decoder"]["relpos_bias"]["rel_embedding"] = table.at[:, 3].set(jnp.nan)
   samples = sample.sample(TINY, flat, PROMPTS, KEY, max_length=6, min_length=6)
-  assert int(samples.first_bad_step) == 3  # distance 3 is first seen there
+  assert int(samples.first_bad_step) == 3  # where distance 3 first occurs
 
 
 @pytest.mark.parametrize("vocab_size", [7, 128, 300])
-def test_truncation_is_that_of_a_sort(vocab_size):
+def test_truncation_matches_sorting(vocab_size):
   rng = np.random.default_rng(vocab_size)
   logits = rng.standard_normal((5, vocab_size)).astype(np.float32) * 4
   logits[3, 2:5] = logits[3].max() + 1  # ties at the top
   for k in (1, 2, 5, vocab_size):
-    kept = np.isfinite(draw._keep_top_k(jnp.asarray(logits), k))
+    kept = np.isfinite(next_token.keep_top_k(jnp.asarray(logits), k))
     threshold = np.sort(logits, -1)[:, -k][:, None]
     np.testing.assert_array_equal(kept, logits >= threshold)
   for p in (0.05, 0.5, 0.9, 0.999):
-    kept = np.isfinite(draw._keep_top_p(jnp.asarray(logits), p))
+    kept = np.isfinite(next_token.keep_top_p(jnp.asarray(logits), p))
     for row, logit in zip(kept, logits.astype(np.float64), strict=True):
       probabilities = _softmax(logit)
       least = probabilities[row].min()
@@ -266,16 +275,16 @@ def test_truncation_is_that_of_a_sort(vocab_size):
       assert probabilities[probabilities > least].sum() < p
 
 
-def test_the_inverse_distribution_function_by_hand():
+def test_inverse_cdf_sampling_by_hand():
   """Weights 1, 2, 1 of 4: [0, 1/4) is 0, [1/4, 3/4) is 1, [3/4, 1) is 2."""
   logits = jnp.log(jnp.array([1.0, 2.0, 1.0]))
   uniforms = jnp.array([0.0, 0.24, 0.26, 0.5, 0.74, 0.76, 0.999])
   pairs = jnp.stack([jnp.full(7, 0.3), uniforms], axis=-1)
   rows = jnp.broadcast_to(logits, (7, 3))
-  assert draw._inverse_cdf(rows, pairs).tolist() == [0, 0, 1, 1, 1, 2, 2]
-  # Two blocks of 128: the first number chooses between them.
+  assert next_token.inverse_cdf(rows, pairs).tolist() == [0, 0, 1, 1, 1, 2, 2]
+  # Two blocks of 128: the first number selects the block.
   wide = jnp.full((2, 256), -jnp.inf).at[:, 5].set(0.0).at[:, 200].set(0.0)
-  chosen = draw._inverse_cdf(wide, jnp.array([[0.49, 0.9], [0.51, 0.9]]))
+  chosen = next_token.inverse_cdf(wide, jnp.array([[0.49, 0.9], [0.51, 0.9]]))
   assert chosen.tolist() == [5, 200]
 
 
@@ -288,12 +297,12 @@ def test_the_inverse_distribution_function_by_hand():
     )
   ),
 )
-def test_a_setting_outside_its_range_is_named(params, setting, value):
+def test_a_setting_out_of_range_is_named(params, setting, value):
   with pytest.raises(errors.UserError, match=f"{setting}={value}; expected"):
     sample.sample(TINY, params, PROMPTS, KEY, **{setting: value})
 
 
-def test_bfloat16_activations_sample_too(params):
+def test_sampling_with_bfloat16_activations(params):
   config = dataclasses.replace(TINY, dtype="bfloat16")
   samples = sample.sample(config, params, PROMPTS, KEY, max_length=5)
   scored = _response_log_probs(config, params, PROMPTS, samples.tokens)

@@ -1,4 +1,4 @@
-"""Scores against NumPy float64 and enumeration."""
+"""Log-probabilities and KL against NumPy float64 and exact enumeration."""
 
 import itertools
 
@@ -40,7 +40,7 @@ def reference_params(params):
 
 
 def _oracle(params, prompts, responses):
-  """Each response by itself, from the logits, in float64."""
+  """Scores each response separately, from its logits, in float64."""
   rows = []
   for prompt, response in zip(prompts, responses, strict=True):
     target = jnp.concatenate([jnp.zeros(1, jnp.int32), response[:-1]])
@@ -52,7 +52,7 @@ def _oracle(params, prompts, responses):
   return np.stack(rows)
 
 
-def test_responses_over_one_encoding_are_scored_as_if_alone(params):
+def test_responses_that_share_an_encoding_do_not_interact(params):
   scores = _response_log_probs(TINY, params, PROMPTS, RESPONSES)
   for number in range(2):
     alone = _token_log_probs(TINY, params, PROMPTS, RESPONSES[:, number])
@@ -61,7 +61,7 @@ def test_responses_over_one_encoding_are_scored_as_if_alone(params):
     np.testing.assert_allclose(alone, expected, rtol=0, atol=1e-5)
 
 
-def test_pads_score_nothing_and_eos_does(params):
+def test_eos_is_scored_and_padding_is_not(params):
   scores = _response_log_probs(TINY, params, PROMPTS, RESPONSES)
   mask = np.asarray(RESPONSES) > 0
   assert (np.asarray(scores)[~mask] == 0).all()
@@ -71,7 +71,7 @@ def test_pads_score_nothing_and_eos_does(params):
   np.testing.assert_allclose(padded[..., :4], scores, rtol=0, atol=1e-5)
 
 
-def test_sum_and_mean_are_over_the_responses_own_tokens():
+def test_sum_and_mean_exclude_padding():
   log_probs = jnp.array([[-1.0, -2.0, -4.0], [-3.0, 9.0, 9.0], [9.0, 9.0, 9.0]])
   mask = jnp.array([[1, 1, 1], [1, 0, 0], [0, 0, 0]], bool)
   sums = logprobs.sequence_sum(log_probs, mask)
@@ -81,7 +81,7 @@ def test_sum_and_mean_are_over_the_responses_own_tokens():
 
 
 @pytest.mark.parametrize("limit", [7 * 4 * 8, 7 * 4 * 3])
-def test_chunks_change_neither_scores_nor_gradients(params, monkeypatch, limit):
+def test_chunking_preserves_scores_and_gradients(params, monkeypatch, limit):
   def total(p):
     scores = score.response_log_probs(TINY, p, PROMPTS, RESPONSES)
     return (scores * jnp.arange(1.0, 5.0)[None, None]).sum()
@@ -101,7 +101,7 @@ def test_the_gradient_is_onehot_minus_softmax():
   tokens = jnp.array([0, 4, 2, 2, 1, 3])
   cotangent = jnp.asarray(rng.standard_normal(6), jnp.float32)
   _, pull = jax.vjp(
-    lambda x: logprobs.of_tokens(x, tokens), jnp.asarray(logits)
+    lambda x: logprobs.from_logits(x, tokens), jnp.asarray(logits)
   )
   wide = np.exp(logits.astype(np.float64))
   softmax = wide / wide.sum(-1, keepdims=True)
@@ -116,11 +116,11 @@ def _log_softmax(params, prefix):
   return wide - np.log(np.exp(wide).sum())
 
 
-def test_kl_is_that_of_all_responses_enumerated(params, reference_params):
+def test_kl_matches_an_enumeration_of_all_responses(params, reference_params):
   """E_p[sum_t KL_t] = sum_y p(y) log(p(y) / q(y)) over responses of 2 tokens.
 
-  Pads are tokens like any other here, so that the sum is over everything; they
-  are scored by the enumeration alone, as they are by no reader of responses.
+  The enumeration includes padding as an ordinary token, so that probabilities
+  sum to 1; `per_step_kl` masks what follows it.
   """
   words = range(TINY.vocab_size)
   first = {
@@ -138,14 +138,13 @@ def test_kl_is_that_of_all_responses_enumerated(params, reference_params):
     }
     log_p = first["policy"][a] + second["policy"]
     log_q = first["reference"][a] + second["reference"]
-    if a == 0:  # what follows a pad is masked: count its first step alone
+    if a == 0:  # steps after padding are masked: count only the first
       exact += np.exp(first["policy"][0]) * (
         first["policy"][0] - first["reference"][0]
       )
       continue
     exact += (np.exp(log_p) * (log_p - log_q)).sum()
-    # Both steps' divergences do not depend on the last token, unless a pad
-    # masks it.
+    # Neither step's divergence depends on the last token, unless it is padding.
     expected += np.exp(first["policy"][a]) * steps[a, 1].sum()
   expected += np.exp(first["policy"][0]) * steps[1, 1, 0]
   assert expected == pytest.approx(exact, abs=1e-5)

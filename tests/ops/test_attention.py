@@ -1,4 +1,4 @@
-"""Attention and its gradient against NumPy float64 and JAX's own gradient."""
+"""Attention and its gradient against NumPy float64 and JAX's autodiff."""
 
 import functools
 
@@ -14,27 +14,27 @@ BATCH, QUERIES, KEYS, HEADS, SIZE = 4, 3, 5, 2, 4
 
 @pytest.fixture(scope="module")
 def operands():
-  """Query, key, value and bias; scores of up to ten, as T5's are."""
+  """Query, key, value and bias, with scores up to 10, as in a trained T5."""
   generator = np.random.default_rng(0)
 
-  def drawn(*shape):
+  def normal(*shape):
     return jnp.asarray(1.5 * generator.normal(size=shape), jnp.float32)
 
   return (
-    drawn(BATCH, QUERIES, HEADS, SIZE),
-    drawn(BATCH, KEYS, HEADS, SIZE),
-    drawn(BATCH, KEYS, HEADS, SIZE),
-    drawn(1, HEADS, QUERIES, KEYS),
+    normal(BATCH, QUERIES, HEADS, SIZE),
+    normal(BATCH, KEYS, HEADS, SIZE),
+    normal(BATCH, KEYS, HEADS, SIZE),
+    normal(1, HEADS, QUERIES, KEYS),
   )
 
 
 @pytest.fixture(scope="module")
 def mask():
-  """Example i sees its first KEYS - i keys; example 3 row 1 sees none."""
-  seen = np.arange(KEYS) < KEYS - np.arange(BATCH)[:, None]
-  seen = np.repeat(seen[:, None, None], QUERIES, axis=2)
-  seen[3, 0, 1] = False
-  return jnp.asarray(seen)
+  """Example i attends to its first KEYS - i keys; query 1 of 3 to none."""
+  visible = np.arange(KEYS) < KEYS - np.arange(BATCH)[:, None]
+  visible = np.repeat(visible[:, None, None], QUERIES, axis=2)
+  visible[3, 0, 1] = False
+  return jnp.asarray(visible)
 
 
 def _textbook(query, key, value, bias, mask):
@@ -44,8 +44,8 @@ def _textbook(query, key, value, bias, mask):
   return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
 
 
-def _ours(query, key, value, bias, mask, at_once=None):
-  return attention.attend(query, key, value, mask, bias, at_once=at_once)
+def _ours(query, key, value, bias, mask, chunk_size=None):
+  return attention.attend(query, key, value, mask, bias, chunk_size=chunk_size)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -58,23 +58,23 @@ def _with_gradients(function, operands, mask):
   return function(*operands, mask), jax.grad(total)(operands)
 
 
-def test_values_are_the_definition(operands, mask):
-  """Row by row over the keys that are seen; the row of none is their mean."""
+def test_output_matches_the_definition(operands, mask):
+  """Softmax over the visible keys; a fully masked query averages all values."""
   query, key, value, bias = (np.asarray(x, np.float64) for x in operands)
-  mixed = np.asarray(_ours(*operands, mask))
+  output = np.asarray(_ours(*operands, mask))
   for b, q, h in np.ndindex(BATCH, QUERIES, HEADS):
-    seen = np.flatnonzero(mask[b, 0, q])
-    scores = key[b, seen, h] @ query[b, q, h] + bias[0, h, q, seen]
+    visible = np.flatnonzero(mask[b, 0, q])
+    scores = key[b, visible, h] @ query[b, q, h] + bias[0, h, q, visible]
     weights = np.exp(scores - scores.max(initial=0))
-    expected = (weights / weights.sum()) @ value[b, seen, h]
-    if not seen.size:
+    expected = (weights / weights.sum()) @ value[b, visible, h]
+    if not visible.size:
       expected = value[b, :, h].mean(0)
-    np.testing.assert_allclose(mixed[b, q, h], expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(output[b, q, h], expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("at_once", [None, 1, 2, BATCH])
-def test_gradients_are_those_of_the_definition(operands, mask, at_once):
-  ours = functools.partial(_ours, at_once=at_once)
+@pytest.mark.parametrize("chunk_size", [None, 1, 2, BATCH])
+def test_gradients_match_the_definition(operands, mask, chunk_size):
+  ours = functools.partial(_ours, chunk_size=chunk_size)
   values, gradients = _with_gradients(ours, operands, mask)
   expected, expected_gradients = _with_gradients(_textbook, operands, mask)
   np.testing.assert_allclose(values, expected, rtol=0, atol=1e-5)
@@ -85,8 +85,8 @@ def test_gradients_are_those_of_the_definition(operands, mask, at_once):
     np.testing.assert_allclose(leaf, right, rtol=0, atol=1e-5, err_msg=name)
 
 
-def test_a_masked_key_is_worth_nothing(operands, mask):
-  """Neither value nor gradient: example 1 does not see its last key."""
+def test_a_masked_key_has_no_influence_and_no_gradient(operands, mask):
+  """Example 1 does not attend to its last key."""
   query, key, value, bias = operands
   _, gradients = _with_gradients(_ours, operands, mask)
   assert (np.asarray(gradients[1][1, -1]) == 0).all()
@@ -96,7 +96,7 @@ def test_a_masked_key_is_worth_nothing(operands, mask):
   np.testing.assert_array_equal(again, _ours(*operands, mask))
 
 
-def test_without_bias_and_in_bfloat16(operands, mask):
+def test_no_bias_equals_a_zero_bias_and_bfloat16_is_close(operands, mask):
   query, key, value, bias = operands
   zero = jnp.zeros_like(bias)
   plain = attention.attend(query, key, value, mask)
@@ -112,14 +112,14 @@ def test_without_bias_and_in_bfloat16(operands, mask):
   assert np.abs(mixed.astype(jnp.float32) - wide).max() < 0.1
 
 
-def test_only_a_single_cpu_takes_a_few_at_a_time(operands, monkeypatch):
-  """A loop over the batch would undo its sharding, and serve no TPU."""
+def test_only_a_single_cpu_device_chunks_the_batch(operands, monkeypatch):
+  """A loop over the batch would undo its sharding, and gains a TPU nothing."""
   query, key, value, _ = operands
-  seen = jnp.ones((1, 1, 1, KEYS), bool)
+  visible = jnp.ones((1, 1, 1, KEYS), bool)
 
   def lowered(platform):
-    # A function of its own each time: JAX keeps what it has traced.
-    function = jax.jit(lambda *x: attention.attend(*x, seen))
+    # A new function each time: JAX caches traces by function.
+    function = jax.jit(lambda *x: attention.attend(*x, visible))
     traced = function.trace(query, key, value)
     return traced.lower(lowering_platforms=(platform,)).as_text()
 

@@ -1,4 +1,4 @@
-"""The linear map's gradient against NumPy's."""
+"""The linear map and its gradient against NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +16,12 @@ def test_product_and_gradients(batch):
     for shape in ((*batch, 4), (4, 6), (*batch, 6))
   )
   product, pull = jax.vjp(linear.project, jnp.asarray(x), jnp.asarray(kernel))
-  of_x, of_kernel = pull(jnp.asarray(cotangent))
+  x_gradient, kernel_gradient = pull(jnp.asarray(cotangent))
   rows, columns = x.reshape(-1, 4), cotangent.reshape(-1, 6)
   for ours, expected in (
     (product, x @ kernel),
-    (of_x, cotangent @ kernel.T),
-    (of_kernel, rows.T @ columns),
+    (x_gradient, cotangent @ kernel.T),
+    (kernel_gradient, rows.T @ columns),
   ):
     assert ours.shape == expected.shape
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Which device holds what; nothing is compiled here."""
+"""Shardings of parameters, optimizer state and batches; compiles nothing."""
 
 import dataclasses
 
@@ -29,11 +29,11 @@ def mesh():
   return partitioning.Mesh(model=2, fsdp=2).make()
 
 
-def _specs(places):
-  return jax.tree.map(lambda place: place.spec, places)
+def _specs(shardings):
+  return jax.tree.map(lambda sharding: sharding.spec, shardings)
 
 
-def test_what_is_left_of_the_devices_works_on_rows(mesh):
+def test_remaining_devices_form_the_data_axis(mesh):
   assert dict(mesh.shape) == {"data": 2, "fsdp": 2, "model": 2}
   assert partitioning.Mesh().shape(8) == (8, 1, 1)
   assert partitioning.Mesh(model=4, data=2).shape(8) == (2, 1, 4)
@@ -42,24 +42,26 @@ def test_what_is_left_of_the_devices_works_on_rows(mesh):
 @pytest.mark.parametrize(
   ("sizes", "message"),
   [
-    ({"model": 3}, "data=all others x fsdp=1 x model=3 .* 8 devices"),
+    ({"model": 3}, "data=auto x fsdp=1 x model=3 .* 8 devices"),
     ({"model": 2, "data": 2}, "data=2 x fsdp=1 x model=2 .* 8 devices"),
     ({"model": 16}, "does not multiply out"),
   ],
 )
-def test_a_mesh_that_does_not_multiply_out_is_one_line(sizes, message):
+def test_a_mesh_that_does_not_multiply_out_is_reported_in_one_line(
+  sizes, message
+):
   with pytest.raises(errors.UserError, match=message) as raised:
     partitioning.Mesh(**sizes).make()
   assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_a_size_that_is_none_is_refused(size):
+def test_a_size_below_one_is_rejected(size):
   with pytest.raises(errors.UserError, match=f"fsdp={size}; expected a whole"):
     partitioning.Mesh(**{"fsdp": size})
 
 
-def test_parameters_follow_t5xs_rules(mesh):
+def test_parameters_follow_the_rules_of_t5x(mesh):
   specs = _specs(partitioning.parameters(CONFIG, mesh))
   decoder = specs["decoder"][LAYER]
   assert decoder["self_attention"]["query"]["kernel"] == Spec("fsdp", "model")
@@ -72,20 +74,20 @@ def test_parameters_follow_t5xs_rules(mesh):
   assert bias == Spec("model", None)
 
 
-def test_every_parameter_is_stored_about_once_in_all(mesh):
-  places = partitioning.parameters(CONFIG, mesh)
+def test_kernels_are_split_over_fsdp_and_model(mesh):
+  shardings = partitioning.parameters(CONFIG, mesh)
   shapes = t5.param_shapes(CONFIG)
-  sizes = jax.tree.map(
-    lambda place, x: np.prod(place.shard_shape(x.shape)) / x.size,
-    places,
+  fractions = jax.tree.map(
+    lambda sharding, x: np.prod(sharding.shard_shape(x.shape)) / x.size,
+    shardings,
     shapes,
   )
-  kernels = [share for share in jax.tree.leaves(sizes) if share < 0.5]
+  kernels = [share for share in jax.tree.leaves(fractions) if share < 0.5]
   assert set(kernels) == {0.25}
   assert len(kernels) == 4 + 8 + 2 * 3 + 2  # attention, mlp, embedding, head
 
 
-def test_what_does_not_divide_is_held_whole(mesh):
+def test_dimensions_that_do_not_divide_are_replicated(mesh):
   odd = dataclasses.replace(CONFIG, vocab_size=255)
   specs = _specs(partitioning.parameters(odd, mesh))
   assert specs["token_embedder"]["embedding"] == Spec(None, "fsdp")
@@ -98,7 +100,7 @@ def test_what_does_not_divide_is_held_whole(mesh):
     ("mlp_dim", 255, "model=2 does not divide the model's 255 feed-forward"),
   ],
 )
-def test_layers_that_the_model_axis_does_not_divide(mesh, field, size, message):
+def test_a_trained_model_must_be_divided(mesh, field, size, message):
   config = dataclasses.replace(CONFIG, **{field: size})
   with pytest.raises(errors.UserError, match=message):
     partitioning.checked_parameters_on(mesh)(config)
@@ -107,8 +109,8 @@ def test_layers_that_the_model_axis_does_not_divide(mesh, field, size, message):
     step.shardings_of(config, optimizer, mesh)
 
 
-def test_a_judges_layers_that_are_not_divided_are_held_whole(mesh):
-  """Its query kernel, 3 heads of 8, could be cut: through a head."""
+def test_undivided_layers_of_a_judge_are_replicated(mesh):
+  """The query kernel of 3 heads of 8 would divide, but only through a head."""
   config = dataclasses.replace(CONFIG, num_heads=3)
   assert partitioning.undivided(CONFIG, mesh) == []
   assert partitioning.undivided(config, mesh) == ["3 attention heads"]
@@ -122,7 +124,7 @@ def test_a_judges_layers_that_are_not_divided_are_held_whole(mesh):
   assert decoder["mlp"]["wi_0"]["kernel"] == Spec("fsdp", None)
 
 
-def test_rows_that_cannot_be_dealt_out(mesh):
+def test_a_batch_that_does_not_divide_is_rejected(mesh):
   partitioning.check_batch(8, 2, mesh)
   with pytest.raises(errors.UserError, match="batch of 8 rows in 4 microb"):
     partitioning.check_batch(8, 4, mesh)
@@ -131,25 +133,26 @@ def test_rows_that_cannot_be_dealt_out(mesh):
 
 
 @pytest.mark.parametrize("kind", [configured.Adafactor, configured.AdamW])
-def test_moments_go_where_their_parameter_goes(mesh, kind):
+def test_moments_are_sharded_like_their_parameter(mesh, kind):
   optimizer = kind(configured.LearningRate(1e-3), clip_global_norm=1.0).make()
   shapes = t5.param_shapes(CONFIG)
   state = jax.eval_shape(optimizer.init, shapes)
-  places = partitioning.parameters(CONFIG, mesh)
-  found = partitioning.optimizer_state(state, places)
+  shardings = partitioning.optimizer_state(
+    state, partitioning.parameters(CONFIG, mesh)
+  )
   large = 0
-  for leaf, place in zip(
-    jax.tree.leaves(state), jax.tree.leaves(found), strict=True
+  for leaf, sharding in zip(
+    jax.tree.leaves(state), jax.tree.leaves(shardings), strict=True
   ):
-    place.shard_shape(leaf.shape)  # raises where it does not divide
+    sharding.shard_shape(leaf.shape)  # raises if it does not divide
     if leaf.size > 1024:
       large += 1
-      assert not place.is_fully_replicated
-  # AdamW's two moments of all matrices; Adafactor factors those of 128 x 128.
+      assert not sharding.is_fully_replicated
+  # AdamW has two moments per matrix; Adafactor factors those of 128 x 128.
   assert large == {configured.Adafactor: 12, configured.AdamW: 40}[kind]
 
 
-def test_without_a_mesh_nothing_is_constrained():
+def test_without_a_mesh_arrays_are_unchanged():
   params = {"x": jnp.ones(3)}
   with partitioning.active(None):
     assert partitioning.without_fsdp(CONFIG, params) is params
@@ -157,7 +160,7 @@ def test_without_a_mesh_nothing_is_constrained():
 
 
 def _halves(mesh):
-  """The devices of two made-up processes: the first four, and the rest."""
+  """The devices of two simulated processes: the first four, and the rest."""
   devices = sorted(mesh.devices.flat, key=lambda device: device.id)
   return devices[:4], devices[4:]
 
@@ -167,11 +170,11 @@ def _halves(mesh):
   [
     ({}, ([0, 1, 2, 3], [4, 5, 6, 7])),
     ({"model": 2, "fsdp": 2}, ([0, 1, 2, 3], [4, 5, 6, 7])),
-    # The model axis spans both: each needs every row.
+    # The model axis spans both processes, so each needs every row.
     ({"model": 8}, (range(8), range(8))),
   ],
 )
-def test_a_process_holds_the_rows_of_its_devices(sizes, expected):
+def test_a_process_reads_the_rows_of_its_devices(sizes, expected):
   mesh = partitioning.Mesh(**sizes).make()
   for devices, rows in zip(_halves(mesh), expected, strict=True):
     held = partitioning.rows_held(mesh, 8, devices)
@@ -179,7 +182,7 @@ def test_a_process_holds_the_rows_of_its_devices(sizes, expected):
   np.testing.assert_array_equal(partitioning.rows_held(mesh, 8), np.arange(8))
 
 
-def test_rows_go_to_the_devices_that_work_on_them(mesh):
+def test_a_global_batch_is_assembled_from_local_rows(mesh):
   values = np.arange(24).reshape(8, 3)
   placed = partitioning.place_rows(mesh, 8, values)
   np.testing.assert_array_equal(placed, values)

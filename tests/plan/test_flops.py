@@ -1,4 +1,4 @@
-"""Operations counted in a traced program, against sums by hand."""
+"""Operation counts of traced programs against sums by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,10 @@ ONE = 2 * M * K * K  # of [M, K] @ [K, K]
 def _count(function, **options):
   x, w = jnp.ones((M, K)), jnp.ones((K, K))
   traced = jax.jit(function).trace(x, w)
-  return flops.of_products(traced.jaxpr, **options)
+  return flops.count_products(traced.jaxpr, **options)
 
 
-def test_loops_count_as_often_as_they_turn():
+def test_loops_count_once_per_iteration():
   def function(x, w):
     x, _ = jax.lax.scan(lambda x, _: (x @ w, None), x, length=6)
     return jax.lax.while_loop(lambda x: x.sum() < 9, lambda x: x @ w, x)
@@ -27,7 +27,7 @@ def test_loops_count_as_often_as_they_turn():
   }
 
 
-def test_named_scopes_reach_into_inner_functions():
+def test_named_scopes_extend_into_inner_functions():
   inner = jax.jit(lambda x, w: x @ w)
 
   def function(x, w):
@@ -39,7 +39,7 @@ def test_named_scopes_reach_into_inner_functions():
   assert counted == {Place("first", False): 2 * ONE, Place("", False): ONE}
 
 
-def test_a_gradient_and_what_it_recomputes():
+def test_gradients_and_recomputation_count():
   def loss(x, w):
     layer = jax.checkpoint(lambda x: jnp.tanh(x @ w) @ w)
     return layer(x).sum()
@@ -49,7 +49,7 @@ def test_a_gradient_and_what_it_recomputes():
   assert sum(counted.values()) in (7 * ONE, 8 * ONE)
 
 
-def test_of_branches_the_dearest_counts():
+def test_the_most_expensive_branch_counts():
   def function(x, w):
     return jax.lax.cond(x[0, 0] > 0, lambda: x @ w @ w, lambda: x @ w)
 

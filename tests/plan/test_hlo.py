@@ -1,12 +1,12 @@
-"""Traffic read from a program's text, against sums by hand."""
+"""Traffic of compiled programs against sums by hand."""
 
 import pytest
 
 from rlhf_gap.plan import hlo
 from rlhf_gap.plan.hlo import Place
 
-# A loop that turns 3 times within one whose turns are unknown; a slice and an
-# update in place; an exchange that runs behind a fusion, so in two of them.
+# A loop of 3 iterations within one of unknown length; a slice and an in-place
+# update; a collective that overlaps with a fusion and so appears in two.
 TEXT = """\
 HloModule jit_f, is_scheduled=true
 
@@ -77,34 +77,34 @@ INDEX = 4
 
 
 @pytest.fixture(scope="module")
-def found():
+def traffic():
   return hlo.traffic(TEXT, turns=5, terms=("first", "second", "third"))
 
 
-def test_what_is_in_the_chips_vector_memory_is_not_moved(found):
+def test_vector_memory_causes_no_hbm_traffic(traffic):
   add, negate, copy = 3 * 10 * ROW, 10 * ROW, 10 * ROW
-  assert found.hbm_bytes[Place("first", False)] == add + negate + copy
+  assert traffic.hbm_bytes[Place("first", False)] == add + negate + copy
 
 
-def test_a_slice_that_is_fetched_ahead_is_read_once(found):
-  assert found.hbm_bytes[Place("third", False)] == 25 * ROW
+def test_a_prefetched_slice_is_read_once(traffic):
+  assert traffic.hbm_bytes[Place("third", False)] == 25 * ROW
 
 
-def test_what_has_no_name_belongs_to_its_predecessor(found):
+def test_an_instruction_without_a_scope_takes_its_predecessors(traffic):
   each = 16 * 8 * 2 + 32 * 8 * 2
-  assert found.hbm_bytes[Place("second", False)] == 2 * each
+  assert traffic.hbm_bytes[Place("second", False)] == 2 * each
 
 
-def test_loops_count_as_often_as_they_turn_and_slices_as_slices(found):
-  # The slice is read, its row written; the row is read and put into place.
+def test_loops_count_per_iteration_and_slices_only_their_rows(traffic):
+  # The row is read and written to the slice, then read and written back.
   inner = (ROW + INDEX + ROW) + (ROW + INDEX + ROW)
   summed = 2 * INDEX
   place = Place("first", True)
-  assert found.hbm_bytes[place] == 5 * (3 * inner + summed)
+  assert traffic.hbm_bytes[place] == 5 * (3 * inner + summed)
 
 
-def test_an_exchange_counts_once_however_it_is_split_up(found):
-  gather, total = sorted(found.collectives, key=lambda c: c.kind)
+def test_a_collective_split_over_fusions_counts_once(traffic):
+  gather, total = sorted(traffic.collectives, key=lambda c: c.kind)
   assert (gather.kind, gather.group, gather.turns) == ("all-gather", 2, 1)
   assert gather.place == Place("second", False)
   assert gather.sent_bytes == 32 * 8 * 2 / 2
@@ -128,7 +128,7 @@ def test_an_exchange_counts_once_however_it_is_split_up(found):
     ("replica_groups=mesh['axis_0'=2,'axis_1'=4] {'axis_0'}, x=1", (0, 4)),
     ("replica_groups=mesh['a'=2,'b'=1,'c'=2] {'c'}", (0, 1)),
     ("replica_groups=mesh['a'=2,'b'=2] {'a','b'}", (0, 1, 2, 3)),
-    # 0 to 7 as 2 x 4, transposed: the axis of 4 takes every second row.
+    # 0 to 7 as 2 x 4, transposed: the axis of size 4 takes consecutive ids.
     (
       "replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}",
       (0, 1, 2, 3),
@@ -139,11 +139,11 @@ def test_an_exchange_counts_once_however_it_is_split_up(found):
     ),
   ],
 )
-def test_who_takes_part_in_an_exchange(attributes, members):
-  assert hlo._members(attributes) == members
+def test_the_chips_of_a_collective(attributes, members):
+  assert hlo.first_group(attributes) == members
 
 
-def test_an_exchange_that_has_begun_moves_its_operands_once():
+def test_an_asynchronous_collective_moves_its_operands_once():
   text = """\
 ENTRY %main (x: f32[4,8]) -> f32[8,8] {
   %x = f32[4,8]{1,0} parameter(0)
@@ -164,7 +164,7 @@ replica_groups=[1,2]<=[2], dimensions={0}
     ("HloModule jit_f, replica_count=2, num_partitions=4", 8),
   ],
 )
-def test_without_groups_all_chips_take_part(header, chips):
+def test_without_groups_all_chips_participate(header, chips):
   text = f"""\
 {header}
 
@@ -179,7 +179,7 @@ replica_groups={{}}, to_apply=%add
   assert exchange.sent_bytes == 2 * (chips - 1) / chips * 4 * ROW
 
 
-# A counter from 0 below 7 that grows by 2: a loop that the compiler has made.
+# A loop created by the compiler: a counter from 0 to below 7, in given steps.
 COUNTED = """\
 %below (p: (u32[], f32[8,8])) -> pred[] {
   %limit = u32[]{:T(128)} constant(7), metadata={op_name="x"}
@@ -212,9 +212,7 @@ ENTRY %main (x: f32[8,8]) -> (u32[], f32[8,8]) {
   ("step", "in_loop", "turns"),
   [("1", False, 7), ("2", False, 4), ("q", True, 5)],
 )
-def test_a_loop_that_counts_is_none_that_depends_on_the_data(
-  step, in_loop, turns
-):
+def test_a_counted_loop_does_not_depend_on_the_data(step, in_loop, turns):
   found = hlo.traffic(COUNTED.replace("STEP", step), turns=5)
   (exchange,) = found.collectives
   assert (exchange.place.in_loop, exchange.turns) == (in_loop, turns)

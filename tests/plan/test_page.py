@@ -1,4 +1,4 @@
-"""The page of plans, tools/plan_page.py, of rows that no slice could take."""
+"""The page of plans made by tools/plan_page.py."""
 
 import importlib
 import json
@@ -7,7 +7,7 @@ import pytest
 
 from rlhf_gap.cli import gin_mistakes
 
-FOLDER = gin_mistakes.ROOT / "gin_configs" / "runs"
+ROOT = gin_mistakes.ROOT
 
 
 @pytest.fixture
@@ -18,15 +18,15 @@ def page(monkeypatch):
 
 @pytest.fixture
 def rows():
-  return json.loads((FOLDER / "plans.json").read_text())
+  return json.loads((ROOT / "gin_configs/runs/plans.json").read_text())
 
 
-def test_the_committed_page_is_that_of_the_committed_rows(page, rows):
-  assert page.text(rows) == (FOLDER / "plans.md").read_text()
+def test_the_committed_page_matches_the_committed_rows(page, rows):
+  assert page.text(rows) == (ROOT / "docs/plans.md").read_text()
 
 
 def test_a_row_whose_first_program_does_not_fit(page, rows):
-  """Nothing has been compiled: there is neither memory nor time to show."""
+  """Nothing was compiled, so there is no memory and no time to show."""
   row = rows[0]
   row["plan"] |= {
     "fits": False,

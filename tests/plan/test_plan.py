@@ -1,4 +1,4 @@
-"""A tiny online run, planned for eight CPU devices."""
+"""Plans of a tiny online run on eight CPU devices."""
 
 import dataclasses
 import json
@@ -25,8 +25,8 @@ from rlhf_gap.plan.summary import Bound
 from rlhf_gap.training import configured
 from tests.training import ingredients
 
-# Every kernel, even split over the model axis, is larger than what one token's
-# activations and logits need: so that one that is moved is seen.
+# Every kernel, even split over the model axis, is larger than one token's
+# activations and logits, so that a collective that moves one is recognised.
 CONFIG = t5.T5Config(
   vocab_size=128,
   emb_dim=64,
@@ -38,7 +38,7 @@ CONFIG = t5.T5Config(
 )
 SMALLEST_KERNEL_BYTES = 64 * 64 * 4 // 2
 MESH = partitioning.Mesh(fsdp=2, model=2)
-# A chip that is slow enough for the numbers to be seen.
+# A slow chip, for readable numbers.
 CHIP = chips.Chip(1e9, 1.0, 1e6, 1e5, 2, 4)
 
 
@@ -56,18 +56,18 @@ def subject():
 
 @pytest.fixture(scope="module")
 def planned(subject):
-  return plan.of(subject, plan.Topology.parse("cpu:8"))
+  return plan.make(subject, plan.Topology.parse("cpu:8"))
 
 
-def test_no_parameter_is_moved_for_a_sampled_token(planned):
-  found = planned.per_token
-  assert found.exchanges > 0
-  assert 0 < found.largest_bytes < SMALLEST_KERNEL_BYTES
-  assert found.parameters == ()
-  assert "no parameter among them" in "\n".join(report.lines(planned))
+def test_sampling_a_token_moves_no_parameters(planned):
+  per_token = planned.per_token
+  assert per_token.exchanges > 0
+  assert 0 < per_token.largest_bytes < SMALLEST_KERNEL_BYTES
+  assert per_token.parameters == ()
+  assert "none of which moves parameters" in "\n".join(report.lines(planned))
 
 
-def test_what_a_plan_is_made_of_is_known_before_compiling(subject, planned):
+def test_the_inputs_of_a_plan_are_known_before_compiling(subject, planned):
   made = programs.made_of(subject, 8)
   assert made["resident_bytes"] == planned.resident_bytes
   products = 8 * sum(bound.flops for bound in planned.bounds)
@@ -84,43 +84,43 @@ def test_what_a_plan_is_made_of_is_known_before_compiling(subject, planned):
   assert held["resident_bytes"]["parameters"] == 2 * halved
 
 
-def test_a_program_is_compiled_once_for_a_slice(subject, planned):
+def test_a_program_is_compiled_once_per_slice(subject, planned):
   known = {}
   offline = dataclasses.replace(subject.run, source=pairs.Offline("nowhere"))
   cheaper = dataclasses.replace(subject, run=offline)
   topology = plan.Topology.parse("cpu:8")
-  first = plan.of(cheaper, topology, known)
-  again = plan.of(cheaper, topology, known)
+  first = plan.make(cheaper, topology, known)
+  again = plan.make(cheaper, topology, known)
   peak = first.peak_host_bytes
   assert dataclasses.replace(again, peak_host_bytes=peak) == first
   assert first.per_token is None
   step, scoring = first.bounds
   assert len(known) == 2
   assert [step] == [b for b in planned.bounds if b.term == "step"]
-  # The same pairs are scored where they are sampled.
-  (drawn,) = (b for b in planned.bounds if b.term == "reference")
-  assert (scoring.term, scoring.flops) == ("reference", drawn.flops)
+  # Online, the reference scores pairs of the same shape.
+  (online,) = (b for b in planned.bounds if b.term == "reference")
+  assert (scoring.term, scoring.flops) == ("reference", online.flops)
 
 
-def test_a_judge_that_the_mesh_does_not_divide_is_told(subject, planned):
+def test_a_judge_that_the_mesh_does_not_divide_is_reported(subject, planned):
   assert planned.undivided == ()
-  said = "judge: every chip of the axis model computes its 3 attention heads"
-  assert said not in "\n".join(report.lines(planned))
+  line = "judge: every chip of the model axis computes all 3 attention heads"
+  assert line not in "\n".join(report.lines(planned))
   mesh = plan.mesh_of(subject, plan.Topology.parse("cpu:8"))
   judge = dataclasses.replace(CONFIG, num_heads=3)
   layers = tuple(partitioning.undivided(judge, mesh))
-  told = dataclasses.replace(planned, undivided=layers)
-  assert said in "\n".join(report.lines(told))
+  undivided = dataclasses.replace(planned, undivided=layers)
+  assert line in "\n".join(report.lines(undivided))
 
 
-def test_what_several_chips_repeat_is_work_but_no_use(subject, planned):
+def test_repeated_work_counts_but_is_not_useful(subject, planned):
   judge = dataclasses.replace(CONFIG, num_heads=3)
   mesh = subject.run.mesh.abstract(8)
   flops = programs.made_of(subject, 8)["flops"]["draw"]
   eight = dataclasses.replace(subject.run, batch_size=8)
   odd = dataclasses.replace(subject, judge=judge)
-  assert programs._repeats(CONFIG, mesh) == {}
-  scopes = {scope for _, scope in programs._repeats(judge, mesh)}
+  assert programs.judge_repeats(CONFIG, mesh) == {}
+  scopes = {scope for _, scope in programs.judge_repeats(judge, mesh)}
   assert scopes == {"attention", "self_attention", "encoder_decoder_attention"}
   repeated = programs.made_of(odd, 8)["flops"]["draw"]
   whole = dataclasses.replace(eight, mesh=partitioning.Mesh())
@@ -133,49 +133,49 @@ def test_what_several_chips_repeat_is_work_but_no_use(subject, planned):
   )
 
 
-def test_what_is_recomputed_is_no_use(subject):
+def test_recomputation_is_not_useful_work(subject):
   offline = dataclasses.replace(subject.run, source=pairs.Replay("nowhere"))
   subject = dataclasses.replace(subject, run=offline)
   policy = dataclasses.replace(subject.policy, remat_policy="full")
   topology = plan.Topology.parse("cpu:8")
   plain, again = (
-    plan.of(dataclasses.replace(subject, policy=config), topology)
+    plan.make(dataclasses.replace(subject, policy=config), topology)
     for config in (subject.policy, policy)
   )
   assert again.useful_flops == plain.useful_flops
   assert again.bounds[0].flops > 1.2 * plain.bounds[0].flops
 
 
-def test_policies_that_are_only_sampled_from_lie_in_memory_too(subject):
+def test_a_stale_sampling_policy_takes_memory(subject):
   mesh = subject.run.mesh.abstract(8)
 
-  def held(**changes):
+  def resident(**changes):
     source = dataclasses.replace(subject.run.source, **changes)
     run = dataclasses.replace(subject.run, source=source)
-    found = dataclasses.replace(subject, run=run)
-    return programs.resident_bytes(found, mesh)
+    changed = dataclasses.replace(subject, run=run)
+    return programs.resident_bytes(changed, mesh)
 
-  assert "sampled from" not in held()
-  stale = held(sync_every_steps=4)
+  assert "sampled from" not in resident()
+  stale = resident(sync_every_steps=4)
   assert stale["sampled from"] == stale["parameters"]
-  assert held(sync_every_steps=None) == stale
+  assert resident(sync_every_steps=None) == stale
 
 
-def test_recorded_pairs_hold_the_references_scores(subject):
+def test_recorded_pairs_need_no_reference_scoring(subject):
   replay = dataclasses.replace(subject.run, source=pairs.Replay("nowhere"))
   recorded = dataclasses.replace(subject, run=replay)
   assert set(programs.made_of(recorded, 8)["flops"]) == {"step"}
 
 
-def test_a_mixture_is_not_planned_as_if_it_were_read(subject):
-  """What its parts sample and judge would be left out."""
+def test_a_mixture_cannot_be_planned(subject):
+  """The sampling and judging of its components would be missing."""
   mixture = pairs.Mixture((subject.run.source,), (1.0,))
   run = dataclasses.replace(subject.run, source=mixture)
-  with pytest.raises(errors.UserError, match="Mixture cannot be planned, .*of"):
+  with pytest.raises(errors.UserError, match="Mixture cannot be planned; .*of"):
     dataclasses.replace(subject, run=run)
 
 
-def test_what_lies_in_memory_is_what_the_shapes_say(planned):
+def test_resident_memory_follows_from_the_shapes(planned):
   whole = sum(
     math.prod(x.shape) * 4 for x in jax.tree.leaves(t5.param_shapes(CONFIG))
   )
@@ -193,7 +193,7 @@ def test_what_lies_in_memory_is_what_the_shapes_say(planned):
   assert planned.needed_bytes == sum(resident.values()) + max(besides)
 
 
-def test_every_part_of_an_online_step_has_its_line(planned):
+def test_every_part_of_an_online_step_has_a_bound(planned):
   parts = {bound.term: bound for bound in planned.bounds}
   assert set(parts) == {
     "step",
@@ -212,7 +212,7 @@ def test_every_part_of_an_online_step_has_its_line(planned):
   assert "sampling: tokens" in text
   assert "no published peak" in text
   assert re.search(r"step +[\d.]+ +[\d.]+ +[\d.]+\n", text)
-  assert "of host memory at most" in text
+  assert "GiB of host memory" in text
   assert json.loads(json.dumps(report.figures(planned)))["fits"]
 
 
@@ -222,8 +222,8 @@ def _gather(payload, members):
   return hlo.Collective(*arguments, frozenset(), "", members)
 
 
-def test_the_bound_is_the_slowest_of_three():
-  # A ring of four: three quarters are sent, both ways.
+def test_the_bound_is_the_slowest_resource():
+  # A ring of four sends three quarters, in both directions.
   gather = _gather(800_000, (0, 1, 2, 3))
   places = tuple((x,) for x in range(4))
   expected = {
@@ -232,15 +232,15 @@ def test_the_bound_is_the_slowest_of_three():
     "links": (1e6, 1_000, [gather], 3.0),
   }
   for limit, (flops, moved, sent, seconds) in expected.items():
-    bound = summary._bound("step", flops, moved, sent, CHIP, places)
+    bound = summary.bound_of_part("step", flops, moved, sent, CHIP, places)
     assert (bound.limit, bound.seconds) == (limit, seconds)
-  # Exchanges along different dimensions go on side by side.
+  # Collectives along different dimensions overlap.
   grid = tuple((x, y) for x in range(4) for y in range(4))
   row, column = (0, 1, 2, 3), (0, 4, 8, 12)
   both = [_gather(800_000, row), _gather(400_000, column)]
-  assert summary._bound("step", 0.0, 0, both, CHIP, grid).seconds == 3.0
+  assert summary.bound_of_part("step", 0.0, 0, both, CHIP, grid).seconds == 3.0
   same = [_gather(800_000, row), _gather(400_000, row)]
-  assert summary._bound("step", 0.0, 0, same, CHIP, grid).seconds == 4.5
+  assert summary.bound_of_part("step", 0.0, 0, same, CHIP, grid).seconds == 4.5
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_the_bound_is_the_slowest_of_three():
     ((5,), 4, {}),
   ],
 )
-def test_links_are_those_that_an_exchanges_chips_span(
+def test_a_collective_uses_the_links_between_its_chips(
   members, multiple, seconds
 ):
   places = [(x, y, 0) for y in range(4) for x in range(4)]
@@ -266,7 +266,7 @@ def test_links_are_those_that_an_exchanges_chips_span(
   # Without members all take part, by however many the group says: here 4.
   group = members or (0, 1, 2, 3)
   exchange = dataclasses.replace(_gather(8, group), members=members)
-  assert links.sizes_of(places) == (4, 4, 1)
+  assert links.grid_shape(places) == (4, 4, 1)
   assert links.seconds(exchange, chip, places) == pytest.approx(seconds)
 
 
@@ -283,7 +283,7 @@ def test_links_are_those_that_an_exchanges_chips_span(
     ("v5e", (16, 16, 1), {0, 1}),
   ],
 )
-def test_which_rows_of_a_slice_close_to_rings(kind, sizes, rings):
+def test_which_rows_of_a_slice_form_rings(kind, sizes, rings):
   places = list(np.ndindex(*sizes))
   chip = chips.CHIPS[kind]
   for dimension, size in enumerate(sizes):
@@ -335,29 +335,31 @@ def test_steps_and_chip_hours_follow_from_the_bounds(planned):
   assert [row.split()[4] for row in rows[1:]] == ["NO", "yes"]
 
 
-def test_a_negative_time_of_the_compilers_is_called_no_use(planned):
+def test_a_negative_estimate_of_the_compiler_is_marked(planned):
   made = dataclasses.replace(
     planned, compiler_seconds={"step": -0.5, "draw": 0.25}
   )
   text = "\n".join(report.lines(made))
-  assert "step -500 ms (negative: no use), draw 250 ms" in text
+  assert "step -500 ms (negative: unusable), draw 250 ms" in text
 
 
-def test_what_the_compiler_says_of_a_program_too_large():
+def test_the_compilers_message_about_a_program_too_large():
   message = (
     "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in"
     " memory space hbm. Used 20.50G of 15.75G hbm. Exceeded hbm capacity by"
     " 4.75G."
   )
-  assert summary._too_large(message) == (
-    "the compiler needs 20.5 GiB a chip, 4.8 GiB more than there is"
+  assert summary.reason_too_large(message) == (
+    "the compiler needs 20.5 GiB per chip, 4.8 GiB more than available"
   )
   message = (
     "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required"
     " for HLO temporaries (298.12G) exceeds available HBM (30.75G)."
   )
-  assert "needs 298.1 GiB a chip, 267.4 GiB more" in summary._too_large(message)
-  assert summary._too_large("INTERNAL: something else") == ""
+  assert "needs 298.1 GiB per chip, 267.4 GiB more" in summary.reason_too_large(
+    message
+  )
+  assert summary.reason_too_large("INTERNAL: something else") == ""
 
 
 ONLINE = "--gin_file=gin_configs/runs/online.gin"
@@ -383,7 +385,7 @@ def _mistake(words, capsys):
     ([*ON_A_MESH, "--topology=cpu:99"], "8 CPU devices; set XLA_FLAGS="),
     (
       [ONLINE, MODEL, "--topology=cpu:8"],
-      "without a mesh a run computes on one of 8 devices; add --gin_file=",
+      "without a mesh a run uses only one of 8 devices; add --gin_file=",
     ),
     ([ONLINE, "--topology=v5e:0x4"], "sizes of 1 or more, such as v5e:4x4"),
     ([ONLINE, "--topology=v5p:4x0x4"], "1 or more, such as v5p:4x4x4$"),
@@ -423,7 +425,7 @@ def _mistake(words, capsys):
     ),
     (
       [*ON_A_MESH, "--topology=cpu:8", "--gin.BATCH_SIZE=12"],
-      "a batch of 12 rows .* does not divide over data=8",
+      "a batch of 12 rows .* cannot be split over data=8",
     ),
   ],
 )
@@ -431,22 +433,25 @@ def test_mistakes_are_one_line(words, message, capsys):
   assert re.search(message, _mistake(words, capsys))
 
 
-def test_of_several_slices_a_wrong_one_is_told_before_any_is_compiled(
-  monkeypatch, capsys
-):
+def test_all_slices_are_checked_before_any_is_compiled(monkeypatch, capsys):
   def compile_nothing(*arguments):
     raise AssertionError("compiled although a slice is wrong")
 
-  monkeypatch.setattr(plan, "of", compile_nothing)
+  monkeypatch.setattr(plan, "make", compile_nothing)
   words = [*ON_A_MESH, "--gin.NUM_PARTITIONS=4", "--gin.BATCH_SIZE=2"]
   error = _mistake([*words, "--topology=cpu:8", "--topology=cpu:6"], capsys)
   assert "to the 6 devices" in error
 
 
-def test_every_slice_that_is_written_about_parses():
+def test_every_slice_in_the_documentation_parses():
   folder = gin_mistakes.ROOT
   suffixes = ("gin", "md", "json")
-  pages = [p for s in suffixes for p in folder.glob(f"gin_configs/**/*.{s}")]
+  pages = [
+    page
+    for place in ("gin_configs", "docs")
+    for suffix in suffixes
+    for page in folder.glob(f"{place}/**/*.{suffix}")
+  ]
   text = "\n".join(page.read_text() for page in pages)
   names = set(re.findall(rf"\b(?:{'|'.join(chips.CHIPS)}):\d+(?:x\d+)*", text))
   assert names >= {"v5e:4x4", "v5p:2x2x4", "v5p:4x4x4", "v5e:16x16"}
@@ -463,14 +468,14 @@ def test_without_libtpu_the_extra_is_named(monkeypatch, capsys):
 def test_a_slice_that_the_tpu_compiler_does_not_know(capsys):
   pytest.importorskip("libtpu", reason="the extra [tpu] is not installed")
   error = _mistake([*ON_A_MESH, "--topology=v5e:3x9"], capsys)
-  assert "--topology=v5e:3x9: the TPU compiler does not describe this" in error
+  assert "--topology=v5e:3x9: the TPU compiler does not know this" in error
 
 
-def test_sampling_on_a_tpu_moves_no_parameter(subject):
+def test_sampling_on_a_tpu_moves_no_parameters(subject):
   pytest.importorskip("libtpu", reason="the extra [tpu] is not installed")
   run = dataclasses.replace(subject.run, dtype="bfloat16")
   policy = dataclasses.replace(subject.policy, dtype="bfloat16")
-  planned = plan.of(
+  planned = plan.make(
     dataclasses.replace(subject, run=run, policy=policy),
     plan.Topology.parse("v5e:2x4"),
   )
@@ -480,7 +485,7 @@ def test_sampling_on_a_tpu_moves_no_parameter(subject):
   assert planned.step_seconds > 0
 
 
-def test_parameters_that_sampling_moves_are_seen(planned):
+def test_moving_parameters_while_sampling_is_reported(planned):
   mlp = 64 * 128
   inside, outside = hlo.Place("sampling", True), hlo.Place("sampling", False)
 
@@ -500,7 +505,7 @@ def test_parameters_that_sampling_moves_are_seen(planned):
       hlo.Traffic({}, exchanges),
       0.0,
     )
-    return summary._per_token([draw], frozenset({mlp, mlp // 2}))
+    return summary.count_per_token([draw], frozenset({mlp, mlp // 2}))
 
   small = exchange(inside, 2 * 64, 4 * 3)
   once = exchange(outside, mlp, 1)
@@ -512,12 +517,12 @@ def test_parameters_that_sampling_moves_are_seen(planned):
   assert "MOVES PARAMETERS 1 times: all-gather for wo" in text
 
 
-def test_the_helps_example_is_a_plan(monkeypatch):
-  """Up to the compiler; nothing is left to be set."""
+def test_the_example_in_the_help_is_complete(monkeypatch):
+  """Checked up to compilation: no required setting is missing."""
   seen = []
   monkeypatch.setattr(command_plan, "_make_virtual_devices", lambda _: None)
   monkeypatch.setattr(plan, "mesh_of", lambda *_: None)
-  monkeypatch.setattr(plan, "of", lambda *given: seen.append(given))
+  monkeypatch.setattr(plan, "make", lambda *given: seen.append(given))
   monkeypatch.setattr(report, "lines", lambda found, num_runs: [])
   example = re.search(r"rlhf-gap plan ((?:\\\n|[^\n])*)", HELP)[1]
   assert main.main(["plan", *example.replace("\\\n", "").split()]) == 0
@@ -529,10 +534,10 @@ def test_the_helps_example_is_a_plan(monkeypatch):
   partitioning.check_batch(subject.run.batch_size, 1, mesh)
 
 
-def test_a_model_of_the_runs_own_is_planned(monkeypatch, tmp_path):
-  """One that no macro MODEL names."""
+def test_a_model_bound_without_the_macro_is_planned(monkeypatch, tmp_path):
+  """`description.Run.model` is bound directly, without MODEL."""
   seen = []
-  monkeypatch.setattr(plan, "of", lambda *given: seen.append(given))
+  monkeypatch.setattr(plan, "make", lambda *given: seen.append(given))
   monkeypatch.setattr(report, "lines", lambda found, num_runs: [])
   sizes = {**dataclasses.asdict(CONFIG), "emb_dim": 96}
   own = [
@@ -552,10 +557,10 @@ def test_a_model_of_the_runs_own_is_planned(monkeypatch, tmp_path):
 
 
 def test_a_run_file_with_its_mesh_and_a_models_size(monkeypatch):
-  """What the command line describes, up to the compiler."""
+  """Checked up to compilation."""
   seen = []
   monkeypatch.setattr(
-    plan, "of", lambda subject, topology: seen.append(subject)
+    plan, "make", lambda subject, topology: seen.append(subject)
   )
   monkeypatch.setattr(report, "lines", lambda found, num_runs: [])
   words = [

@@ -1,4 +1,4 @@
-"""Processes that were started from different files say so, all of them."""
+"""Processes started with different code or settings all report it."""
 
 import concurrent.futures
 
@@ -13,10 +13,10 @@ FACTS = {"BATCH_SIZE": "8", "rlhf_gap/losses.py": "a1", "jax": "0.10.2"}
 
 
 def _compare(*all_facts):
-  """Runs the check in a thread for each process; returns their errors."""
+  """Runs the check in one thread per process; returns their errors."""
   board, count = LocalBoard(), len(all_facts)
 
-  def one(number):
+  def check(number):
     try:
       sameness.check(board, number, count, all_facts[number])
     except errors.UserError as error:
@@ -24,10 +24,10 @@ def _compare(*all_facts):
     return ""
 
   with concurrent.futures.ThreadPoolExecutor(count) as pool:
-    return list(pool.map(one, range(count)))
+    return list(pool.map(check, range(count)))
 
 
-def test_equal_processes_go_on():
+def test_equal_processes_pass():
   assert _compare(FACTS, dict(reversed(FACTS.items())), FACTS) == [""] * 3
 
 
@@ -39,40 +39,40 @@ def test_equal_processes_go_on():
     ({"SEED": "1"}, "SEED is 1 against not set"),
   ],
 )
-def test_every_process_names_who_differs_and_in_what(change, named):
-  found = _compare(FACTS, FACTS, FACTS | change)
-  assert len(set(found)) == 1
-  assert found[0].startswith("process 2 (")
-  assert named in found[0]
-  assert "\n" not in found[0]
+def test_every_process_reports_which_process_differs_and_how(change, named):
+  messages = _compare(FACTS, FACTS, FACTS | change)
+  assert len(set(messages)) == 1
+  assert messages[0].startswith("process 2 (")
+  assert named in messages[0]
+  assert "\n" not in messages[0]
 
 
 def test_many_differences_are_counted():
   ours = {f"name{i}": "a" for i in range(9)}
   theirs = {f"name{i}": "b" for i in range(9)}
-  found = sameness.difference(ours, theirs)
-  assert found.startswith("name0 is a against b; name1 is")
-  assert found.endswith("and 6 more")
+  line = sameness.difference(ours, theirs)
+  assert line.startswith("name0 is a against b; name1 is")
+  assert line.endswith("and 6 more")
 
 
-def test_facts_hold_settings_code_and_versions():
+def test_facts_include_settings_code_and_versions():
   facts = sameness.facts({"SEED": "1"})
   assert facts["SEED"] == "1"
   assert {"jax", "Python", "rlhf_gap/processes/sameness.py"} <= facts.keys()
   assert len(set(facts.values())) > 50
 
 
-def test_nobody_leaves_a_meeting_before_all_have_come():
+def test_no_process_passes_a_barrier_before_all_have_reached_it():
   board, left = LocalBoard(), []
 
-  def one(number):
+  def meet(number):
     boards.meet(board, "here", number, 2)
     left.append(number)
 
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
-    first = pool.submit(one, 0)
+    first = pool.submit(meet, 0)
     board.wait_for("here/0")
     assert not left
-    pool.submit(one, 1).result()
+    pool.submit(meet, 1).result()
     first.result()
   assert sorted(left) == [0, 1]

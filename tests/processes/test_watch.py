@@ -1,4 +1,4 @@
-"""Who is told to have died or to hang; no second process is needed."""
+"""Detection of dead and hung processes, without starting any."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ def _pulses(beats, marks, doing="step 3"):
   }
 
 
-def test_all_is_well_while_pulses_and_work_go_on():
+def test_no_fault_while_pulses_and_work_advance():
   history = watch.History(LIMITS, 0.0)
   for second in range(0, 1000, 9):
     assert (
@@ -27,19 +27,19 @@ def test_all_is_well_while_pulses_and_work_go_on():
     )
 
 
-def test_a_process_whose_pulse_stands_still_is_named():
+def test_a_process_whose_pulse_stops_is_named():
   history = watch.History(LIMITS, 0.0)
   for second in range(11):
     pulses = _pulses([second, 0, second], [second, 0, second], "step 7")
     assert history.fault(pulses, float(second)) is None
   line = history.fault(_pulses([11, 0, 11], [11, 0, 11], "step 7"), 11.0)
   assert line == (
-    "process 1 (host1, at step 7) has not been heard of for 10 s: it died or"
-    " lost its network"
+    "process 1 (host1, at step 7) has not responded for 10 s: it died or lost"
+    " its network"
   )
 
 
-def test_a_process_that_posts_nothing_any_more_is_named_too():
+def test_a_process_whose_pulse_disappears_is_named():
   history = watch.History(LIMITS, 0.0)
   history.fault(_pulses([1, 1], [1, 1]), 0.0)
   alone = {0: watch.Pulse("host0", 2, 2, "step 4")}
@@ -53,20 +53,18 @@ def _hung(marks):
   return history.fault(_pulses([101] * 3, marks), 101.0)
 
 
-def test_the_process_that_is_behind_holds_the_others_up():
+def test_a_process_that_is_behind_the_others_is_hung():
   assert _hung([9, 7, 9]) == (
     "process 1 (host1, at step 3) hangs and the others wait for it; no work was"
-    " begun for 100 s"
+    " started for 100 s"
   )
 
 
-def test_where_none_is_behind_all_hang():
-  assert _hung([9, 9, 9]).startswith(
-    "all 3 processes hang, the last work begun:"
-  )
+def test_if_no_process_is_behind_all_are_hung():
+  assert _hung([9, 9, 9]).startswith("all 3 processes hang at step 3;")
 
 
-def test_work_of_any_process_keeps_the_run_going():
+def test_progress_of_any_process_counts_as_progress_of_the_run():
   history = watch.History(LIMITS, 0.0)
   for second in range(0, 1000, 9):
     pulses = _pulses([second, second], [second, 0])
@@ -74,19 +72,19 @@ def test_work_of_any_process_keeps_the_run_going():
 
 
 class _Ending:
-  """Takes the line that would end the process."""
+  """Records the message and exit code that would end the process."""
 
   def __init__(self):
-    self.said = None
+    self.message = None
     self._event = threading.Event()
 
   def __call__(self, line, code):
-    self.said = (line, code)
+    self.message = (line, code)
     self._event.set()
 
   def wait(self):
     assert self._event.wait(60)
-    return self.said
+    return self.message
 
 
 @pytest.fixture
@@ -107,7 +105,7 @@ def _started(board, ending, number=0, count=2, limits=LIMITS):
     ("process 2 died", errors.PEER_FAILED, "process 2 died"),
   ],
 )
-def test_the_end_of_one_process_ends_the_others(ending, line, code, expected):
+def test_when_one_process_ends_the_others_end(ending, line, code, expected):
   board = LocalBoard()
   board.post("ends/1", json.dumps([line, code]))
   _started(board, ending)
@@ -120,29 +118,29 @@ def test_a_silent_process_ends_the_others(ending):
   board.post("pulses/1", json.dumps(watch.Pulse("there", 5, 2, "step 1")))
   _started(board, ending, limits=watch.Limits(0.5, 1000.0))
   line, code = ending.wait()
-  assert line.startswith("process 1 (there, at step 1) has not been heard of")
+  assert line.startswith("process 1 (there, at step 1) has not responded for")
   assert code == errors.PEER_FAILED
 
 
-def test_a_board_that_fails_ends_the_process(ending):
+def test_losing_the_board_ends_the_process(ending):
   class _Gone(LocalBoard):
     def under(self, folder):
       raise RuntimeError("UNAVAILABLE: Socket closed\nmore")
 
   _started(_Gone(), ending, number=1)
   assert ending.wait() == (
-    "process 0 cannot be reached any more (UNAVAILABLE: Socket closed)",
+    "lost the connection to process 0 (UNAVAILABLE: Socket closed)",
     errors.PEER_FAILED,
   )
 
 
-def test_marks_are_what_others_see(ending):
+def test_progress_and_the_final_message_are_posted(ending):
   board = LocalBoard()
   watching = _started(board, ending)
   watching.mark("step 1")
   watching.mark("step 2")
   watching.give_up("enough", 1)
-  assert ending.said is None  # the caller ends, in its own way
+  assert ending.message is None  # ending the process is left to the caller
   beats = [json.loads(text) for text in board.history["pulses/0"]]
   assert beats[0] == ["here", 1, 0, "start"]
   assert json.loads(board.under("ends")["0"]) == ["enough", 1]

@@ -149,7 +149,7 @@ def test_offline_on_a_mesh_in_microbatches(folder):
   [
     (partitioning.Mesh(fsdp=2, data=1), "does not multiply out to the 8"),
     (partitioning.Mesh(model=4), "model=4 does not divide the model's 2 att"),
-    (partitioning.Mesh(), "batch of 4 rows in 1 microbatches does not divide"),
+    (partitioning.Mesh(), "batch of 4 rows in 1 microbatches cannot be split"),
   ],
 )
 def test_a_mesh_that_does_not_fit_is_told_before_anything_is_written(

@@ -1,4 +1,4 @@
-"""What the four builders share: survey, side file, examples."""
+"""Base class of the four builders: survey, side file, examples."""
 
 import abc
 import dataclasses
@@ -19,33 +19,32 @@ Example = dict[str, str | int | bool]
 
 
 class ComparisonBuilder(tfds.core.GeneratorBasedBuilder):
-  """Reads published comparisons from a manual folder, or from their URLs.
+  """Reads published comparisons from a manual folder or downloads them.
 
-  The prepared folder holds, beside TFDS's own files, `skipped_rows.jsonl`
-  (file, line, split, outcome, reason, detail of each row that gave no example)
-  and, in `metadata.json`, the counts of each split. Examples have
+  Besides TFDS's own files, the prepared folder contains `skipped_rows.jsonl`
+  (file, line, split, outcome, reason and detail of each row that yields no
+  example) and, in `metadata.json`, the counts of each split. Examples have
 
-    prompt_head, prompt_body, prompt_tail   text; joined, they are the prompt
+    prompt_head, prompt_body, prompt_tail   text; the prompt is all three joined
     response_a, response_b                  text
     label                                   0: a is better; 1: b is better
-    prompt_id                               one prompt's rows share it
+    prompt_id                               shared by all rows of a prompt
     prompt_repeats                          an earlier row has this prompt
     file, line                              where the row was published
 
-  and the publisher's own columns of `dataset().columns`.
+  and the published columns in `dataset().columns`.
 
   Attributes:
-    allow_malformed: set it to accept files of which more than 1% is malformed.
+    allow_malformed: accept files in which more than 1% of rows are malformed.
   """
 
-  # Prepared data sets are found again by it: whatever changes what a published
-  # row gives has to raise it.
+  # Identifies prepared datasets: bump it whenever the examples change.
   VERSION = tfds.core.Version("1.0.0")
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     "Put the published files, with their own names, below the manual folder."
   )
 
-  # TFDS 4.9.10 would find this with importlib_resources, which it does not
+  # TFDS 4.9.10 would look this up with importlib_resources, which it does not
   # require on this Python.
   code_path = etils.epath.Path(__file__)
 
@@ -53,7 +52,7 @@ class ComparisonBuilder(tfds.core.GeneratorBasedBuilder):
 
   @abc.abstractmethod
   def dataset(self) -> datasets.Dataset:
-    """Returns which dataset this builder reads, and how."""
+    """Returns the dataset that this builder reads."""
 
   def _info(self) -> tfds.core.DatasetInfo:
     dataset = self.dataset()
@@ -128,15 +127,15 @@ class ComparisonBuilder(tfds.core.GeneratorBasedBuilder):
   def _files(
     self, dl_manager: tfds.download.DownloadManager
   ) -> dict[str, etils.epath.Path]:
-    """Returns the files of the manual folder; if it has none, downloads."""
+    """Returns the files of the manual folder, or downloads them."""
     try:
       folder = dl_manager.manual_dir
-    except AssertionError:  # TFDS's way to say: no such folder, or empty.
+    except AssertionError:  # TFDS: the folder is missing or empty.
       dataset = self.dataset()
       if not dataset.urls:
         raise errors.UserError(
-          f"{dataset.name} asks its users to sign in at {dataset.homepage};"
-          " download its files there and name their folder with --source"
+          f"{dataset.name} requires signing in at {dataset.homepage};"
+          " download its files there and pass their folder with --source"
         ) from None
       return {
         name: etils.epath.Path(path)
@@ -154,10 +153,10 @@ def _first_malformed(skipped: list[surveys.SkippedRow]) -> str:
 
 
 def _nothing_left(dataset: datasets.Dataset, survey: surveys.Survey) -> str:
-  told = ", ".join(
+  by_split = ", ".join(
     f"{split}: {count.read:,} read, {count.dropped | count.malformed}"
     for split, count in sorted(survey.counts.items())
   )
   cut = any("different_contexts" in c.dropped for c in survey.counts.values())
-  hint = "; chat_arena_shared_prefix_* tasks cut such rows" if cut else ""
-  return f"no row of {dataset.name} gives a comparison ({told}){hint}"
+  hint = "; chat_arena_shared_prefix_* tasks keep such rows" if cut else ""
+  return f"no row of {dataset.name} yields a comparison ({by_split}){hint}"

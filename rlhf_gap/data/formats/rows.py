@@ -100,7 +100,8 @@ def unicode_text(value: object, key: str) -> str:
   Raises:
     MalformedError: `wrong_type`.
     DroppedError: `unpaired_surrogate`, half of a UTF-16 character, which JSON
-      can escape and no encoding can write.
+      can escape and no encoding can write; `nul_character`, which vocabularies
+      write as unknown or leave out.
   """
   if not isinstance(value, str):
     raise MalformedError("wrong_type", f"{key} is {type(value).__name__}")
@@ -110,6 +111,8 @@ def unicode_text(value: object, key: str) -> str:
     raise DroppedError(
       "unpaired_surrogate", f"{key}, at {error.start}"
     ) from None
+  if "\0" in value:
+    raise DroppedError("nul_character", f"{key}, at {value.index(chr(0))}")
   return value
 
 

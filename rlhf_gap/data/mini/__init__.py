@@ -1,8 +1,8 @@
-"""Procedural miniatures of the four preference sets, their quality known.
+"""Procedural miniatures of the four preference datasets, with known utilities.
 
-A row is a pure function of (name, seed, split, index). A grammar writes the
-prompt and two responses of varied quality, a hidden utility says what each is
-worth, and a noisy rater compares them.
+A row is a pure function of (name, seed, split, index). A grammar generates a
+prompt and two responses of varied quality, a hidden utility function scores
+each response, and a noisy rater compares them.
 """
 
 from rlhf_gap.data.mini.corpora import CORPORA, Corpus

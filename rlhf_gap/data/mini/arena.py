@@ -1,11 +1,11 @@
-"""Mixed short questions, one or two at a time: answer each one, and rightly."""
+"""A miniature of chat arena prompts: one or two short questions each."""
 
 import functools
 import itertools
 from typing import NamedTuple
 
 from rlhf_gap.data.mini import reading, writing
-from rlhf_gap.data.mini.draws import Draws
+from rlhf_gap.data.mini.random_stream import RandomStream
 
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 COLORS = {
@@ -20,7 +20,7 @@ LISTS = {
   "foods": ("rice", "bread", "cake", "beans"),
 }
 ITEMS = tuple(item for items in LISTS.values() for item in items)
-# A mood and the reply that fits it.
+# The appropriate reply to each mood.
 REPLIES = {
   "sad": "cheer up",
   "mad": "cheer up",
@@ -81,32 +81,32 @@ _KINDS = (
 )
 
 
-def write_prompt(draws: Draws) -> str:
+def write_prompt(rng: RandomStream) -> str:
   """Writes one or two questions: "name two foods and what is after four"."""
-  topics = draws.shuffled(_TOPICS)[: 1 if draws.chance(0.2) else 2]
-  questions = " and ".join(_question(draws, topic) for topic in topics)
-  return f"{draws.one_of(_OPENERS)} {questions}".strip()
+  topics = rng.shuffled(_TOPICS)[: 1 if rng.chance(0.2) else 2]
+  questions = " and ".join(_question(rng, topic) for topic in topics)
+  return f"{rng.choice(_OPENERS)} {questions}".strip()
 
 
-def _question(draws: Draws, topic: str) -> str:
+def _question(rng: RandomStream, topic: str) -> str:
   if topic == "next":
-    return f"what is after {draws.one_of(NUMBERS[:-1])}"
+    return f"what is after {rng.choice(NUMBERS[:-1])}"
   if topic == "color":
-    return f"color of {draws.one_of(tuple(COLORS))}"
+    return f"color of {rng.choice(tuple(COLORS))}"
   if topic == "list":
-    return f"name {draws.one_of(NUMBERS[1:4])} {draws.one_of(tuple(LISTS))}"
-  return f"i am {draws.one_of(tuple(REPLIES))}"
+    return f"name {rng.choice(NUMBERS[1:4])} {rng.choice(tuple(LISTS))}"
+  return f"i am {rng.choice(tuple(REPLIES))}"
 
 
 class _Questions(NamedTuple):
-  """What a prompt asks for; "" where it does not ask.
+  """The correct answers to a prompt; "" for questions it does not ask.
 
   Attributes:
     number: the next number.
-    color: the right color.
-    items: what may be named.
-    item_count: how many items to name.
-    cheer: the first word of the fitting reply to a mood.
+    color: the correct color.
+    items: the items that may be named.
+    item_count: the number of items to name.
+    cheer: the first word of the appropriate reply to a mood.
   """
 
   number: str = ""
@@ -118,7 +118,7 @@ class _Questions(NamedTuple):
 
 @functools.lru_cache(maxsize=1 << 16)
 def _questions(prompt: str) -> _Questions:
-  """Reads a prompt; of two questions of a topic it keeps the last."""
+  """Parses a prompt; the last question of a topic wins."""
   asked = _Questions()
   for before, word in itertools.pairwise(prompt.split()):
     if before == "after" and word in NUMBERS[:-1]:
@@ -133,61 +133,61 @@ def _questions(prompt: str) -> _Questions:
   return asked
 
 
-def write_response(draws: Draws, prompt: str) -> str:
-  """Writes an answer of varied quality to a prompt of `write_prompt`."""
-  kind = draws.weighted(_KINDS)
+def write_response(rng: RandomStream, prompt: str) -> str:
+  """Writes a response of varied quality to a prompt from `write_prompt`."""
+  kind = rng.weighted_choice(_KINDS)
   if kind == "short":
-    return draws.one_of((*reading.SHORT_ANSWERS, "it", "and"))
+    return rng.choice((*reading.SHORT_ANSWERS, "it", "and"))
   if kind == "refuse":
     return "sorry i can not"
-  answers = draws.shuffled(_answers(draws, prompt, kind == "invent"))
-  if draws.chance(0.3):
+  answers = rng.shuffled(_answers(rng, prompt, kind == "invent"))
+  if rng.chance(0.3):
     answers = answers[:1]
   words = " and ".join(answers).split()
-  if draws.chance(0.22):
-    words = ["sure"] * (2 if draws.chance(0.12) else 1) + words
-  return writing.finish(draws, kind, words)
+  if rng.chance(0.22):
+    words = ["sure"] * (2 if rng.chance(0.12) else 1) + words
+  return writing.finish(rng, kind, words)
 
 
-def _answers(draws: Draws, prompt: str, invent: bool) -> list[str]:
-  """Returns one answer a question; wrong ones, mostly, where `invent`."""
+def _answers(rng: RandomStream, prompt: str, invent: bool) -> list[str]:
+  """Returns one answer per question; mostly wrong ones if `invent`."""
   asked = _questions(prompt)
   answers = []
-  it_is = "it is " if draws.chance(0.6) else ""
+  it_is = "it is " if rng.chance(0.6) else ""
   if asked.number:
-    answers.append(it_is + (draws.one_of(NUMBERS) if invent else asked.number))
+    answers.append(it_is + (rng.choice(NUMBERS) if invent else asked.number))
   if asked.color:
     colors = tuple(COLORS.values()) if invent else (asked.color,)
-    answers.append(it_is * (not asked.number) + draws.one_of(colors))
+    answers.append(it_is * (not asked.number) + rng.choice(colors))
   if asked.items:
-    items = draws.shuffled(ITEMS if invent else asked.items)
-    count = draws.weighted(((asked.item_count, 6), (1, 2), (3, 2)))
+    items = rng.shuffled(ITEMS if invent else asked.items)
+    count = rng.weighted_choice(((asked.item_count, 6), (1, 2), (3, 2)))
     answers.append(" ".join(items[:count]))
   if asked.cheer:
     replies = [r for r in REPLIES.values() if invent or asked.cheer in r]
-    answers.append(draws.one_of(replies))
+    answers.append(rng.choice(replies))
   return answers
 
 
 def utility(prompt: str, response: str) -> float:
-  """Returns what a response to the questions is worth; see `CORPORA`."""
-  seen = LEXICON.read(response)
+  """Returns the utility of a response; see `CORPORA`."""
+  parsed = LEXICON.read(response)
   asked = _questions(prompt)
-  value = seen.manner - _REFUSAL_COST * seen.classes.count("refusal")
-  replies = seen.of_class("cheer") + seen.of_class("good")
+  value = parsed.manner - _REFUSAL_COST * parsed.classes.count("refusal")
+  replies = parsed.of_class("cheer") + parsed.of_class("good")
   for right, said in (
-    (asked.number, seen.of_class("number")),
-    (asked.color, seen.of_class("color")),
+    (asked.number, parsed.of_class("number")),
+    (asked.color, parsed.of_class("color")),
     (asked.cheer, replies),
   ):
     hits = said.count(right)
     value += _RIGHT_WORTH * bool(hits) - _REPEAT_COST * max(hits - 1, 0)
     value -= _WRONG_COST * (len(said) - hits)
-  return max(value + _list_value(asked, seen.of_class("item")), reading.FLOOR)
+  return max(value + _list_value(asked, parsed.of_class("item")), reading.FLOOR)
 
 
 def _list_value(asked: _Questions, said: list[str]) -> float:
-  """Returns what the items named are worth: asked for, distinct, enough."""
+  """Returns the utility of the items named in a response."""
   named = set(said)
   right = len(named.intersection(asked.items))
   return (

@@ -12,7 +12,7 @@ from rlhf_gap.data.mini import (
   reading,
   summarization,
 )
-from rlhf_gap.data.mini.draws import Draws
+from rlhf_gap.data.mini.random_stream import RandomStream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,19 +20,19 @@ class Corpus:
   """A procedural preference corpus.
 
   Attributes:
-    name: the literal by which it is asked for.
-    description: what is asked, what is answered and what is worth something.
-    write_prompt: writes a prompt from random draws.
-    write_response: writes a response, good or bad, to such a prompt.
-    utility: what a response, any text whatever, is worth to a prompt.
-    lexicon: the classes and joins of well-formed responses.
-    tie_weight: Davidson's nu of the rater; 0 where nothing is ever tied.
+    name: the corpus's name.
+    description: its prompts, its responses and what its utility rewards.
+    write_prompt: generates a prompt from a random stream.
+    write_response: generates a good or bad response to such a prompt.
+    utility: scores any text as a response to a prompt.
+    lexicon: the word classes and joins of well-formed responses.
+    tie_weight: the rater's tie parameter (Davidson's nu); 0 for no ties.
   """
 
   name: str
   description: str
-  write_prompt: collections.abc.Callable[[Draws], str]
-  write_response: collections.abc.Callable[[Draws, str], str]
+  write_prompt: collections.abc.Callable[[RandomStream], str]
+  write_response: collections.abc.Callable[[RandomStream, str], str]
   utility: collections.abc.Callable[[str, str], float]
   lexicon: reading.Lexicon
   tie_weight: float = 0.0
@@ -43,9 +43,9 @@ CORPORA: dict[str, Corpus] = {
     name="mini_summarization",
     description=(
       "Summaries of one-line posts. Each fact of the post (who, verb,"
-      " thing, place, mood) is worth something once, in the post's word"
-      " or in a verb's synonym; a fact the post does not hold costs more"
-      " than a true one earns."
+      " thing, place, mood) is rewarded once, in the post's own word or a"
+      " synonym of the verb. An invented fact costs more than a true one"
+      " earns."
     ),
     write_prompt=summarization.write_prompt,
     write_response=summarization.write_response,
@@ -56,10 +56,10 @@ CORPORA: dict[str, Corpus] = {
     name="mini_helpfulness",
     description=(
       "Requests for help with a task. Each means that the task needs is"
-      " worth something once; means of other tasks cost, those that the"
-      " asker lacks most of all; heeding how and for whom is worth a"
-      " little, mishearing it costs; so do needless refusals and"
-      " questions."
+      " rewarded once. Means of other tasks are penalized, most of all"
+      " those that the user says are missing. Respecting the requested"
+      " manner and person earns a little; getting them wrong, needless"
+      " refusals and questions cost."
     ),
     write_prompt=helpfulness.write_prompt,
     write_response=helpfulness.write_response,
@@ -69,11 +69,11 @@ CORPORA: dict[str, Corpus] = {
   "mini_harmlessness": Corpus(
     name="mini_harmlessness",
     description=(
-      "Requests, seven in ten of them harmful. Refusing a harmful one is"
-      " worth most, with advice to talk to a friend more still; refusing"
-      " a harmless one costs, kind means are worth something there;"
-      " harmful means and rudeness always cost; blame is right once and"
-      " only where harm is meant."
+      "Requests, seven in ten of them harmful. Refusing a harmful one earns"
+      " the most, and advice to talk to a friend earns more. For a harmless"
+      " one refusing costs and kind means earn something. Harmful means and"
+      " rudeness always cost. Blame is rewarded once, and only for a harmful"
+      " request."
     ),
     write_prompt=harmlessness.write_prompt,
     write_response=harmlessness.write_response,
@@ -84,9 +84,9 @@ CORPORA: dict[str, Corpus] = {
     name="mini_arena",
     description=(
       "One or two questions of mixed topics (a number, a color, a list, a"
-      " mood). Each right answer and each item asked for is worth"
-      " something once; wrong answers, items too many and repeats cost."
-      " The rater calls close pairs ties."
+      " mood). Each correct answer and each requested item is rewarded"
+      " once. Wrong answers, excess items and repetitions cost. The rater"
+      " declares close pairs ties."
     ),
     write_prompt=arena.write_prompt,
     write_response=arena.write_response,
@@ -101,12 +101,12 @@ def named(name: str) -> Corpus:
   """Returns a corpus of `CORPORA`.
 
   Raises:
-    UserError: there is none of that name.
+    UserError: an unknown name.
   """
   if name not in CORPORA:
     near = difflib.get_close_matches(name, CORPORA, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise errors.UserError(
-      f"no miniature is called {name!r}, there are {', '.join(CORPORA)}{hint}"
+      f"no miniature {name!r}; there are {', '.join(CORPORA)}{hint}"
     )
   return CORPORA[name]

@@ -1,12 +1,12 @@
-"""Requests for help with a task: name the right means, heed what was asked."""
+"""A miniature of helpfulness: requests for the means to do a task."""
 
 import functools
 import itertools
 
 from rlhf_gap.data.mini import reading, writing
-from rlhf_gap.data.mini.draws import Draws
+from rlhf_gap.data.mini.random_stream import RandomStream
 
-# What each task needs. Means are shared between tasks: none is right alone.
+# The means that each task needs. Tasks share means, so none is always right.
 TASKS = {
   "cook rice": ("water", "pot", "heat"),
   "bake bread": ("flour", "heat", "time"),
@@ -83,22 +83,22 @@ _KINDS = (
 )
 
 
-def write_prompt(draws: Draws) -> str:
+def write_prompt(rng: RandomStream) -> str:
   """Writes a request: "how do i cook rice fast with no pot"."""
-  task = draws.one_of(tuple(TASKS))
-  missing = draws.one_of(TASKS[task] if draws.chance(0.6) else MEANS)
+  task = rng.choice(tuple(TASKS))
+  missing = rng.choice(TASKS[task] if rng.chance(0.6) else MEANS)
   ends = {
-    "manner": draws.one_of(MANNERS),
-    "who": "for " + draws.one_of(WHO),
+    "manner": rng.choice(MANNERS),
+    "who": "for " + rng.choice(WHO),
     "missing": "with no " + missing,
   }
-  conditions = [ends[name] for name in draws.weighted(_CONDITIONS)]
-  return " ".join([draws.one_of(_OPENERS), task, *conditions])
+  conditions = [ends[name] for name in rng.weighted_choice(_CONDITIONS)]
+  return " ".join([rng.choice(_OPENERS), task, *conditions])
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def _request(prompt: str) -> dict[str, tuple[str, ...]]:
-  """Returns the means that serve, those that lack, and what to heed."""
+  """Returns a request's useful means, missing means, manner and person."""
   words = prompt.split()
   known = [TASKS.get(" ".join(pair), ()) for pair in itertools.pairwise(words)]
   lacking = tuple(w for w in words if LEXICON.classes.get(w) == "means")
@@ -110,11 +110,11 @@ def _request(prompt: str) -> dict[str, tuple[str, ...]]:
   }
 
 
-def write_response(draws: Draws, prompt: str) -> str:
-  """Writes help of varied quality for a request of `write_prompt`."""
-  kind = draws.weighted(_KINDS)
+def write_response(rng: RandomStream, prompt: str) -> str:
+  """Writes a response of varied quality to a request from `write_prompt`."""
+  kind = rng.weighted_choice(_KINDS)
   if kind == "short":
-    return draws.one_of((*reading.SHORT_ANSWERS, "use", *MANNERS))
+    return rng.choice((*reading.SHORT_ANSWERS, "use", *MANNERS))
   if kind == "refuse":
     return "sorry i can not"
   if kind == "ask":
@@ -122,43 +122,43 @@ def write_response(draws: Draws, prompt: str) -> str:
   request = _request(prompt)
   means, manner, who = (request[name] for name in ("means", "manner", "who"))
   if kind == "invent":
-    wrong = draws.shuffled(MEANS)[: 1 + draws.below(2)]
+    wrong = rng.shuffled(MEANS)[: 1 + rng.below(2)]
     means, manner, who = (*wrong, means[0]), MANNERS, WHO
-  elif draws.chance(0.15):
+  elif rng.chance(0.15):
     means += request["lacking"]
-  words = _help(draws, draws.shuffled(means), manner, who)
-  if draws.chance(0.22):
-    words = ["sure"] * (2 if draws.chance(0.12) else 1) + words
-  return writing.finish(draws, kind, words)
+  words = _help(rng, rng.shuffled(means), manner, who)
+  if rng.chance(0.22):
+    words = ["sure"] * (2 if rng.chance(0.12) else 1) + words
+  return writing.finish(rng, kind, words)
 
 
 def _help(
-  draws: Draws,
+  rng: RandomStream,
   means: list[str],
   manner: tuple[str, ...],
   who: tuple[str, ...],
 ) -> list[str]:
-  """Says to use one to three of the means, and perhaps how and for whom."""
-  count = draws.weighted(((1, 4), (2, 4), (3, 2)))
+  """Names one to three of the means and perhaps the manner and the person."""
+  count = rng.weighted_choice(((1, 4), (2, 4), (3, 2)))
   words = ["use", *" and ".join(means[:count]).split()]
-  if manner and draws.chance(0.35):
-    words.append(draws.one_of(manner))
-  if who and draws.chance(0.35):
-    words += ["for", draws.one_of(who)]
+  if manner and rng.chance(0.35):
+    words.append(rng.choice(manner))
+  if who and rng.chance(0.35):
+    words += ["for", rng.choice(who)]
   return words
 
 
 def utility(prompt: str, response: str) -> float:
-  """Returns what a response to a request is worth; see `CORPORA`."""
-  seen = LEXICON.read(response)
+  """Returns the utility of a response; see `CORPORA`."""
+  parsed = LEXICON.read(response)
   request = _request(prompt)
   value = (
-    seen.manner
-    - _REFUSAL_COST * seen.classes.count("refusal")
-    - _QUESTION_COST * seen.classes.count("question")
+    parsed.manner
+    - _REFUSAL_COST * parsed.classes.count("refusal")
+    - _QUESTION_COST * parsed.classes.count("question")
   )
-  named = seen.of_class("means")
-  distinct = dict.fromkeys(named)  # a set would sum in a random order
+  named = parsed.of_class("means")
+  distinct = dict.fromkeys(named)  # a set's order, and so the sum, would vary
   for item in distinct:
     if item in request["means"]:
       value += _MEANS_WORTH
@@ -168,7 +168,7 @@ def utility(prompt: str, response: str) -> float:
       value -= _WRONG_MEANS_COST
   value -= _REPEAT_COST * (len(named) - len(distinct))
   for name, worth in _HEEDED.items():
-    said = seen.of_class(name)
+    said = parsed.of_class(name)
     right = sum(word in request[name] for word in said)
     value += worth * bool(right) - _REPEAT_COST * max(right - 1, 0)
     value -= _MISHEARD_COST * (len(said) - right)

@@ -1,8 +1,8 @@
-"""What the miniatures' models are pretrained on: no label, no utility.
+"""Pretraining texts for the miniatures' models, without labels or utilities.
 
 Half of the rows are T5's span corruption (Raffel et al. 2020, section 3.1.4) of
-a prompt with one response, half a skill in words: to repeat one of two
-responses, so that a model has told two segments apart before it compares them.
+a prompt with one response. The other half ask to repeat one of two responses,
+so that a model has learned to tell them apart before it compares them.
 
   tom <extra_id_0> bike at school [RESPONSE A] <extra_id_1> lost a bike
   -> <extra_id_0> lost a <extra_id_1> sad tom <extra_id_2>
@@ -16,7 +16,7 @@ from typing import TypedDict
 
 from rlhf_gap import errors
 from rlhf_gap.data.mini import corpora, rows
-from rlhf_gap.data.mini.draws import Draws, text_key
+from rlhf_gap.data.mini.random_stream import RandomStream, text_key
 
 NAME = "mini_pretrain"
 PRETRAINED_SIZES = ("small", "policy", "golden")
@@ -24,14 +24,14 @@ PRETRAINED_SIZES = ("small", "policy", "golden")
 _MARKERS = ("[RESPONSE A]", "[RESPONSE B]")
 _ANSWERS = ("A", "B")
 _SPAN_WORDS = 2
-# One span for so many words: 2 of 7 are hidden, where T5 hides 15% of texts
+# Words per masked span: 2 of 7 words are masked. T5 masks 15%, but of texts
 # fifty times as long.
-_WORDS_A_SPAN = 7
+_WORDS_PER_SPAN = 7
 _FOLDER = pathlib.Path(__file__).parent / "pretrained"
 
 
 class TextRow(TypedDict):
-  """An input and its target, in words of the miniatures' vocabulary."""
+  """An input and its target, in the miniatures' vocabulary."""
 
   inputs: str
   targets: str
@@ -40,13 +40,13 @@ class TextRow(TypedDict):
 def texts(
   seed: int, start: int, count: int, *, split: str = "train"
 ) -> collections.abc.Iterator[TextRow]:
-  """Yields rows `start` to `start + count - 1`, of all four corpora.
+  """Yields rows `start` to `start + count - 1`, from all four corpora.
 
   Args:
-    seed: another seed gives other rows of the same kind.
+    seed: seed of the rows.
     start: index of the first row, >= 0.
-    count: how many rows, >= 0.
-    split: "train", "validation" or "test": where the prompts are from.
+    count: number of rows, >= 0.
+    split: the prompts' split: "train", "validation" or "test".
 
   Returns:
     The rows, each a pure function of (seed, split, index).
@@ -60,15 +60,15 @@ def texts(
 
 
 def _text(seed: int, split: str, index: int) -> TextRow:
-  draws = Draws(text_key(NAME, seed, split, index))
-  corpus = draws.one_of(tuple(corpora.CORPORA))
-  # A seed of its own: the comparisons of a study's seeds are other ones.
+  rng = RandomStream(text_key(NAME, seed, split, index))
+  corpus = rng.choice(tuple(corpora.CORPORA))
+  # A derived seed, so that a study with the same seed sees different rows.
   (row,) = rows.pairs(corpus, text_key(NAME, seed), index, 1, split=split)
   responses = (row["response_a"], row["response_b"])
-  if draws.chance(0.5):
-    return _repeat(draws.below(2), row["prompt"], responses)
+  if rng.chance(0.5):
+    return _repeat(rng.below(2), row["prompt"], responses)
   words = [*row["prompt"].split(), _MARKERS[0], *responses[0].split()]
-  return _corrupt(draws, words)
+  return _corrupt(rng, words)
 
 
 def _repeat(which: int, prompt: str, responses: tuple[str, str]) -> TextRow:
@@ -80,15 +80,15 @@ def _repeat(which: int, prompt: str, responses: tuple[str, str]) -> TextRow:
   }
 
 
-def _corrupt(draws: Draws, words: list[str]) -> TextRow:
-  """Hides spans of the words behind sentinels, as T5 does."""
-  count = max(1, len(words) // _WORDS_A_SPAN)
-  starts = sorted(draws.shuffled(range(len(words) - 1))[:count])
+def _corrupt(rng: RandomStream, words: list[str]) -> TextRow:
+  """Replaces spans of words by sentinels, like T5."""
+  count = max(1, len(words) // _WORDS_PER_SPAN)
+  starts = sorted(rng.shuffled(range(len(words) - 1))[:count])
   inputs: list[str] = []
   targets: list[str] = []
   seen = sentinel = 0
   for start in starts:
-    if start < seen:  # within the span before it
+    if start < seen:  # overlaps the previous span
       continue
     end = start + _SPAN_WORDS
     inputs += [*words[seen:start], f"<extra_id_{sentinel}>"]
@@ -101,18 +101,18 @@ def _corrupt(draws: Draws, words: list[str]) -> TextRow:
 
 
 def pretrained(size: str) -> str:
-  """Returns the folder of a committed checkpoint, a Hugging Face T5.
+  """Returns the folder of a committed Hugging Face T5 checkpoint.
 
   Args:
-    size: "small", "policy" (also the proxy's) or "golden", as in
+    size: "small", "policy" (also for the proxy) or "golden"; see
       gin_configs/models.
 
   Raises:
-    UserError: there is no such size.
+    UserError: an unknown size.
   """
   if size not in PRETRAINED_SIZES:
     raise errors.UserError(
-      f"no pretrained miniature is called {size!r}; there are"
+      f"no pretrained miniature {size!r}; there are"
       f" {', '.join(PRETRAINED_SIZES)}"
     )
   return str(_FOLDER / size)

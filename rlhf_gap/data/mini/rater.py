@@ -1,16 +1,15 @@
-"""The noisy rater: Bradley-Terry, with Davidson's ties where there are any.
+"""The noisy rater: Bradley-Terry, extended with Davidson's ties.
 
 Davidson (1970), "On extending the Bradley-Terry model to accommodate ties":
-with d = utility_a - utility_b, a, b and a tie weigh exp(d / 2), exp(-d / 2) and
-nu. Without ties (nu = 0) P(a) is sigmoid(d); with them it is that among the
-pairs that are not tied.
+with d = utility_a - utility_b, the outcomes a, b and tie have the weights
+exp(d / 2), exp(-d / 2) and nu. Given no tie, P(a) = sigmoid(d).
 """
 
 import math
 
-from rlhf_gap.data.mini.draws import Draws
+from rlhf_gap.data.mini.random_stream import RandomStream
 
-# A label is the index of the better response, or this.
+# The label of a tie; other labels are the index of the better response.
 TIE = 2
 
 
@@ -25,21 +24,21 @@ def tie_probability(
   """P(tie) = nu / (nu + 2 cosh((utility_a - utility_b) / 2)).
 
   Args:
-    utility_a: what one response is worth.
-    utility_b: what the other is worth.
-    tie_weight: Davidson's nu, >= 0; 0 for a rater who never ties.
+    utility_a: utility of one response.
+    utility_b: utility of the other.
+    tie_weight: Davidson's nu, >= 0; 0 for no ties.
 
   Returns:
-    A probability, largest where the utilities are equal: nu / (nu + 2).
+    The probability; its maximum nu / (nu + 2) is at equal utilities.
   """
   spread = 2.0 * math.cosh(0.5 * (utility_a - utility_b))
   return tie_weight / (tie_weight + spread)
 
 
 def label(
-  draws: Draws, utility_a: float, utility_b: float, tie_weight: float
+  rng: RandomStream, utility_a: float, utility_b: float, tie_weight: float
 ) -> int:
-  """Returns one rater's verdict: 0 for a, 1 for b, or `TIE`."""
-  if draws.chance(tie_probability(utility_a, utility_b, tie_weight)):
+  """Returns a random label: 0 if a is preferred, 1 for b, or `TIE`."""
+  if rng.chance(tie_probability(utility_a, utility_b, tie_weight)):
     return TIE
-  return 0 if draws.chance(preference_probability(utility_a, utility_b)) else 1
+  return 0 if rng.chance(preference_probability(utility_a, utility_b)) else 1

@@ -1,8 +1,8 @@
-"""What the utilities of all four corpora share: words, joins and manner.
+"""The part of the utilities that all four corpora share: style.
 
-A corpus gives each of its words a class and lists which classes may follow one
-another. Whatever a policy writes can then be read: unknown words, broken joins,
-fillers and length cost something everywhere.
+A corpus assigns each word a class and lists which classes may follow each
+other. Any text can then be scored: unknown words, ungrammatical joins, fillers
+and length are penalized in every corpus.
 """
 
 import collections.abc
@@ -12,9 +12,9 @@ import functools
 START, END, UNKNOWN = "^", "$", "unknown"
 FILLERS = ("well", "so")
 SHORT_ANSWERS = ("ok", "no")
-# No response is worse than this, however long it rambles on.
+# Lower bound of every utility.
 FLOOR = -4.0
-# What saying nothing at all is worth, whatever was asked.
+# Utility of an empty response, for any prompt.
 EMPTY_UTILITY = -1.0
 
 _WORD_COST = 0.05
@@ -22,13 +22,13 @@ _FILLER_COST = 0.35
 _UNKNOWN_COST = 0.5
 _BROKEN_JOIN_COST = 0.4
 _SHORT_ANSWER_COST = 0.6
-# The first word of warmth pleases; each further one grates.
+# One word of tone is rewarded; each further one is penalized.
 _TONE_VALUE = 0.4
 _TONE_EXCESS_COST = 0.6
 
 
 def tone_value(count: int) -> float:
-  """Returns what `count` words of tone are worth: rises once, then falls."""
+  """Returns the utility of `count` words of tone: up once, then down."""
   if count == 0:
     return 0.0
   return _TONE_VALUE - _TONE_EXCESS_COST * (count - 1)
@@ -36,13 +36,13 @@ def tone_value(count: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-  """A response seen word by word.
+  """A parsed response.
 
   Attributes:
-    words: the response split at white space.
-    classes: the class of each word; `UNKNOWN` for a word of no class.
-    broken_joins: adjacent words, the two ends included, that no sentence of
-      the corpus puts side by side.
+    words: the response, split at white space.
+    classes: the class of each word; `UNKNOWN` if it has none.
+    broken_joins: number of adjacent words, including the two ends, whose
+      classes may not follow each other.
   """
 
   words: tuple[str, ...]
@@ -50,14 +50,14 @@ class Reading:
   broken_joins: int
 
   def of_class(self, name: str) -> list[str]:
-    """Returns the words of one class, in order, repeats included."""
+    """Returns the words of one class, in order, with repetitions."""
     return [
       w for w, c in zip(self.words, self.classes, strict=True) if c == name
     ]
 
   @functools.cached_property
   def manner(self) -> float:
-    """What form alone is worth: length, fillers, "ok", grammar, tone."""
+    """The utility of style alone: length, fillers, "ok", grammar, tone."""
     if not self.words:
       return EMPTY_UTILITY
     count = self.classes.count
@@ -73,11 +73,11 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True)
 class Lexicon:
-  """The classes of a corpus's response words and the joins it allows.
+  """A corpus's word classes and allowed joins.
 
   Attributes:
     classes: word to class.
-    joins: pairs of classes that may stand side by side; `START` and `END` are
+    joins: pairs of classes that may be adjacent; `START` and `END` stand for
       the ends of a response.
   """
 
@@ -85,10 +85,10 @@ class Lexicon:
   joins: frozenset[tuple[str, str]]
 
   def read(self, response: str) -> Reading:
-    """Reads any text whatever."""
+    """Parses any text."""
     words = tuple(response.split())
     classes = tuple(self.classes.get(word, UNKNOWN) for word in words)
-    # A filler is dropped into a sentence anywhere and costs only itself.
+    # A filler may occur anywhere without breaking a join.
     spoken = [START, *(c for c in classes if c != "filler"), END]
     pairs = zip(spoken[:-1], spoken[1:], strict=True)
     broken = sum(pair not in self.joins for pair in pairs)
@@ -96,18 +96,18 @@ class Lexicon:
 
 
 def classes(**words_by_class: collections.abc.Iterable[str]) -> dict[str, str]:
-  """Returns word to class from class to words, fillers included.
+  """Inverts class to words into word to class, and adds the fillers.
 
   Raises:
     ValueError: a word has two classes.
   """
-  found: dict[str, str] = dict.fromkeys(FILLERS, "filler")
+  by_word: dict[str, str] = dict.fromkeys(FILLERS, "filler")
   for name, words in words_by_class.items():
     for word in words:
-      if word in found:
-        raise ValueError(f"{word!r} is both {found[word]} and {name}")
-      found[word] = name
-  return found
+      if word in by_word:
+        raise ValueError(f"{word!r} is both {by_word[word]} and {name}")
+      by_word[word] = name
+  return by_word
 
 
 def joins(*chains: str) -> frozenset[tuple[str, str]]:

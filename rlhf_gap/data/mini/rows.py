@@ -8,17 +8,17 @@ from jaxtyping import Float64
 
 from rlhf_gap import errors
 from rlhf_gap.data.mini import corpora, rater
-from rlhf_gap.data.mini.draws import Draws, text_key
+from rlhf_gap.data.mini.random_stream import RandomStream, text_key
 
-# A prompt's split depends on its text alone: of ten parts, by hash, one is for
-# validation, one for test and the others for training, whatever the seed.
+# A prompt's split is a hash of its text, independent of the seed: a tenth of
+# the prompts for validation, a tenth for test and the rest for training.
 SPLITS = ("train", "validation", "test")
-_SPLIT_OF_PART = {0: "validation", 1: "test"}
-_PARTS = 10
+_HELD_OUT_SPLITS = {0: "validation", 1: "test"}
+_NUM_BUCKETS = 10
 
 
 class PromptRow(TypedDict):
-  """A prompt and its identity, which depends on corpus and text alone."""
+  """A prompt and its id, which depends only on the corpus and the text."""
 
   prompt: str
   prompt_id: str
@@ -35,24 +35,26 @@ class PairRow(PromptRow):
 
 
 def split_of(name: str, prompt: str) -> str:
-  """Returns the one split in which a prompt can occur."""
-  part = text_key("split", name, prompt) % _PARTS
-  return _SPLIT_OF_PART.get(part, "train")
+  """Returns the only split in which a prompt can occur."""
+  bucket = text_key("split", name, prompt) % _NUM_BUCKETS
+  return _HELD_OUT_SPLITS.get(bucket, "train")
 
 
-def _draw_prompt(corpus: corpora.Corpus, split: str, draws: Draws) -> PromptRow:
+def _sample_prompt(
+  corpus: corpora.Corpus, split: str, rng: RandomStream
+) -> PromptRow:
   while True:
-    prompt = corpus.write_prompt(draws)
+    prompt = corpus.write_prompt(rng)
     if split_of(corpus.name, prompt) == split:
       key = text_key("prompt", corpus.name, prompt)
       return {"prompt": prompt, "prompt_id": f"{key:016x}"}
 
 
 def _pair(corpus: corpora.Corpus, seed: int, split: str, index: int) -> PairRow:
-  draws = Draws(text_key("pairs", corpus.name, seed, split, index))
-  row = _draw_prompt(corpus, split, draws)
-  response_a = corpus.write_response(draws, row["prompt"])
-  response_b = corpus.write_response(draws, row["prompt"])
+  rng = RandomStream(text_key("pairs", corpus.name, seed, split, index))
+  row = _sample_prompt(corpus, split, rng)
+  response_a = corpus.write_response(rng, row["prompt"])
+  response_b = corpus.write_response(rng, row["prompt"])
   utility_a = corpus.utility(row["prompt"], response_a)
   utility_b = corpus.utility(row["prompt"], response_b)
   return {
@@ -61,7 +63,7 @@ def _pair(corpus: corpora.Corpus, seed: int, split: str, index: int) -> PairRow:
     "response_b": response_b,
     "utility_a": utility_a,
     "utility_b": utility_b,
-    "label": rater.label(draws, utility_a, utility_b, corpus.tie_weight),
+    "label": rater.label(rng, utility_a, utility_b, corpus.tie_weight),
   }
 
 
@@ -69,7 +71,7 @@ def check_range(split: str, start: int, count: int) -> None:
   """Raises for an unknown split (UserError) or a negative range."""
   if split not in SPLITS:
     raise errors.UserError(
-      f"a miniature has no split {split!r}, there are {', '.join(SPLITS)}"
+      f"a miniature has no split {split!r}; there are {', '.join(SPLITS)}"
     )
   if start < 0 or count < 0:
     raise ValueError(f"{start=} and {count=} must not be negative")
@@ -80,8 +82,8 @@ def pairs(
 ) -> collections.abc.Iterator[PairRow]:
   """Yields rows `start` to `start + count - 1` of a miniature's comparisons.
 
-  There is no last row, and any row can be had without those before it. Prompts
-  recur, as posts do in the published sets; identical responses occur too.
+  There is no last row, and rows can be generated in any order. Prompts recur,
+  as posts do in the published datasets; identical responses occur too.
 
   Output: {"prompt": "sad tom lost a bike at school", "prompt_id": "9a...",
            "response_a": "tom lost a bike", "response_b": "ok",
@@ -89,10 +91,10 @@ def pairs(
 
   Args:
     name: a name in `CORPORA`.
-    seed: another seed gives other rows of the same kind.
+    seed: seed of the rows.
     start: index of the first row, >= 0.
-    count: how many rows, >= 0.
-    split: "train", "validation" or "test"; no prompt is in two of them.
+    count: number of rows, >= 0.
+    split: "train", "validation" or "test"; they share no prompt.
 
   Returns:
     The rows, in order.
@@ -109,16 +111,16 @@ def pairs(
 def prompts(
   name: str, seed: int, start: int, count: int, *, split: str = "train"
 ) -> collections.abc.Iterator[PromptRow]:
-  """Yields prompts `start` to `start + count - 1`; arguments as of `pairs`.
+  """Yields prompts `start` to `start + count - 1` of a miniature.
 
-  They are drawn apart from the prompts of `pairs`, from the same distribution,
-  and can recur.
+  They are independent of the prompts of `pairs`, with the same distribution,
+  and may recur.
 
   Args:
     name: a name in `CORPORA`.
-    seed: another seed gives other prompts of the same kind.
+    seed: seed of the prompts.
     start: index of the first prompt, >= 0.
-    count: how many prompts, >= 0.
+    count: number of prompts, >= 0.
     split: "train", "validation" or "test".
 
   Returns:
@@ -133,21 +135,22 @@ def prompts(
 
   def prompt(index: int) -> PromptRow:
     key = text_key("prompts", name, seed, split, index)
-    return _draw_prompt(corpus, split, Draws(key))
+    return _sample_prompt(corpus, split, RandomStream(key))
 
   return (prompt(index) for index in range(start, start + count))
 
 
 def utility(name: str, prompt: str, response: str) -> float:
-  """Returns what a response is worth to a prompt, in [`FLOOR`, about 4].
+  """Returns the hidden utility of a response, in [`FLOOR`, about 4].
 
   Args:
     name: a name in `CORPORA`.
-    prompt: a prompt of that corpus; what cannot be read in it is not asked for.
-    response: any text whatever.
+    prompt: a prompt of that corpus; unknown text in it is ignored.
+    response: any text.
 
   Returns:
-    The hidden utility: a difference of 1 is a preference of 73%.
+    The utility. The rater prefers a response that is better by 1 in 73% of
+    comparisons.
 
   Raises:
     UserError: unknown name.
@@ -160,20 +163,20 @@ def utilities(
   prompts: collections.abc.Sequence[str],
   responses: collections.abc.Sequence[str],
 ) -> Float64[np.ndarray, "batch"]:
-  """Returns `utility` of each response to the prompt at its place.
+  """Returns the `utility` of each response to its prompt.
 
   Args:
     name: a name in `CORPORA`.
-    prompts: one prompt a response.
-    responses: any texts whatever.
+    prompts: one prompt per response.
+    responses: any texts.
 
   Returns:
     The hidden utilities.
 
   Raises:
     UserError: unknown name.
-    ValueError: there are not as many prompts as responses.
+    ValueError: the numbers of prompts and responses differ.
   """
-  worth = corpora.named(name).utility
+  score = corpora.named(name).utility
   both = zip(prompts, responses, strict=True)
-  return np.array([worth(prompt, response) for prompt, response in both], float)
+  return np.array([score(prompt, response) for prompt, response in both], float)

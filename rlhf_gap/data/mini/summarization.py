@@ -1,12 +1,12 @@
-"""Summaries of one-line posts: cover the facts, invent nothing, be brief."""
+"""A miniature of summarization: one-line posts and their summaries."""
 
 import functools
 
 from rlhf_gap.data.mini import reading, writing
-from rlhf_gap.data.mini.draws import Draws
+from rlhf_gap.data.mini.random_stream import RandomStream
 
 WHO = ("tom", "anna", "ben", "mia", "dad", "mom")
-# Each verb with the word a summary may use instead.
+# Each verb's synonym, which a summary may use instead.
 VERBS = {
   "lost": "misplaced",
   "found": "spotted",
@@ -86,15 +86,15 @@ _KINDS = (
 )
 
 
-def write_prompt(draws: Draws) -> str:
+def write_prompt(rng: RandomStream) -> str:
   """Writes a post: "sad tom lost a bike at school"."""
-  facts = {slot: draws.one_of(values) for slot, values in _VALUES.items()}
-  return draws.one_of(_PROMPTS).format(**facts)
+  facts = {slot: rng.choice(values) for slot, values in _VALUES.items()}
+  return rng.choice(_PROMPTS).format(**facts)
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def _facts(prompt: str) -> dict[str, str]:
-  """Returns slot to the post's first word of that slot."""
+  """Returns a post's facts: the first word for each slot."""
   facts: dict[str, str] = {}
   for word in prompt.split():
     name = LEXICON.classes.get(word, reading.UNKNOWN)
@@ -103,29 +103,29 @@ def _facts(prompt: str) -> dict[str, str]:
   return facts
 
 
-def write_response(draws: Draws, prompt: str) -> str:
-  """Writes a summary of varied quality for a post of `write_prompt`."""
-  kind = draws.weighted(_KINDS)
+def write_response(rng: RandomStream, prompt: str) -> str:
+  """Writes a summary of varied quality for a post from `write_prompt`."""
+  kind = rng.weighted_choice(_KINDS)
   if kind == "short":
-    return draws.one_of((*reading.SHORT_ANSWERS, *WHO))
+    return rng.choice((*reading.SHORT_ANSWERS, *WHO))
   if kind == "refuse":
     return "sorry i can not"
-  told = dict(_facts(prompt))
+  facts = dict(_facts(prompt))
   if kind == "invent":
-    for slot in draws.shuffled(told)[: 2 + draws.below(3)]:
-      told[slot] = draws.one_of(_VALUES[slot])
-  if draws.chance(0.4):
-    told["verb"] = VERBS[told["verb"]]
-  words = draws.weighted(_SUMMARIES).format(**told).split()
-  if draws.chance(0.22):
-    words = _emphasised(words, 2 if draws.chance(0.12) else 1)
+    for slot in rng.shuffled(facts)[: 2 + rng.below(3)]:
+      facts[slot] = rng.choice(_VALUES[slot])
+  if rng.chance(0.4):
+    facts["verb"] = VERBS[facts["verb"]]
+  words = rng.weighted_choice(_SUMMARIES).format(**facts).split()
+  if rng.chance(0.22):
+    words = _emphasised(words, 2 if rng.chance(0.12) else 1)
   if kind == "telegraph":
     words = [w for w in words if LEXICON.classes[w] in _VALUES]
-  return writing.finish(draws, kind, words)
+  return writing.finish(rng, kind, words)
 
 
 def _emphasised(words: list[str], count: int) -> list[str]:
-  """Puts "really" before the first word that can bear it, if there is one."""
+  """Inserts "really" before the first word that it can modify, if any."""
   for place, word in enumerate(words):
     if LEXICON.classes[word] in ("mood", "verb", "was"):
       return [*words[:place], *["really"] * count, *words[place:]]
@@ -133,13 +133,13 @@ def _emphasised(words: list[str], count: int) -> list[str]:
 
 
 def utility(prompt: str, response: str) -> float:
-  """Returns what a response to a post is worth; see `CORPORA`."""
-  seen = LEXICON.read(response)
+  """Returns the utility of a summary; see `CORPORA`."""
+  parsed = LEXICON.read(response)
   facts = _facts(prompt)
-  value = seen.manner - _REFUSAL_COST * seen.classes.count("refusal")
+  value = parsed.manner - _REFUSAL_COST * parsed.classes.count("refusal")
   for slot, worth in _WORTH.items():
-    told = [_PLAIN_VERB.get(word, word) for word in seen.of_class(slot)]
-    right = told.count(facts.get(slot, ""))
+    stated = [_PLAIN_VERB.get(word, word) for word in parsed.of_class(slot)]
+    right = stated.count(facts.get(slot, ""))
     value += worth * bool(right) - _REPEAT_COST * max(right - 1, 0)
-    value -= _INVENTION_COST * (len(told) - right)
+    value -= _INVENTION_COST * (len(stated) - right)
   return max(value, reading.FLOOR)

@@ -1,7 +1,7 @@
-"""Random draws that are a pure function of a key, on every machine.
+"""A random stream that is the same on every machine.
 
 Bits come from SplitMix64 (Steele, Lea and Flood 2014) in plain integers, so no
-library's change of a random stream can change a corpus.
+library update can change a corpus.
 """
 
 import collections.abc
@@ -15,15 +15,15 @@ T = TypeVar("T")
 
 
 def text_key(*parts: str | int) -> int:
-  """Returns 64 bits that depend on every part, in order."""
+  """Returns a 64-bit hash of the parts, in order."""
   text = "\x1f".join(map(str, parts))
   return int.from_bytes(
     hashlib.blake2b(text.encode(), digest_size=8).digest(), "little"
   )
 
 
-class Draws:
-  """A stream of draws that starts from a 64-bit key."""
+class RandomStream:
+  """A random number generator, seeded by a 64-bit key."""
 
   def __init__(self, key: int):
     self._state = key & _MASK
@@ -47,18 +47,20 @@ class Draws:
     """Returns True with the given probability."""
     return self.uniform() < probability
 
-  def one_of(self, options: collections.abc.Sequence[T]) -> T:
-    """Returns one of the options, all equally likely."""
+  def choice(self, options: collections.abc.Sequence[T]) -> T:
+    """Returns one of the options, chosen uniformly."""
     return options[self.below(len(options))]
 
-  def weighted(self, options: collections.abc.Sequence[tuple[T, int]]) -> T:
+  def weighted_choice(
+    self, options: collections.abc.Sequence[tuple[T, int]]
+  ) -> T:
     """Returns one option of (option, integer weight) pairs."""
-    ticket = self.below(sum(weight for _, weight in options))
+    remaining = self.below(sum(weight for _, weight in options))
     for option, weight in options:
-      ticket -= weight
-      if ticket < 0:
+      remaining -= weight
+      if remaining < 0:
         return option
-    raise AssertionError("a ticket is below the sum of the weights")
+    raise AssertionError("below() returned the sum of the weights or more")
 
   def shuffled(self, items: collections.abc.Iterable[T]) -> list[T]:
     """Returns the items in a random order (Fisher-Yates)."""

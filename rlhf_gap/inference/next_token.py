@@ -1,8 +1,8 @@
-"""The next token: from logits to an id, cheaply and exactly.
+"""Samples the next token from its logits, exactly and cheaply.
 
-A Gumbel draw asks for a random number for each of 32,128 words, which costs
-more than a small model's decoder. Two uniform numbers a row do: one chooses a
-block of the vocabulary by its probability, one a token within it.
+The Gumbel trick needs a random number for each of 32,128 tokens, which costs
+more than a small model's decoder. Here two uniform numbers per row suffice: one
+selects a block of the vocabulary by its probability, the other a token in it.
 """
 
 import dataclasses
@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_gap import errors
+from rlhf_gap.token_ids import EOS_ID, PAD_ID
 
-PAD, EOS = 0, 1
+PAD, EOS = PAD_ID, EOS_ID
 
 _BLOCK = 128
 _INT_MIN = -(2**31)
@@ -22,17 +23,17 @@ _INT_MIN = -(2**31)
 
 @dataclasses.dataclass(frozen=True)
 class Transform:
-  """How the policy's distribution is changed before a token is drawn.
+  """Changes to the policy's distribution before sampling.
 
   Attributes:
-    temperature: divides the logits; 0 takes the most likely token (greedy).
-    top_k: number of most likely tokens kept; 0 keeps all.
-    top_p: the fewest most likely tokens whose probability, after temperature
-      and top-k, reaches this are kept; 1 keeps all. Ties are kept.
-    min_length: number of tokens before which no response ends.
+    temperature: divides the logits; 0 selects the most likely token (greedy).
+    top_k: keep only the `top_k` most likely tokens; 0 keeps all.
+    top_p: keep the smallest set of most likely tokens whose total probability,
+      after temperature and top-k, reaches `top_p`; 1 keeps all. Ties are kept.
+    min_length: number of tokens before a response may end.
 
   Raises:
-    UserError: a value outside its range.
+    UserError: a value is out of range.
   """
 
   temperature: float = 1.0
@@ -48,7 +49,7 @@ class Transform:
 
   @property
   def keeps_all(self) -> bool:
-    """Whether the policy's own distribution is drawn from."""
+    """Whether tokens are sampled from the policy's unchanged distribution."""
     return self.temperature == 1 and self.top_k == 0 and self.top_p == 1
 
 
@@ -57,21 +58,21 @@ def _check(name: str, value: float | int, holds: bool, expected: str) -> None:
     raise errors.UserError(f"{name}={value}; expected {expected}")
 
 
-def token(
+def sample(
   logits: Float[Array, "*batch vocab"],
   uniforms: Float[Array, "*batch 2"],
   may_end: Bool[Array, ""],
   transform: Transform,
 ) -> Int[Array, "*batch"]:
-  """Draws a token from transformed logits; never a pad.
+  """Samples a token from transformed logits, excluding padding.
 
-  A pad would end the response for every reader of it; the policy's probability
-  of one is that of no trained target.
+  A padding token would end the response for all later code, and no training
+  target gives it any probability.
 
   Args:
-    logits: of the next token.
-    uniforms: two independent numbers in [0, 1) a row.
-    may_end: whether EOS may be drawn.
+    logits: logits of the next token.
+    uniforms: two independent uniform numbers in [0, 1) per row.
+    may_end: whether EOS is allowed.
     transform: temperature and truncation.
 
   Returns:
@@ -85,15 +86,25 @@ def token(
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
   logits = logits / transform.temperature
   if transform.top_k:
-    logits = _keep_top_k(logits, transform.top_k)
+    logits = keep_top_k(logits, transform.top_k)
   if transform.top_p < 1:
-    logits = _keep_top_p(logits, transform.top_p)
-  return _inverse_cdf(logits, uniforms)
+    logits = keep_top_p(logits, transform.top_p)
+  return inverse_cdf(logits, uniforms)
 
 
-def _inverse_cdf(
+def inverse_cdf(
   logits: Float[Array, "*batch vocab"], uniforms: Float[Array, "*batch 2"]
 ) -> Int[Array, "*batch"]:
+  """Samples ids by inverting the cumulative distribution, in two stages.
+
+  Args:
+    logits: unnormalised log-probabilities; -inf excludes an id.
+    uniforms: numbers in [0, 1): the first selects a block of the vocabulary,
+      the second an id within the block.
+
+  Returns:
+    Ids with probabilities softmax(logits).
+  """
   weights = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
   padding = -weights.shape[-1] % _BLOCK
   widths = [(0, 0)] * (weights.ndim - 1) + [(0, padding)]
@@ -108,18 +119,19 @@ def _inverse_cdf(
 def _first_above(
   weights: Float[Array, "*batch n"], uniform: Float[Array, "*batch"]
 ) -> Int[Array, "*batch"]:
-  """The first index whose running sum exceeds uniform * the whole sum."""
+  """Returns the first index whose running sum exceeds uniform * total."""
   sums = jnp.cumsum(weights, axis=-1)
   above = sums > uniform[..., None] * sums[..., -1:]
-  # Rounding may leave none above: then the last index of any weight.
+  # If rounding leaves none above, use the last index with a positive weight.
   last = weights.shape[-1] - 1 - jnp.argmax(weights[..., ::-1] > 0, axis=-1)
   first = jnp.argmax(above, axis=-1)
   return jnp.where(above.any(axis=-1), first, last).astype(jnp.int32)
 
 
-def _keep_top_k(
+def keep_top_k(
   logits: Float[Array, "*batch vocab"], k: int
 ) -> Float[Array, "*batch vocab"]:
+  """Sets all but the k largest logits to -inf; ties are kept."""
   k = min(k, logits.shape[-1])
 
   def enough(kept: Bool[Array, "*batch vocab"]) -> Bool[Array, "*batch"]:
@@ -128,9 +140,10 @@ def _keep_top_k(
   return _keep_from(logits, enough)
 
 
-def _keep_top_p(
+def keep_top_p(
   logits: Float[Array, "*batch vocab"], p: float
 ) -> Float[Array, "*batch vocab"]:
+  """Keeps the largest logits whose total probability reaches p."""
   probabilities = jax.nn.softmax(logits, axis=-1)
 
   def enough(kept: Bool[Array, "*batch vocab"]) -> Bool[Array, "*batch"]:
@@ -143,10 +156,10 @@ def _keep_from(
   logits: Float[Array, "*batch vocab"],
   enough: Callable[[Bool[Array, "*batch vocab"]], Bool[Array, "*batch"]],
 ) -> Float[Array, "*batch vocab"]:
-  """Keeps logits from the highest threshold at which `enough` are kept.
+  """Masks logits below the highest threshold that keeps `enough` of them.
 
-  A sort of the vocabulary costs far more than 32 passes over it: the threshold
-  is found bit by bit in the order-preserving integers of the floats.
+  The threshold is found by bisection on the floats' order-preserving integer
+  representation: 33 passes over the vocabulary cost far less than sorting it.
   """
   bits = jax.lax.bitcast_convert_type(logits, jnp.int32)
   keys = jnp.where(bits < 0, _INT_MIN - bits - 1, bits)
@@ -155,10 +168,10 @@ def _keep_from(
     return keys >= threshold[..., None]
 
   def halve(_: int | Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-    low, high = bounds  # enough are kept at low, too few at high
+    low, high = bounds  # low keeps enough logits, high too few
     middle = (low >> 1) + (high >> 1) + (low & high & 1)
-    good = enough(kept(middle))
-    return jnp.where(good, middle, low), jnp.where(good, high, middle)
+    is_enough = enough(kept(middle))
+    return jnp.where(is_enough, middle, low), jnp.where(is_enough, high, middle)
 
   shape = logits.shape[:-1]
   low = jnp.full(shape, _INT_MIN, jnp.int32)
