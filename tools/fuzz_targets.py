@@ -73,16 +73,17 @@ def _make_hf_sharded(folder: pathlib.Path) -> None:
 
 
 def _make_t5x(folder: pathlib.Path) -> None:
-  source = _GOLDEN / "t5x_reference" / "t5_1_1_tiny" / "checkpoint_1000"
-  shutil.copytree(source, folder, dirs_exist_ok=True)
+  from tests.checkpoints import tiny
+
+  folder.rmdir()
+  tiny.save(folder, "t5x")
 
 
 def _make_orbax(folder: pathlib.Path) -> None:
-  from rlhf_gap import checkpoints
+  from tests.checkpoints import tiny
 
-  source = _GOLDEN / "t5x_reference" / "t5_1_1_tiny" / "checkpoint_1000"
   folder.rmdir()
-  checkpoints.convert(str(source), str(folder), format="t5x_orbax")
+  tiny.save(folder, "t5x_orbax")
 
 
 def _make_store(folder: pathlib.Path) -> None:
@@ -144,11 +145,8 @@ def _read_run(folder: pathlib.Path) -> None:
 
 
 def _make_gin(folder: pathlib.Path) -> None:
-  source = sorted((_ROOT / "gin_configs").rglob("*.gin"))
-  chosen = next(
-    p for p in source if "online" in p.name and "tiny" not in p.name
-  )
-  shutil.copyfile(chosen, folder / "run.gin")
+  source = _ROOT / "gin_configs/runs/online.gin"
+  shutil.copyfile(source, folder / "run.gin")
 
 
 def _read_gin(folder: pathlib.Path) -> None:
@@ -156,8 +154,10 @@ def _read_gin(folder: pathlib.Path) -> None:
   from rlhf_gap.training import description
 
   files = [str(folder / "run.gin")]
-  gin_files.parse(files)
-  gin_files.construct(description.Run, files, ())
+  names = ("INITIAL_CHECKPOINT_PATH", "JUDGE_CHECKPOINT_PATH", "PROMPTS")
+  bindings = [f"{name} = '/nowhere'" for name in (*names, "MODEL_DIR")]
+  gin_files.parse(files, bindings)
+  gin_files.construct(description.Run, files, bindings)
 
 
 def _make_prompts(folder: pathlib.Path) -> None:
