@@ -8,10 +8,12 @@ is used.
 
 import codecs
 import contextlib
+import dataclasses
 import os
 import pathlib
+import resource
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import IO, Any, TypeVar
 
 import msgspec
@@ -44,6 +46,59 @@ def check_regular(path: str | os.PathLike[str]) -> None:
   if not stat.S_ISREG(mode):
     raise errors.UserError(
       f"{path}: is a FIFO, socket or device; expected a regular file"
+    )
+
+
+def check_tree(folder: str | os.PathLike[str]) -> None:
+  """Checks that a folder holds nothing but regular files and folders.
+
+  For libraries that open files themselves: a FIFO or device among them would
+  block forever. Symbolic links are followed; what is not there is not checked.
+
+  Args:
+    folder: a local folder.
+
+  Raises:
+    UserError: an entry below `folder` is a FIFO, socket or device.
+  """
+  pending, seen = [os.fspath(folder)], set()
+  while pending:
+    path = pending.pop()
+    try:
+      status = os.stat(path)
+      entries = list(os.scandir(path))
+    except OSError:  # gone, or not a folder, or unreadable: the reader says so
+      continue
+    if (status.st_dev, status.st_ino) in seen:  # a link to a parent
+      continue
+    seen.add((status.st_dev, status.st_ino))
+    for entry in entries:
+      if entry.is_dir():
+        pending.append(entry.path)
+      elif not entry.is_file() and os.path.exists(entry.path):
+        check_regular(entry.path)
+
+
+def check_fits_memory(num_bytes: int, place: str) -> None:
+  """Checks that an array fits in this machine's memory before it is allocated.
+
+  Some libraries abort the process when an allocation fails.
+
+  Args:
+    num_bytes: the size of the array.
+    place: what is read, for messages.
+
+  Raises:
+    UserError: the array is larger than the machine's memory.
+  """
+  total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+  limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+  if limit != resource.RLIM_INFINITY:
+    total = min(total, limit // 2)
+  if num_bytes > total:
+    raise errors.UserError(
+      f"{place}: needs {num_bytes:,} bytes of memory, but this machine has"
+      f" {total:,}; the file is damaged, or too large to be read here"
     )
 
 
@@ -151,6 +206,56 @@ def decode_json(content: bytes, schema: type[Schema], place: str) -> Schema:
     ) from error
   except RecursionError as error:
     raise errors.UserError(f"{place}: JSON nested too deeply") from error
+
+
+def decode_dataclass(
+  content: bytes, schema: type[Schema], place: str, *, beside: Collection[str]
+) -> Schema:
+  """Decodes a JSON object to a dataclass, and refuses keys that it lacks.
+
+  Args:
+    content: UTF-8 bytes, with or without a byte-order mark.
+    schema: a dataclass; its fields may be dataclasses as well.
+    place: the file's name, for messages.
+    beside: keys of the outermost object that are no fields of `schema`.
+
+  Returns:
+    The decoded value.
+
+  Raises:
+    UserError: as `decode_json`, or a key is unknown.
+  """
+  value = decode_json(content, schema, place)
+  raw = decode_json(content, dict, place)
+  unknown = _unknown_key(
+    {k: v for k, v in raw.items() if k not in beside}, value
+  )
+  if unknown:
+    raise errors.UserError(f"{place}: unknown key `{unknown}`")
+  return value
+
+
+def _unknown_key(raw: Any, value: Any) -> str | None:
+  """Returns the first key of `raw` that has no field in `value`; or None."""
+  if dataclasses.is_dataclass(value):
+    names = {field.name for field in dataclasses.fields(value)}
+    pairs = [(key, raw[key], getattr(value, key, None)) for key in raw]
+    extra = next((key for key in raw if key not in names), None)
+    if extra is not None:
+      return extra
+  elif isinstance(value, Mapping):
+    pairs = [(key, raw[key], value[key]) for key in raw]
+  elif (
+    isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0])
+  ):
+    pairs = [(str(i), raw[i], value[i]) for i in range(len(value))]
+  else:
+    return None
+  for key, child, known in pairs:
+    unknown = _unknown_key(child, known)
+    if unknown:
+      return f"{key}.{unknown}"
+  return None
 
 
 def read_json(path: str | os.PathLike[str], schema: type[Schema]) -> Schema:

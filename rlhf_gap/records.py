@@ -12,7 +12,9 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rlhf_gap import errors
+import msgspec
+
+from rlhf_gap import errors, files
 
 SCHEMA_VERSION = 1
 
@@ -197,7 +199,11 @@ def _json(fields: Mapping[str, Any]) -> str:
   return json.dumps(fields, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
-def loads(line: str, place: str) -> RunRecord:
+class _Version(msgspec.Struct):
+  schema_version: int
+
+
+def loads(line: str | bytes, place: str) -> RunRecord:
   """Returns the record in a line of JSON.
 
   Args:
@@ -207,12 +213,12 @@ def loads(line: str, place: str) -> RunRecord:
   Raises:
     UserError: the line is damaged, or of another version.
   """
+  content = line.encode() if isinstance(line, str) else line
   try:
-    fields = json.loads(line)
-    version = fields.pop("schema_version")
-  except (ValueError, AttributeError, TypeError, KeyError) as error:
+    version = files.decode_json(content, _Version, place).schema_version
+  except errors.UserError as error:
     raise errors.UserError(
-      f"{place}: no record, or one cut short ({_first_line(error)}); remove"
+      f"{place}: no record, or one cut short ({_reason(error, place)}); remove"
       " the line and evaluate again"
     ) from error
   if version != SCHEMA_VERSION:
@@ -221,37 +227,18 @@ def loads(line: str, place: str) -> RunRecord:
       f" {SCHEMA_VERSION}: evaluate again, or install a version that knows it"
     )
   try:
-    return _from_fields(fields)
-  except (ValueError, TypeError, KeyError, AttributeError) as error:
+    return files.decode_dataclass(
+      content, RunRecord, place, beside=("schema_version",)
+    )
+  except errors.UserError as error:
     raise errors.UserError(
-      f"{place}: does not describe a measurement ({_first_line(error)});"
+      f"{place}: does not describe a measurement ({_reason(error, place)});"
       " remove the line and evaluate again"
     ) from error
 
 
-def _first_line(error: Exception) -> str:
-  return str(error).split("\n")[0]
-
-
-def _from_fields(fields: Mapping[str, Any]) -> RunRecord:
-  return RunRecord(
-    **{
-      **fields,
-      "run": Run(**fields["run"]),
-      "checkpoint": Checkpoint(**fields["checkpoint"]),
-      "evaluation": Evaluation(**fields["evaluation"]),
-      "code": Code(**fields["code"]),
-      "metrics": {
-        name: Measurement(**values)
-        for name, values in fields["metrics"].items()
-      },
-      "by_prompt": {
-        name: tuple(values) for name, values in fields["by_prompt"].items()
-      },
-      "examples": tuple(Example(**one) for one in fields["examples"]),
-      "environment": Environment(**fields["environment"]),
-    }
-  )
+def _reason(error: Exception, place: str) -> str:
+  return str(error).removeprefix(f"{errors.printable(place)}: ")
 
 
 def read(path: str | os.PathLike[str]) -> list[RunRecord]:
@@ -264,18 +251,13 @@ def read(path: str | os.PathLike[str]) -> list[RunRecord]:
     UserError: a line is damaged or of another version; it is named.
   """
   path = os.fspath(path)
-  try:
-    with open(path, encoding="utf-8") as file:
-      lines = file.readlines()
-  except FileNotFoundError:
+  if not os.path.lexists(path):
     return []
-  except UnicodeDecodeError as error:
-    raise errors.UserError(
-      f"{path}: not UTF-8, so no records; was another file given?"
-    ) from error
-  return [
-    loads(line, f"{path}:{number}") for number, line in enumerate(lines, 1)
-  ]
+  files.check_regular(path)
+  with open(path, "rb") as file:
+    return [
+      loads(line, f"{path}:{number}") for number, line in enumerate(file, 1)
+    ]
 
 
 def put(path: str | os.PathLike[str], record: RunRecord) -> None:

@@ -12,6 +12,10 @@ from typing import Any
 import tensorstore as ts
 
 from rlhf_gap import errors
+from rlhf_gap import files as local_files
+from rlhf_gap.stores import locations
+
+TENSORSTORE_ERRORS = locations.ERRORS
 
 # T5X and Orbax write into a folder so named and rename it when it is whole.
 _HALF_WRITTEN = re.compile(r"(\.tmp-|\.orbax-checkpoint-tmp)")
@@ -40,15 +44,17 @@ def read(path: str, name: str) -> bytes | None:
     The file's bytes.
 
   Raises:
-    UserError: the storage cannot be read.
+    UserError: the storage cannot be read, or the file is a FIFO or device.
   """
+  if not is_remote(path):
+    file = os.path.join(path, name)
+    if not os.path.exists(file) or os.path.isdir(file):
+      return None
+    return local_files.read_bytes(file)
   try:
     store = ts.KvStore.open(kvstore(path)).result()
     found = store.read(name).result()
-  except (ValueError, OSError) as error:
-    # "Is a directory" also ends here: what is asked for is not a file.
-    if not is_remote(path):
-      return None
+  except TENSORSTORE_ERRORS as error:
     raise errors.UserError(
       f"{path}: cannot be read ({first_line(error)}); check the address and"
       " your credentials"
@@ -97,8 +103,8 @@ def size_bytes(path: str) -> int | None:
   """Returns the bytes of all files under a local folder, None if remote."""
   if is_remote(path):
     return None
-  files = (p for p in pathlib.Path(path).rglob("*") if p.is_file())
-  return sum(p.stat().st_size for p in files)
+  regular = (p for p in pathlib.Path(path).rglob("*") if p.is_file())
+  return sum(p.stat().st_size for p in regular)
 
 
 def first_line(error: BaseException) -> str:

@@ -11,11 +11,13 @@ import os
 from typing import Any
 
 import flax.serialization
+import msgspec
 import numpy as np
 import tensorstore as ts
 
 from rlhf_gap import errors
-from rlhf_gap.checkpoints import architecture, files, stored, zarr
+from rlhf_gap import files as local_files
+from rlhf_gap.checkpoints import architecture, files, metadata, stored, zarr
 
 NAME = "t5x"
 INDEX = "checkpoint"
@@ -37,19 +39,23 @@ def read(path: str) -> stored.StoredCheckpoint:
     UserError: the index is damaged or describes no T5.
   """
   index = _index(path)
-  arrays = zarr.of_tree(index["target"], path)
+  arrays = zarr.of_tree(index.target, path)
+  metadata.check_parameters(arrays, path)
   shapes = {name: array.shape for name, array in arrays.items()}
-  states = index["state"].get("param_states") or {}
+  states = zarr.of_tree(index.state.param_states or {}, path)
+  metadata.check_states(states, path)
   return stored.StoredCheckpoint(
     format=NAME,
     config=architecture.infer(shapes, path),
-    step=int(index["state"]["step"]),
+    step=metadata.step(index.state.step, path),
     arrays=arrays,
-    optimizer_arrays=zarr.of_tree(states, path),
+    optimizer_arrays=states,
   )
 
 
-def _index(path: str) -> dict[str, Any]:
+def _index(path: str) -> metadata.T5XOptimizer:
+  if not files.is_remote(path):
+    local_files.check_tree(path)
   content = files.read(path, INDEX) or b""
   if content.startswith(b"model_checkpoint_path"):
     raise errors.UserError(
@@ -57,16 +63,18 @@ def _index(path: str) -> dict[str, Any]:
       " convert_tf_checkpoint.py first"
     )
   try:
-    index = flax.serialization.msgpack_restore(content)
-    optimizer = index["optimizer"]
-    return {
-      "target": optimizer["target"],
-      "state": {"step": optimizer["state"]["step"], **optimizer["state"]},
-    }
+    tree = flax.serialization.msgpack_restore(content)
   except Exception as error:  # msgpack raises whatever the bytes lead it to
     raise errors.UserError(
       f"{path}: its index {INDEX} ({len(content):,} bytes) cannot be read"
       f" ({type(error).__name__}); it is cut short or of another program"
+    ) from error
+  try:
+    return msgspec.convert(tree, metadata.T5XIndex).optimizer
+  except (msgspec.ValidationError, RecursionError) as error:
+    raise errors.UserError(
+      f"{path}: its index {INDEX} does not describe a train state"
+      f" ({error}); it is damaged or of another program"
     ) from error
 
 

@@ -6,7 +6,7 @@ It is read through TensorStore alone, so that a slice of an array can be read by
 itself, and written by Orbax.
 """
 
-import json
+import concurrent.futures
 import os
 from typing import Any
 
@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from rlhf_gap import errors, interrupts
-from rlhf_gap.checkpoints import architecture, files, stored, zarr
+from rlhf_gap import files as local_files
+from rlhf_gap.checkpoints import architecture, files, metadata, stored, zarr
 
 NAME = "t5x_orbax"
 ITEM = "state"
@@ -38,24 +39,31 @@ def read(path: str) -> stored.StoredCheckpoint:
     UserError: it is damaged or describes no T5.
   """
   index = _index(path)
-  names = [
-    "/".join(str(key["key"]) for key in leaf["key_metadata"])
-    for leaf in index["tree_metadata"].values()
-  ]
-  arrays = {name: _array(path, name, index) for name in names}
+  names = [_name(leaf, path) for leaf in index.tree_metadata.values()]
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    opened = pool.map(lambda name: _array(path, name, index), names)
+    arrays = dict(zip(names, opened, strict=True))
   target = _below(arrays, "target/")
+  states = _below(arrays, "state/param_states/")
+  metadata.check_parameters(target, path)
+  metadata.check_states(states, path)
   shapes = {name: array.shape for name, array in target.items()}
   if "state/step" not in arrays:
     raise errors.UserError(
       f"{path}: holds no state/step; expected T5X's train state (target,"
       " state) in its Orbax layout"
     )
+  step = arrays["state/step"]
+  if step.size != 1:  # before it is read
+    raise errors.UserError(
+      f"{path}: state/step has shape {step.shape}; expected one number"
+    )
   return stored.StoredCheckpoint(
     format=NAME,
     config=architecture.infer(shapes, path),
-    step=int(arrays["state/step"].read_all()),
+    step=metadata.step(step.read_all(), path),
     arrays=target,
-    optimizer_arrays=_below(arrays, "state/param_states/"),
+    optimizer_arrays=states,
   )
 
 
@@ -69,7 +77,16 @@ def _below(
   }
 
 
-def _index(path: str) -> dict[str, Any]:
+def _name(leaf: metadata.OrbaxLeaf, path: str) -> str:
+  keys = [str(key.key) for key in leaf.key_metadata]
+  for key in keys:
+    metadata.check_key(key, path)
+  return "/".join(keys)
+
+
+def _index(path: str) -> metadata.OrbaxIndex:
+  if not files.is_remote(path):
+    local_files.check_tree(path)
   content = files.read(path, f"{ITEM}/{INDEX}")
   if content is None:
     raise errors.UserError(
@@ -77,29 +94,28 @@ def _index(path: str) -> dict[str, Any]:
       " train state; the save may have been interrupted"
     )
   try:
-    index = json.loads(content)
-    if not index["tree_metadata"]:
-      raise KeyError("tree_metadata is empty")
-    return index
-  except (ValueError, KeyError, TypeError) as error:
+    return local_files.decode_json(content, metadata.OrbaxIndex, INDEX)
+  except errors.UserError as error:
     raise errors.UserError(
       f"{path}: {ITEM}/{INDEX} ({len(content):,} bytes) cannot be read"
       f" ({error}); it is cut short or of another version"
     ) from error
 
 
-def _array(path: str, name: str, index: dict[str, Any]) -> stored.StoredArray:
+def _array(
+  path: str, name: str, index: metadata.OrbaxIndex
+) -> stored.StoredArray:
   base = files.kvstore(os.path.join(path, ITEM))
   folder = name.replace("/", ".") + "/"
-  if index.get("use_ocdbt", False):
+  if index.use_ocdbt:
     kvstore = {"driver": "ocdbt", "base": base, "path": folder}
   else:
     kvstore = {**base, "path": base["path"] + folder}
   spec: dict[str, Any] = {
-    "driver": "zarr3" if index.get("use_zarr3") else "zarr",
+    "driver": "zarr3" if index.use_zarr3 else "zarr",
     "kvstore": kvstore,
   }
-  if index.get("store_array_data_equal_to_fill_value"):
+  if index.store_array_data_equal_to_fill_value:
     # All chunks were written: a missing one is damage, not zeros.
     spec["fill_missing_data_reads"] = False
   return zarr.array(spec, name, path)
@@ -113,6 +129,12 @@ def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
     checkpoint: what to write. Orbax takes the whole tree: the arrays are held
       in memory together, once.
   """
+  for name, array in checkpoint.all_arrays().items():
+    if array.dtype.name in ("float64", "int64"):
+      raise errors.UserError(
+        f"{name} is {array.dtype.name}, which JAX would shorten to 32 bits;"
+        " convert with --dtype=float32, or with --format=t5x"
+      )
   arrays = stored.for_each(
     checkpoint.all_arrays(),
     "reading",

@@ -1,12 +1,16 @@
 """Zarr arrays as T5X and Orbax lay them out, through TensorStore."""
 
+import math
 from typing import Any
 
 import numpy as np
 import tensorstore as ts
 
 from rlhf_gap import errors
-from rlhf_gap.checkpoints import files, stored
+from rlhf_gap import files as local_files
+from rlhf_gap.checkpoints import files, metadata, stored
+
+_METADATA_FILES = {"zarr": ".zarray", "zarr3": "zarr.json"}
 
 
 def array(
@@ -34,8 +38,12 @@ def array(
 
   def opened() -> ts.TensorStore:
     try:
+      kvstore = ts.KvStore.open(spec["kvstore"]).result()
+      own = kvstore.read(_METADATA_FILES[spec["driver"]]).result()
+      if own.state == "value":  # TensorStore itself says that it is missing
+        metadata.check_zarr(own.value, spec["driver"], f"{path}: array {name}")
       return ts.open(spec, open=True).result()
-    except (ValueError, OSError) as error:
+    except files.TENSORSTORE_ERRORS as error:
       raise errors.UserError(
         f"{path}: array {name} cannot be opened"
         f" ({files.first_line(error)}); the checkpoint is incomplete, copy it"
@@ -55,9 +63,13 @@ def array(
         f"{path}: array {name} is {source.dtype.name}{source.shape}, but the"
         f" index says {dtype}{shape}; files of two checkpoints are mixed"
       )
+    part = source[index] if index else source
+    chunk = math.prod(part.chunk_layout.read_chunk.shape or (1,))
+    needed = max(math.prod(part.shape), chunk) * dtype.itemsize
+    local_files.check_fits_memory(needed, f"{path}: array {name}")
     try:
-      return source[index].read().result() if index else source.read().result()
-    except (ValueError, OSError) as error:
+      return part.read().result()
+    except files.TENSORSTORE_ERRORS as error:
       raise errors.UserError(
         f"{path}: array {name} is damaged ({files.first_line(error)}); a"
         " chunk is missing or cut short, copy the checkpoint again"
@@ -78,30 +90,33 @@ def of_tree(tree: dict[str, Any], path: str) -> dict[str, stored.StoredArray]:
     The arrays by name; empty leaves are left out.
   """
   arrays: dict[str, stored.StoredArray] = {}
-
-  def visit(node: Any, name: str) -> None:
-    if isinstance(node, dict) and "driver" in node and "kvstore" in node:
-      arrays[name] = _of_spec(node, name, path)
-    elif isinstance(node, dict):
-      for key, value in node.items():
-        visit(value, f"{name}/{key}" if name else key)
-    elif node is not None:
-      arrays[name] = stored.of_array(np.asarray(node))
-
-  visit(tree, "")
+  for name, node in metadata.leaves(tree, path).items():
+    if isinstance(node, metadata.Leaf):
+      arrays[name] = _of_leaf(node, name, path)
+    else:
+      arrays[name] = stored.of_array(node)
   return arrays
 
 
-def _of_spec(node: dict[str, Any], name: str, path: str) -> stored.StoredArray:
-  relative = (node["kvstore"].get("path") or node.get("path", "")).strip("/")
+def _of_leaf(leaf: metadata.Leaf, name: str, path: str) -> stored.StoredArray:
+  # The index says where the array was written, which may be another folder or
+  # bucket; the array is read from beside the index, wherever that is now.
+  folder = (leaf.kvstore.path or leaf.path).strip("/").split("/")[-1]
+  local_files.inside(path, folder, f"{path}: the leaf {name} of its index")
   base = files.kvstore(path)
-  kvstore = {**base, "path": f"{base['path']}{relative.split('/')[-1]}/"}
   spec = {
-    "driver": node["driver"],
-    "kvstore": kvstore,
+    "driver": leaf.driver,
+    "kvstore": {**base, "path": f"{base['path']}{folder}/"},
     # A missing chunk is damage, never zeros: T5X stores zeros as well.
     "fill_missing_data_reads": False,
   }
-  shape = tuple(node["metadata"]["shape"])
-  dtype = np.dtype(ts.dtype(node["dtype"]).numpy_dtype)
+  try:
+    dtype = np.dtype(ts.dtype(leaf.dtype).numpy_dtype)
+  except (TypeError, ValueError) as error:
+    raise errors.UserError(
+      f"{path}: array {name} is of the unknown type {leaf.dtype!r}; the index"
+      " is damaged"
+    ) from error
+  shape = tuple(leaf.metadata.shape)
+  metadata.check_size(shape, dtype.itemsize, f"{path}: array {name}")
   return array(spec, name, path, (shape, dtype))

@@ -68,7 +68,7 @@ def _column(
     return {spec.name.removesuffix("_tokens"): text, spec.name: ids}
   return {
     spec.name: [
-      None if isinstance(v, float) and math.isnan(v) else v
+      None if isinstance(v, float) and not math.isfinite(v) else v
       for v in values.tolist()
     ]
   }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from rlhf_gap import errors, stores
+from rlhf_gap.stores import locations
 from rlhf_gap.token_ids import PAD_ID
 
 _BETWEEN = " | "
@@ -73,12 +74,14 @@ def _side_by_side(blocks: Sequence[Sequence[str]], width: int) -> list[str]:
 
 
 def _value(name: str, value: np.ndarray | np.generic) -> str:
-  if name == "truncated":
+  if name == "truncated" and value.dtype.kind == "i":
     cut = stores.Truncated(int(value))
     return "+".join(str(flag.name).lower() for flag in cut) or "no"
   if value.dtype.kind == "f":
+    if value.ndim:
+      return np.array2string(value, precision=4).replace("\n", "")
     return "-" if math.isnan(float(value)) else f"{float(value):.4g}"
-  return str(value)
+  return str(value).replace("\n", "")
 
 
 def render(
@@ -100,12 +103,12 @@ def render(
   texts = {
     name.removesuffix("_tokens"): value
     for name, value in values.items()
-    if isinstance(value, np.ndarray) and value.ndim
+    if isinstance(value, np.ndarray) and value.ndim and value.dtype == np.int32
   }
   scalars = [
     f"{name} {_value(name, value)}"
     for name, value in values.items()
-    if not (isinstance(value, np.ndarray) and value.ndim)
+    if name.removesuffix("_tokens") not in texts
   ]
   cell = width if len(texts) < 3 else (width - len(_BETWEEN)) // 2
   blocks = {}
@@ -140,11 +143,29 @@ def decoder(
     stores.check_vocabulary(stored, used, store.path)
     stored = used
   try:
-    return stores.decoder(stored)
+    if vocabulary is None:
+      locations.check_followed(stored.path, store.path)
+    return _checked(stores.decoder(stored), store.path)
   except errors.UserError as error:
     raise errors.UserError(
       f"{error}; --vocabulary=PATH says where the store's vocabulary is now"
     ) from error
+
+
+def _checked(
+  decode: Callable[[Sequence[int]], str], path: str
+) -> Callable[[Sequence[int]], str]:
+  """Returns a decoder that refuses negative ids, which no vocabulary has."""
+
+  def checked(tokens: Sequence[int]) -> str:
+    if min(tokens, default=0) < 0:
+      raise errors.UserError(
+        f"{path}: holds the token id {min(tokens)}; expected 0 or more; the"
+        " store is damaged"
+      )
+    return decode(tokens)
+
+  return checked
 
 
 def show(
@@ -167,7 +188,8 @@ def show(
   width = max(40, shutil.get_terminal_size().columns)
   manifest = store.manifest
   state = "" if manifest.complete else ", still being written or interrupted"
-  print(f"{manifest.task}: {manifest.rows:,} rows{state}")
+  print(f"{errors.printable(manifest.task)}: {manifest.rows:,} rows{state}")
   for i, number in enumerate(numbers):
     one = {name: column[i] for name, column in values.items()}
-    print("\n".join(render(number, one, decode, width)))
+    lines = render(number, one, decode, width)
+    print("\n".join(map(errors.printable, lines)))

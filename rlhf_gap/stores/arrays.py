@@ -7,12 +7,13 @@ an error. Missing objects are an error too: zarr would read them as zeros.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
+import msgspec
 import tensorstore as ts
 
-from rlhf_gap import errors
+from rlhf_gap import errors, files
 from rlhf_gap.stores import columns, locations
 from rlhf_gap.stores import manifest as manifests
 
@@ -28,6 +29,23 @@ _COMPRESSION = {"cname": "lz4", "clevel": 5, "shuffle": "shuffle"}
 # Rows of a token column that are compressed together, at most. 1 reads no
 # faster and takes a quarter more space; 16 reads slower (545/s).
 _GROUP_ROWS = 4
+
+
+class _ChunkShape(msgspec.Struct):
+  chunk_shape: list[int]
+
+
+class _ChunkGrid(msgspec.Struct):
+  name: Literal["regular"]
+  configuration: _ChunkShape
+
+
+class _Metadata(msgspec.Struct):
+  """The part of an array's `zarr.json` that sizes depend on."""
+
+  shape: list[int]
+  data_type: str
+  chunk_grid: _ChunkGrid
 
 
 def capacity_rows(chunk_rows: int) -> int:
@@ -103,6 +121,8 @@ def open_or_create(
   Returns:
     By column name, the array.
   """
+  there = [s for s in manifest.columns if f"{s.name}/zarr.json" in found]
+  _check_metadata(path, manifest, there)
   opening = {}
   for spec in manifest.columns:
     if f"{spec.name}/zarr.json" in found:
@@ -121,6 +141,8 @@ def open_existing(
   Raises:
     UserError: an array is missing, damaged, or not what the manifest says.
   """
+  _check_metadata(path, manifest, manifest.columns)
+  _check_last_chunks(path, manifest)
   opening = {
     spec.name: ts.open(
       _location(path, spec.name) | {"open": True},
@@ -133,6 +155,60 @@ def open_existing(
   return _opened(path, manifest, opening)
 
 
+def _check_metadata(
+  path: str,
+  manifest: manifests.Manifest,
+  specs: Sequence[columns.ColumnSpec],
+) -> None:
+  """Checks what arrays declare before TensorStore allocates anything."""
+  directory = locations.directory(path)
+  reads = {
+    spec.name: directory.read(f"{spec.name}/zarr.json") for spec in specs
+  }
+  for spec in specs:
+    with locations.reporting(f"cannot read the column {spec.name} of {path}"):
+      read = reads[spec.name].result()
+    if read.state != "value":
+      raise errors.UserError(
+        f"{path} lacks the array of its column {spec.name}; copy the store"
+        " again, whole"
+      )
+    place = f"{path.rstrip('/')}/{spec.name}/zarr.json"
+    metadata = files.decode_json(read.value, _Metadata, place)
+    row = list(spec.row_shape(manifest.feature_lengths))
+    chunk = metadata.chunk_grid.configuration.chunk_shape
+    if (
+      metadata.data_type != spec.dtype
+      or len(metadata.shape) != 1 + len(row)
+      or metadata.shape[1:] != row
+      or not manifest.rows <= metadata.shape[0] <= manifests.MAX_ROWS
+    ):
+      raise errors.UserError(
+        f"the column {spec.name} of {path} is {metadata.data_type}"
+        f" {metadata.shape}; its manifest says {spec.dtype}"
+        f" {[manifest.rows, *row]}: copy the store again, whole"
+      )
+    if chunk != [manifest.chunk_rows, *row]:
+      raise errors.UserError(
+        f"the column {spec.name} of {path} is in chunks of {chunk}; its"
+        f" manifest says {[manifest.chunk_rows, *row]}: copy the store again,"
+        " whole"
+      )
+
+
+def _check_last_chunks(path: str, manifest: manifests.Manifest) -> None:
+  """Checks that a manifest does not count more rows than were written."""
+  last = manifest.num_chunks - 1
+  for spec in manifest.columns:
+    key = f"c.{last}" + (".0" if spec.axis is not None else "")
+    if not locations.exists(f"{path.rstrip('/')}/{spec.name}/{key}"):
+      raise errors.UserError(
+        f"the column {spec.name} of {path} is damaged: its manifest says"
+        f" {manifest.rows} rows, but the chunk {key} is missing; copy the"
+        " store again, whole"
+      )
+
+
 def _opened(
   path: str,
   manifest: manifests.Manifest,
@@ -142,26 +218,10 @@ def _opened(
   for spec in manifest.columns:
     try:
       array = opening[spec.name].result()
-    except ValueError as error:
-      if "NOT_FOUND" in str(error):
-        raise errors.UserError(
-          f"{path} lacks the array of its column {spec.name}; copy the store"
-          " again, whole"
-        ) from error
+    except locations.ERRORS as error:
       raise locations.failure(
         f"cannot open the column {spec.name} of {path}", error
       ) from error
-    row = spec.row_shape(manifest.feature_lengths)
-    if (
-      array.dtype.name != spec.dtype
-      or array.shape[1:] != row
-      or array.shape[0] < manifest.rows
-    ):
-      raise errors.UserError(
-        f"the column {spec.name} of {path} is {array.dtype.name}"
-        f" {list(array.shape)}; its manifest says {spec.dtype}"
-        f" {[manifest.rows, *row]}: copy the store again, whole"
-      )
     arrays[spec.name] = array
   return arrays
 

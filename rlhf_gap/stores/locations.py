@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorstore as ts
 
-from rlhf_gap import errors
+from rlhf_gap import errors, files
 
 CACHE_BYTES = 256 << 20
 """Decoded chunks held in memory, all open stores together."""
@@ -34,6 +34,48 @@ _REASONS = {
 CONTEXT = ts.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}})
 
 
+# TensorStore raises these built-in exceptions, by status.
+ERRORS = (ValueError, OSError, NotImplementedError, IndexError, TypeError)
+
+
+def is_local(path: str) -> bool:
+  """Tells a local path from an address such as `gs://bucket/store`."""
+  return "://" not in path
+
+
+def check_followed(name: str, store: str) -> None:
+  """Checks that opening the file that a store names needs no other network.
+
+  A store that someone was given must not make the program contact a server:
+  only a store in object storage may name a file in object storage.
+
+  Args:
+    name: the path or address that the store's manifest gives.
+    store: the store's path.
+
+  Raises:
+    UserError: `name` is an address, and not of the store's own kind.
+  """
+  if is_local(name):
+    return
+  scheme = name.partition("://")[0]
+  if scheme not in ("gs", "memory") or not store.startswith(f"{scheme}://"):
+    raise errors.UserError(
+      f"{store} names the remote file {name}, which is not fetched because only"
+      " its manifest asks for it"
+    )
+
+
+def exists(path: str) -> bool:
+  """Tells whether there is a file at a local path or an address."""
+  if is_local(path):
+    return os.path.isfile(path)
+  parent, _, name = path.rpartition("/")
+  with reporting(f"cannot read {path}"):
+    keys = directory(parent).list(ts.KvStore.KeyRange(name, f"{name}\0"))
+    return bool(keys.result())
+
+
 def spec(path: str) -> dict[str, Any]:
   """Returns TensorStore's key-value store spec of a directory.
 
@@ -44,7 +86,7 @@ def spec(path: str) -> dict[str, Any]:
   Raises:
     UserError: the URL's scheme is not one that TensorStore knows.
   """
-  if "://" not in path:
+  if is_local(path):
     return {"driver": "file", "path": os.path.abspath(path) + "/"}
   try:
     return ts.KvStore.Spec(path.rstrip("/") + "/").to_json()
@@ -68,9 +110,11 @@ def read_file(path: str) -> bytes:
   Raises:
     UserError: the file is missing or cannot be read.
   """
+  if is_local(path):
+    if not os.path.exists(path):
+      raise errors.UserError(f"{path} does not exist; check the path")
+    return files.read_bytes(path)
   parent, _, name = path.rpartition("/")
-  if "://" not in path:
-    parent, name = os.path.split(os.path.abspath(path))
   with reporting(f"cannot read {path}"):
     result = directory(parent).read(name.encode()).result()
   if result.state != "value":
@@ -90,11 +134,11 @@ def reporting(what: str) -> Iterator[None]:
   """
   try:
     yield
-  except ValueError as error:
+  except ERRORS as error:
     raise failure(what, error) from error
 
 
-def failure(what: str, error: ValueError) -> errors.UserError:
+def failure(what: str, error: Exception) -> errors.UserError:
   """Returns TensorStore's error as one line for the user.
 
   Args:
@@ -106,5 +150,5 @@ def failure(what: str, error: ValueError) -> errors.UserError:
   return errors.UserError(f"{what}: {reason or _first_line(error)}")
 
 
-def _first_line(error: ValueError) -> str:
+def _first_line(error: Exception) -> str:
   return " ".join(str(error).split("\n")[0].split())

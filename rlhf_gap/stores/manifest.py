@@ -2,15 +2,21 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from rlhf_gap import errors
+import msgspec
+
+from rlhf_gap import errors, files
 from rlhf_gap.stores import vocabularies
 from rlhf_gap.stores.columns import ColumnSpec
 
 FORMAT_VERSION = 1
 DEFAULT_CHUNK_ROWS = 256
+MAX_ROWS = 2**31
+MAX_CHUNK_BYTES = 2**30
+"""Largest chunk of one column; the usual ones are below 1 MB."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +85,7 @@ class Manifest:
   chunk_rows: int = DEFAULT_CHUNK_ROWS
   label: Label = Label()
   reference: Checkpoint | None = None
-  source: Mapping[str, str | int | float] = dataclasses.field(
+  source: Mapping[str, str | int | float | bool | None] = dataclasses.field(
     default_factory=dict
   )
   dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -89,6 +95,8 @@ class Manifest:
   def __post_init__(self) -> None:
     if self.chunk_rows < 1:
       raise ValueError(f"chunk_rows is {self.chunk_rows}; expected >= 1")
+    if not 0 <= self.rows <= MAX_ROWS:
+      raise ValueError(f"rows is {self.rows}; expected 0 to {MAX_ROWS}")
     names = [spec.name for spec in self.columns]
     if not names or len(set(names)) != len(names):
       raise ValueError(f"columns {names}: expected distinct names, at least 1")
@@ -98,6 +106,18 @@ class Manifest:
       raise ValueError(
         f"feature_lengths {dict(self.feature_lengths)} lacks {unknown}"
       )
+    if min(self.feature_lengths.values(), default=1) < 1:
+      raise ValueError(
+        f"feature_lengths {dict(self.feature_lengths)}; expected >= 1"
+      )
+    for spec in self.columns:
+      row = spec.row_shape(self.feature_lengths)
+      chunk_bytes = self.chunk_rows * math.prod(row) * spec.itemsize
+      if chunk_bytes > MAX_CHUNK_BYTES:
+        raise ValueError(
+          f"chunk_rows is {self.chunk_rows}: a chunk of {spec.name} would take"
+          f" {chunk_bytes:,} bytes; expected at most {MAX_CHUNK_BYTES:,}"
+        )
 
   @property
   def num_chunks(self) -> int:
@@ -128,12 +148,12 @@ def loads(content: bytes, path: str) -> Manifest:
   Raises:
     UserError: the bytes are no manifest, or one of a newer format.
   """
+  place = f"{path}/manifest.json"
   try:
-    fields = json.loads(content.decode("utf-8"))
-    version = fields.pop("format_version")
-  except (ValueError, AttributeError, TypeError, KeyError) as error:
+    version = files.decode_json(content, _Version, place).format_version
+  except errors.UserError as error:
     raise errors.UserError(
-      f"{path}/manifest.json is cut short or damaged ({error}); copy the"
+      f"{place} is cut short or damaged ({_reason(error, place)}); copy the"
       " store again, or build it again"
     ) from error
   if version != FORMAT_VERSION:
@@ -142,29 +162,22 @@ def loads(content: bytes, path: str) -> Manifest:
       f" {FORMAT_VERSION}: install a version that knows {version}"
     )
   try:
-    return _from_fields(fields)
-  except (ValueError, TypeError, KeyError) as error:
+    return files.decode_dataclass(
+      content, Manifest, place, beside=("format_version",)
+    )
+  except errors.UserError as error:
     raise errors.UserError(
-      f"{path}/manifest.json does not describe a store ({error}); copy the"
+      f"{place} does not describe a store ({_reason(error, place)}); copy the"
       " store again, or build it again"
     ) from error
 
 
-def _checkpoint(fields: Mapping[str, Any] | None) -> Checkpoint | None:
-  return None if fields is None else Checkpoint(**fields)
+class _Version(msgspec.Struct):
+  format_version: int
 
 
-def _from_fields(fields: Mapping[str, Any]) -> Manifest:
-  label = fields["label"]
-  return Manifest(
-    **{
-      **fields,
-      "columns": tuple(ColumnSpec(**c) for c in fields["columns"]),
-      "vocabulary": vocabularies.Vocabulary(**fields["vocabulary"]),
-      "label": Label(label["by"], _checkpoint(label["judge"])),
-      "reference": _checkpoint(fields["reference"]),
-    }
-  )
+def _reason(error: Exception, place: str) -> str:
+  return str(error).removeprefix(f"{errors.printable(place)}: ")
 
 
 def _identity(manifest: Manifest) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 import collections
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorstore as ts
 
-from rlhf_gap import errors
+from rlhf_gap import errors, files
 from rlhf_gap.stores import arrays, locations, orders
 from rlhf_gap.stores import manifest as manifests
 
@@ -29,6 +30,8 @@ def open_store(path: str) -> "Store":
       of a newer format; `NothingCommittedError` where its first rows are yet
       to come.
   """
+  if locations.is_local(path):
+    files.check_tree(path)
   with locations.reporting(f"cannot read {path}"):
     read = locations.directory(path).read(b"manifest.json").result()
   if read.state != "value":
@@ -158,6 +161,8 @@ class Store:
     self, rows: Sequence[int] | np.ndarray, columns: Sequence[str] | None
   ) -> dict[str, ts.Future]:
     self._check_columns(columns)
+    if isinstance(rows, range):  # before it becomes an array of its length
+      files.check_fits_memory(8 * len(rows), self.path)
     index = np.asarray(rows, dtype=np.int64)
     outside = index[(index < 0) | (index >= self.num_rows)]
     if outside.size:
@@ -165,10 +170,16 @@ class Store:
         f"row {outside[0]} is out of range: {self.path} holds rows 0 to"
         f" {self.num_rows - 1}"
       )
+    names = list(self._arrays) if columns is None else list(columns)
+    row_bytes = sum(
+      math.prod(self._arrays[name].shape[1:])
+      * self.manifest.column(name).itemsize
+      for name in names
+    )
+    files.check_fits_memory(len(index) * row_bytes, self.path)
     where: np.ndarray | slice = index
     if isinstance(rows, range) and rows.step == 1:
       where = slice(rows.start, rows.stop)
-    names = self._arrays if columns is None else columns
     return {name: self._arrays[name][where].read() for name in names}
 
   def _wait(self, reads: Mapping[str, ts.Future]) -> dict[str, np.ndarray]:
@@ -176,7 +187,7 @@ class Store:
     for name, read in reads.items():
       try:
         values[name] = read.result()
-      except ValueError as error:
+      except locations.ERRORS as error:
         raise locations.failure(
           f"the column {name} of {self.path} is damaged, copy the store again",
           error,

@@ -12,12 +12,12 @@ file, which a killed process would leave behind, and holds on object storage.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import tensorstore as ts
 
-from rlhf_gap import errors
+from rlhf_gap import errors, files
 from rlhf_gap.stores import arrays, columns, locations
 from rlhf_gap.stores import manifest as manifests
 
@@ -42,9 +42,11 @@ def create(path: str, manifest: manifests.Manifest) -> "Writer":
   """
   if manifest.rows or manifest.complete or manifest.dropped:
     raise ValueError("rows, complete and dropped are the writer's to fill in")
+  if locations.is_local(path):
+    files.check_tree(path)
   directory = locations.directory(path)
   with locations.reporting(f"cannot write {path}"):
-    found = {key.decode() for key in directory.list().result()}
+    found = _names(directory.list().result())
     read = directory.read(_KEY).result()
   if read.state == "value":
     stored = manifests.loads(read.value, path)
@@ -62,6 +64,10 @@ def create(path: str, manifest: manifests.Manifest) -> "Writer":
       " store; choose an empty directory"
     )
   return Writer(path, directory, manifest, read.stamp.generation, found)
+
+
+def _names(keys: Iterable[bytes]) -> set[str]:
+  return {key.decode("utf-8", "backslashreplace") for key in keys}
 
 
 class Writer:
@@ -206,7 +212,7 @@ class Writer:
 
   def _list(self) -> set[str]:
     with locations.reporting(f"cannot list {self._path}"):
-      return {key.decode() for key in self._directory.list().result()}
+      return _names(self._directory.list().result())
 
   def _publish(self, manifest: manifests.Manifest) -> None:
     with locations.reporting(self._cannot_write()):
