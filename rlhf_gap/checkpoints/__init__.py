@@ -351,8 +351,9 @@ def convert(
     max_distance: of the source, see `open`.
 
   Returns:
-    The new checkpoint, with the source's notes. Every array and the architecture
-    have been read back and compared, and so have the logits (see `verifying`).
+    The new checkpoint, with the source's notes. Every array and the
+    architecture have been read back and compared, and so have the logits (see
+    `verifying`).
 
   Raises:
     UserError: as `open` and `save`, or what was read back differs.
@@ -376,5 +377,6 @@ def convert(
     _write(module, folder, noted)
     if module is hf and vocabulary is not None:
       shutil.copyfile(vocabulary, os.path.join(folder, hf.VOCABULARY))
-    verifying.verify(original, digests, open(folder), destination)
+    read_back = record.settle(module.read(folder), folder)
+    verifying.verify(original, digests, read_back, destination)
   return dataclasses.replace(open(destination), notes=original.notes)

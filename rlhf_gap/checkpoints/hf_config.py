@@ -177,24 +177,33 @@ def _check_special_ids(path: str, name: str, schema: type[SpecialIds]) -> None:
 
 
 def _activations(config: HfConfig, path: str) -> tuple[str, ...]:
-  gate, _, rest = config.feed_forward.rpartition("-")
-  gated = gate == "gated"
-  activation = rest
+  gate, _, activation = config.feed_forward.rpartition("-")
   if config.feed_forward == "gated-gelu":
     activation = "gelu_new"
-  # Both stand in config.json as well, and transformers obeys them.
-  activation = config.dense_act_fn or activation
-  gated = gated if config.is_gated_act is None else config.is_gated_act
-  if activation not in _ACTIVATIONS or gate not in ("", "gated"):
-    says = f"feed_forward_proj={config.feed_forward!r}"
-    if config.dense_act_fn is not None:
-      says += f" and dense_act_fn={config.dense_act_fn!r}"
+  # Both stand in config.json as well, and there transformers obeys them.
+  said = (config.dense_act_fn or activation, config.is_gated_act)
+  is_gated = gate == "gated"
+  if gate not in ("", "gated") or not {activation, said[0]} <= set(
+    _ACTIVATIONS
+  ):
+    shown = config.feed_forward
+    if activation in _ACTIVATIONS:
+      shown += f" and dense_act_fn={config.dense_act_fn}"
     raise errors.UserError(
-      f"{path}: {CONFIG} says {says}; expected relu, gated-gelu, gated-silu or"
-      f" another of the activations {', '.join(_ACTIVATIONS)}"
+      f"{path}: {CONFIG} says feed_forward_proj={shown}; expected relu,"
+      " gated-gelu, gated-silu or another of the activations"
+      f" {', '.join(_ACTIVATIONS)}"
     )
   name = _ACTIVATIONS[activation]
-  return (name, "linear") if gated else (name,)
+  if _ACTIVATIONS[said[0]] != name or said[1] not in (None, is_gated):
+    gated = "gated-" if said[1] or (said[1] is None and is_gated) else ""
+    raise errors.UserError(
+      f"{path}: {CONFIG} says feed_forward_proj={config.feed_forward}, but"
+      f" dense_act_fn={config.dense_act_fn} and"
+      f" is_gated_act={config.is_gated_act}, as"
+      f" {gated}{_ACTIVATIONS[said[0]]}; correct what is wrong"
+    )
+  return (name, "linear") if is_gated else (name,)
 
 
 def architecture(config: HfConfig, path: str) -> t5.T5Config:
