@@ -8,11 +8,13 @@
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import os
 import pathlib
+import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,9 +24,11 @@ from rlhf_gap.checkpoints import (
   architecture,
   files,
   hf,
+  record,
   stored,
   t5x,
   t5x_orbax,
+  verifying,
 )
 from rlhf_gap.checkpoints.architecture import check_vocabulary
 from rlhf_gap.checkpoints.stored import StoredArray, StoredCheckpoint
@@ -65,21 +69,41 @@ class Checkpoint:
   optimizer_state: Mapping[str, Any] | None = None
 
 
-def open(path: str | os.PathLike[str]) -> StoredCheckpoint:
+def open(
+  path: str | os.PathLike[str],
+  *,
+  mlp_activations: Sequence[str] | None = None,
+  max_distance: int | None = None,
+) -> StoredCheckpoint:
   """Detects a checkpoint's format and reads its names and shapes.
 
   Args:
     path: the checkpoint's folder, `checkpoint_<step>` for T5X; local or, for
       T5X's formats, in object storage ("gs://...").
+    mlp_activations: the feed-forward layer's, such as ("silu", "linear"), which
+      names and shapes do not tell. None takes what the checkpoint records, and
+      assumes T5's own where it records nothing.
+    max_distance: of the relative positions; None as above.
 
   Returns:
-    The checkpoint; its arrays are read when asked for.
+    The checkpoint; its arrays are read when asked for. What was assumed is in
+    its notes.
 
   Raises:
-    UserError: nothing whole is there, or it is no T5.
+    UserError: nothing whole is there, it is no T5, or it contradicts what is
+      given.
   """
   path = os.fspath(path)
   files.check_readable(path)
+  return record.settle(
+    _read(path),
+    path,
+    mlp_activations=None if mlp_activations is None else tuple(mlp_activations),
+    max_distance=max_distance,
+  )
+
+
+def _read(path: str) -> StoredCheckpoint:
   if files.read(path, f"{t5x_orbax.ITEM}/{t5x_orbax.INDEX}") is not None:
     return t5x_orbax.read(path)
   if files.read(path, t5x.INDEX) is not None:
@@ -90,8 +114,7 @@ def open(path: str | os.PathLike[str]) -> StoredCheckpoint:
       " checkpoint_<step> (Hugging Face folders are read locally)"
     )
   names = sorted(os.listdir(path))
-  weights = (hf.CONFIG, hf.WEIGHTS, hf.INDEX, hf.TORCH_WEIGHTS)
-  if any(name in names for name in weights):
+  if hf.holds(names):
     return hf.read(path)
   raise errors.UserError(f"{path}: {_what_else(path, names)}")
 
@@ -128,6 +151,8 @@ def load(
   dtype: str | None = None,
   activations: str | None = None,
   optimizer_state: bool = True,
+  mlp_activations: Sequence[str] | None = None,
+  max_distance: int | None = None,
 ) -> Checkpoint:
   """Loads a checkpoint of any known format.
 
@@ -145,6 +170,8 @@ def load(
     optimizer_state: whether to load the optimizer's state too, if there is any;
       what has its parameter's shape goes where that goes, the rest to all its
       devices.
+    mlp_activations: see `open`.
+    max_distance: see `open`.
 
   Returns:
     The model. No more than one copy of it is held on the way.
@@ -152,7 +179,10 @@ def load(
   Raises:
     UserError: nothing whole is there, it is no T5, or an array is damaged.
   """
-  source = open(path)
+  source = open(
+    path, mlp_activations=mlp_activations, max_distance=max_distance
+  )
+  _report(os.fspath(path), source.notes)
   arrays = dict(source.arrays)
   if dtype is not None:
     arrays = {n: a.astype(dtype) for n, a in arrays.items()}
@@ -181,6 +211,14 @@ def load(
       )
     )
   return Checkpoint(source.config, stored.unflatten(params), source.step, state)
+
+
+@functools.cache
+def _report(path: str, notes: tuple[str, ...]) -> None:
+  """Says once, on one host, what was assumed of a checkpoint."""
+  if jax.process_index() == 0:
+    for note in notes:
+      print(errors.printable(f"{path}: {note}"), file=sys.stderr)
 
 
 def _places(
@@ -268,7 +306,15 @@ def save(
   shapes = {name: array.shape for name, array in source.arrays.items()}
   architecture.check(source.config, shapes, path)
   with files.new_folder(path, source.nbytes) as folder:
-    module.write(folder, source)
+    _write(module, folder, source)
+
+
+def _write(
+  module: types.ModuleType, folder: str, checkpoint: StoredCheckpoint
+) -> None:
+  module.write(folder, checkpoint)
+  if module is not hf:
+    record.write(folder, checkpoint.config)
 
 
 def _module(format: str) -> types.ModuleType:
@@ -288,6 +334,8 @@ def convert(
   format: str,
   dtype: str | None = None,
   vocabulary: str | None = None,
+  mlp_activations: Sequence[str] | None = None,
+  max_distance: int | None = None,
 ) -> StoredCheckpoint:
   """Rewrites a checkpoint in another format and reads it back.
 
@@ -298,9 +346,13 @@ def convert(
     dtype: type to cast parameters to; None keeps them bit for bit.
     vocabulary: a SentencePiece model or `bytes`, checked against the
       embedding; a Hugging Face folder gets a copy of the model.
+    mlp_activations: of the source, see `open`.
+    max_distance: of the source, see `open`.
 
   Returns:
-    The new checkpoint, every array of which has been read back and compared.
+    The new checkpoint, with the source's notes. Every array and the
+    architecture have been read back and compared, and so have the logits (see
+    `verifying`).
 
   Raises:
     UserError: as `open` and `save`, or what was read back differs.
@@ -308,7 +360,9 @@ def convert(
   source, destination = os.fspath(source), os.fspath(destination)
   module = _module(format)
   files.check_new(destination)
-  original = open(source)
+  original = open(
+    source, mlp_activations=mlp_activations, max_distance=max_distance
+  )
   if vocabulary is not None:
     tokens = stores.named(vocabulary)
     check_vocabulary(original.config, stores.size(tokens), source)
@@ -319,25 +373,10 @@ def convert(
     original = dataclasses.replace(original, optimizer_arrays={})
   noted, digests = stored.with_digests(original)
   with files.new_folder(destination, original.nbytes) as folder:
-    module.write(folder, noted)
+    _write(module, folder, noted)
     if module is hf and vocabulary is not None and tokens.path:
       path = os.path.join(folder, hf.VOCABULARY)
       pathlib.Path(path).write_bytes(stores.model_bytes(tokens))
-    _verify(module.read(folder), digests, destination)
-  return open(destination)
-
-
-def _verify(
-  written: StoredCheckpoint, digests: Mapping[str, str], path: str
-) -> None:
-  found = stored.for_each(
-    written.all_arrays(),
-    "verifying",
-    lambda _, array: stored.digest(array.read_all()),
-  )
-  for name in sorted(set(found) | set(digests)):
-    if found.get(name) != digests.get(name):
-      raise errors.UserError(
-        f"{path}: {name} was written but reads back differently; the disk or"
-        " its driver is at fault; nothing was kept"
-      )
+    read_back = record.settle(module.read(folder), folder)
+    verifying.verify(original, digests, read_back, destination)
+  return dataclasses.replace(open(destination), notes=original.notes)

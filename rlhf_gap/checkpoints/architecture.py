@@ -13,6 +13,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 _EMBEDDING = "token_embedder/embedding"
 _RELATIVE = "encoder/relpos_bias/rel_embedding"
 _QUERY = "encoder/layers_0/attention/query/kernel"
+_LAYER = re.compile(r"(encoder|decoder)/layers_(0|[1-9][0-9]{0,2})/")
+
+# Larger than any model's, and small enough for every computation with sizes.
+_MAX_SIZE = 2**31
 
 
 def infer(shapes: Shapes, path: str) -> t5.T5Config:
@@ -32,15 +36,9 @@ def infer(shapes: Shapes, path: str) -> t5.T5Config:
   Raises:
     UserError: the parameters are not those of a T5.
   """
-  for name in (_EMBEDDING, _RELATIVE, _QUERY):
-    if name not in shapes:
-      raise errors.UserError(
-        f"{path}: holds no {name}{_hint(shapes)}; expected the parameters of"
-        " a T5 encoder-decoder, one folder a layer"
-      )
-  vocab_size, emb_dim = shapes[_EMBEDDING]
-  num_heads, num_buckets = shapes[_RELATIVE]
-  joined = shapes[_QUERY][1]
+  vocab_size, emb_dim = _matrix(shapes, _EMBEDDING, path)
+  num_heads, num_buckets = _matrix(shapes, _RELATIVE, path)
+  _, joined = _matrix(shapes, _QUERY, path)
   if joined % num_heads:
     raise errors.UserError(
       f"{path}: {_QUERY} has {joined} columns, which {num_heads} heads"
@@ -53,9 +51,9 @@ def infer(shapes: Shapes, path: str) -> t5.T5Config:
     emb_dim=emb_dim,
     num_heads=num_heads,
     head_dim=joined // num_heads,
-    mlp_dim=shapes[first][1] if first in shapes else 0,
-    num_encoder_layers=_count_layers(shapes, "encoder"),
-    num_decoder_layers=_count_layers(shapes, "decoder"),
+    mlp_dim=_matrix(shapes, first, path)[1],
+    num_encoder_layers=_count_layers(shapes, "encoder", path),
+    num_decoder_layers=_count_layers(shapes, "decoder", path),
     mlp_activations=("gelu", "linear") if gated else ("relu",),
     logits_via_embedding="decoder/logits_dense/kernel" not in shapes,
     num_buckets=num_buckets,
@@ -64,16 +62,48 @@ def infer(shapes: Shapes, path: str) -> t5.T5Config:
   return config
 
 
+def _matrix(shapes: Shapes, name: str, path: str) -> tuple[int, int]:
+  if name not in shapes:
+    raise errors.UserError(
+      f"{path}: holds no {name}{_hint(shapes)}; expected the parameters of"
+      " a T5 encoder-decoder, one folder a layer"
+    )
+  shape = shapes[name]
+  if len(shape) != 2 or not all(0 < size < _MAX_SIZE for size in shape):
+    raise errors.UserError(
+      f"{path}: {name} has shape {shape}; expected a matrix of at least one"
+      " row and column; the file is damaged or no T5's"
+    )
+  return shape[0], shape[1]
+
+
 def _hint(shapes: Shapes) -> str:
-  if any("/layers/" in f"/{name}" for name in shapes):
-    return " (its layers are stacked, as T5X's scalable_t5 scans them)"
+  for name in shapes:
+    # scalable_t5 scans its layers: one array holds those of all of them.
+    if re.match(r"(encoder/encoder|decoder/decoder|encoder/layers)/", name):
+      return (
+        " (its layers are stacked, as T5X's scalable_t5 scans them; such a"
+        " checkpoint is not supported)"
+      )
+    if re.match(r"encoder/layers_[0-9]+/relpos_bias/", name):
+      return (
+        " (it has a relative-position table in every layer, as umT5, which is"
+        " not supported)"
+      )
   return f" among its {len(shapes)} parameters"
 
 
-def _count_layers(shapes: Shapes, stack: str) -> int:
-  pattern = re.compile(rf"{stack}/layers_(\d+)/")
-  found = {int(m[1]) for name in shapes if (m := pattern.match(name))}
-  return max(found, default=-1) + 1
+def _count_layers(shapes: Shapes, stack: str, path: str) -> int:
+  matches = map(_LAYER.match, shapes)
+  layers = {int(m[2]) for m in matches if m and m[1] == stack}
+  absent = set(range(max(layers, default=0) + 1)) - layers
+  if absent:
+    raise errors.UserError(
+      f"{path}: holds {len(layers)} {stack} layers but no"
+      f" {stack}/layers_{min(absent)}; expected layers_0, layers_1, and so on;"
+      " the checkpoint is incomplete"
+    )
+  return len(layers)
 
 
 def check(config: t5.T5Config, shapes: Shapes, path: str) -> None:
@@ -87,6 +117,7 @@ def check(config: t5.T5Config, shapes: Shapes, path: str) -> None:
   Raises:
     UserError: a parameter is missing, unknown, or of another shape.
   """
+  _check_buckets(config, path)
   flat = stored.flatten(t5.param_shapes(config))
   expected = {name: tuple(leaf.shape) for name, leaf in flat.items()}
   for name in sorted(set(expected) - set(shapes)):
@@ -95,9 +126,9 @@ def check(config: t5.T5Config, shapes: Shapes, path: str) -> None:
       " checkpoint is incomplete or of another architecture"
     )
   for name in sorted(set(shapes) - set(expected)):
-    near = difflib.get_close_matches(name, expected, n=1)
+    near = difflib.get_close_matches(name[:120], expected, n=1)
     raise errors.UserError(
-      f"{path}: {name} is no parameter of T5"
+      f"{path}: {name[:120]} is no parameter of T5"
       + (f" (did you mean {near[0]}?)" if near else "")
       + "; the checkpoint is of another architecture"
     )
@@ -107,6 +138,17 @@ def check(config: t5.T5Config, shapes: Shapes, path: str) -> None:
         f"{path}: {name} has shape {shape}, expected {expected[name]}; the"
         " configuration and the file disagree"
       )
+
+
+def _check_buckets(config: t5.T5Config, path: str) -> None:
+  # Half of an encoder's buckets are for each direction, and half of those are
+  # a distance each; the rest grow with the logarithm up to max_distance.
+  if config.num_buckets < 4 or config.max_distance <= config.num_buckets // 2:
+    raise errors.UserError(
+      f"{path}: {config.num_buckets} buckets of relative positions up to"
+      f" max_distance={config.max_distance}; expected at least 4 buckets and a"
+      " distance of more than half of them"
+    )
 
 
 def check_vocabulary(

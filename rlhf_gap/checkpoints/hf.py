@@ -1,31 +1,72 @@
 """Hugging Face folders: `config.json` and safetensors, one file or sharded."""
 
-import json
 import os
+import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import safetensors
+import msgspec
 
 from rlhf_gap import errors
+from rlhf_gap import files as local_files
 from rlhf_gap.checkpoints import (
   architecture,
-  files,
+  hf_config,
   hf_names,
   safetensors_file,
   stored,
 )
 
 NAME = "hf"
-CONFIG = "config.json"
+CONFIG = hf_config.CONFIG
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-TORCH_WEIGHTS = "pytorch_model.bin"
 VOCABULARY = "spiece.model"  # the name transformers looks for
 
 # The largest file that transformers itself writes by default.
 MAX_FILE_BYTES = 5 * 10**9
+
+# Weights that transformers can rewrite as safetensors: how it is asked to read
+# them, and which transformers it takes.
+_OTHER_WEIGHTS = (
+  (
+    re.compile(r"model\.(?P<variant>\w+)(-\d+-of-\d+)?\.safetensors"),
+    ', variant="{variant}"',
+    "",
+  ),
+  (re.compile(r"pytorch_model.*\.bin(\.index\.json)?"), "", ""),
+  (
+    re.compile(r"flax_model.*\.msgpack(\.index\.json)?"),
+    ", from_flax=True",
+    " 4 (5 reads no Flax) and flax",
+  ),
+  (
+    re.compile(r"tf_model.*\.h5(\.index\.json)?"),
+    ", from_tf=True",
+    " 4 (5 reads no TensorFlow) and tensorflow",
+  ),
+)
+
+
+class _Index(msgspec.Struct):
+  weight_map: dict[str, str]
+
+
+def holds(names: list[str]) -> bool:
+  """Tells from the names of its files whether a folder is Hugging Face's."""
+  return any(
+    name in (CONFIG, WEIGHTS, INDEX) or _other(name) is not None
+    for name in names
+  )
+
+
+def _other(name: str) -> tuple[str, str] | None:
+  for pattern, keywords, needs in _OTHER_WEIGHTS:
+    match = pattern.fullmatch(name)
+    if match:
+      return keywords.format(**match.groupdict()), needs
+  return None
 
 
 def read(path: str) -> stored.StoredCheckpoint:
@@ -41,83 +82,82 @@ def read(path: str) -> stored.StoredCheckpoint:
     UserError: files are damaged or missing, it is no T5, or `config.json`
       contradicts the arrays.
   """
-  tensors: dict[str, stored.StoredArray] = {}
-  for file in _weight_files(path):
-    tensors.update(_tensors(path, file))
-  arrays = hf_names.to_t5x(tensors, path)
+  # First, so that the model of another kind is called by its name.
+  described = hf_config.read(path)
+  arrays, notes = hf_names.to_t5x(_tensors(path), path, described)
   shapes = {name: array.shape for name, array in arrays.items()}
   config = architecture.infer(shapes, path)
-  content = files.read(path, CONFIG)
-  if content is not None:
-    described = hf_names.config_from_json(_json(content, path, CONFIG), path)
-    config = hf_names.reconcile(described, config, path)
-  return stored.StoredCheckpoint(NAME, config, 0, arrays)
+  if described is not None:
+    config = hf_config.reconcile(described, config, path)
+  return stored.StoredCheckpoint(NAME, config, 0, arrays, notes=notes)
 
 
-def _weight_files(path: str) -> list[str]:
-  if os.path.exists(os.path.join(path, WEIGHTS)):
-    return [WEIGHTS]
-  index = files.read(path, INDEX)
-  if index is not None:
-    weight_map = _json(index, path, INDEX).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-      raise errors.UserError(f"{path}: {INDEX} names no files; it is damaged")
-    return sorted(set(weight_map.values()))
-  if os.path.exists(os.path.join(path, TORCH_WEIGHTS)):
-    raise errors.UserError(
-      f"{path}: holds {TORCH_WEIGHTS}, which only PyTorch can read; where"
-      ' transformers is installed, run python -c "from transformers import'
-      f" T5ForConditionalGeneration as T; T.from_pretrained('{path}')"
-      ".save_pretrained('DIR')\" and give DIR"
+def _tensors(path: str) -> dict[str, stored.StoredArray]:
+  """Returns all tensors of a folder, not yet read."""
+  whole = os.path.join(path, WEIGHTS)
+  if os.path.lexists(whole):
+    return safetensors_file.read(whole)
+  place = os.path.join(path, INDEX)
+  if not os.path.lexists(place):
+    raise errors.UserError(_no_weights(path))
+  weight_map = local_files.read_json(place, _Index).weight_map
+  if not weight_map:
+    raise errors.UserError(f"{path}: {INDEX} names no files; it is damaged")
+  tensors: dict[str, stored.StoredArray] = {}
+  for file in sorted(set(weight_map.values())):
+    full = local_files.inside(path, file, place)
+    if not os.path.lexists(full):
+      raise errors.UserError(
+        f"{full}: missing, though {INDEX} names it; the download is incomplete"
+      )
+    part = safetensors_file.read(full)
+    for name in sorted(set(part) & set(tensors)):
+      raise errors.UserError(
+        f"{full}: holds {name}, as another file of {INDEX} does; files of two"
+        " models are mixed"
+      )
+    for name in sorted(n for n, f in weight_map.items() if f == file):
+      if name not in part:
+        raise errors.UserError(
+          f"{full}: holds no {name}, though {INDEX} says so; files of two"
+          " models are mixed"
+        )
+    tensors.update(part)
+  return tensors
+
+
+def _no_weights(path: str) -> str:
+  names = sorted(os.listdir(path))
+  for name in sorted(names, key=_preference):
+    other = _other(name)
+    if other is None:
+      continue
+    keywords, needs = other
+    code = (
+      "from transformers import AutoModelForSeq2SeqLM as M;"
+      f' M.from_pretrained("{path}"{keywords}).save_pretrained("DIR")'
     )
-  raise errors.UserError(
+    return (
+      f"{path}: holds {name} but no {WEIGHTS}; only safetensors without a"
+      f" variant are read: where transformers{needs} is installed, run python"
+      f" -c {shlex.quote(code)} and give DIR"
+    )
+  if any(re.fullmatch(r"model-\d+-of-\d+\.safetensors", n) for n in names):
+    return (
+      f"{path}: holds parts of a sharded model but not {INDEX}; the download"
+      " is incomplete"
+    )
+  return (
     f"{path}: holds {CONFIG} but neither {WEIGHTS} nor {INDEX}; the download"
     " may be incomplete"
   )
 
 
-def _json(content: bytes, path: str, name: str) -> dict[str, Any]:
-  try:
-    value = json.loads(content)
-  except ValueError as error:
-    raise errors.UserError(
-      f"{path}: {name} is not JSON ({error}); it is damaged"
-    ) from error
-  if not isinstance(value, dict):
-    raise errors.UserError(f"{path}: {name} holds no JSON object")
-  return value
-
-
-def _tensors(path: str, file: str) -> dict[str, stored.StoredArray]:
-  full = os.path.join(path, file)
-  try:
-    opened = safetensors.safe_open(full, framework="numpy")
-  except FileNotFoundError as error:
-    raise errors.UserError(
-      f"{full}: missing, though {INDEX} names it; the download is incomplete"
-    ) from error
-  except safetensors.SafetensorError as error:
-    raise errors.UserError(
-      f"{full}: not a whole safetensors file ({files.first_line(error)};"
-      f" {os.path.getsize(full):,} bytes); the download was cut short"
-    ) from error
-  return {name: _tensor(opened, name, full) for name in opened.keys()}  # noqa: SIM118
-
-
-def _tensor(opened: Any, name: str, full: str) -> stored.StoredArray:
-  part = opened.get_slice(name)
-  dtype = safetensors_file.DTYPES.get(part.get_dtype())
-  if dtype is None:
-    raise errors.UserError(
-      f"{full}: {name} is {part.get_dtype()}; expected one of"
-      f" {', '.join(safetensors_file.DTYPES)}: quantised weights cannot be"
-      " trained"
-    )
-
-  def read(index: stored.Index) -> np.ndarray:
-    return np.asarray(part[index])
-
-  return stored.StoredArray(tuple(part.get_shape()), dtype, read)
+def _preference(name: str) -> tuple[int, bool, str]:
+  """Sorts what transformers 5 reads first, an index before its parts."""
+  kinds = [bool(pattern.fullmatch(name)) for pattern, _, _ in _OTHER_WEIGHTS]
+  kind = kinds.index(True) if any(kinds) else len(kinds)
+  return kind, not name.endswith(".json"), name
 
 
 def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
@@ -128,6 +168,9 @@ def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
     checkpoint: what to write; step and optimizer state have no place there.
   """
   tensors = hf_names.from_t5x(checkpoint.arrays)
+  dtypes = {array.dtype.name for array in tensors.values()}
+  dtype = dtypes.pop() if len(dtypes) == 1 else "float32"
+  config = hf_config.to_json(checkpoint.config, dtype)
   groups = _split(tensors, MAX_FILE_BYTES)
   weight_map = {}
   for number, group in enumerate(groups, 1):
@@ -144,11 +187,8 @@ def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
     total = sum(array.nbytes for array in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     _write_json(path, INDEX, index)
-  dtypes = {array.dtype.name for array in tensors.values()}
-  dtype = dtypes.pop() if len(dtypes) == 1 else "float32"
-  config = hf_names.config_to_json(checkpoint.config, dtype)
   _write_json(path, CONFIG, config)
-  _write_json(path, "generation_config.json", hf_names.GENERATION_CONFIG)
+  _write_json(path, hf_config.GENERATION, hf_config.SPECIAL_IDS)
 
 
 def _split(
@@ -166,6 +206,4 @@ def _split(
 
 
 def _write_json(path: str, name: str, value: Mapping[str, Any]) -> None:
-  with open(os.path.join(path, name), "w", encoding="utf-8") as file:
-    json.dump(value, file, indent=2, sort_keys=True)
-    file.write("\n")
+  local_files.write_json(os.path.join(path, name), value)

@@ -1,4 +1,4 @@
-"""Writes a safetensors file an array at a time.
+"""Reads a safetensors file, and writes one an array at a time.
 
 The library's own writer takes all arrays of a file at once, so that a model
 would be held whole to be written. The format is a length, a JSON header and raw
@@ -9,11 +9,15 @@ is byte for byte what the library writes.
 import json
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import ml_dtypes
 import numpy as np
+import safetensors
 
-from rlhf_gap.checkpoints import stored
+from rlhf_gap import errors
+from rlhf_gap import files as local_files
+from rlhf_gap.checkpoints import files, stored
 
 DTYPES = {
   "F64": np.dtype(np.float64),
@@ -21,6 +25,73 @@ DTYPES = {
   "F16": np.dtype(np.float16),
   "BF16": np.dtype(ml_dtypes.bfloat16),
 }
+
+
+def read(path: str) -> dict[str, stored.StoredArray]:
+  """Opens a safetensors file.
+
+  Args:
+    path: a local file.
+
+  Returns:
+    Its arrays by name, not yet read.
+
+  Raises:
+    UserError: it is missing, damaged, or holds a type that is not trained in.
+  """
+  local_files.check_regular(path)
+  try:
+    opened = safetensors.safe_open(path, framework="numpy")
+  except OSError as error:
+    raise errors.UserError(
+      f"{path}: cannot be read ({files.first_line(error)})"
+    ) from error
+  except safetensors.SafetensorError as error:
+    size = os.path.getsize(path)
+    cause = "the download was cut short"
+    if size >= 8 and not _is_short(path, size):
+      cause = "its header is damaged"
+    raise errors.UserError(
+      f"{path}: not a whole safetensors file ({files.first_line(error)};"
+      f" {size:,} bytes); {cause}"
+    ) from error
+  return {name: _tensor(opened, name, path) for name in opened.keys()}  # noqa: SIM118
+
+
+def _is_short(path: str, size: int) -> bool:
+  """Tells whether a file ends before what its header announces."""
+  with open(path, "rb") as file:
+    length = int.from_bytes(file.read(8), "little")
+    if 8 + length > size:
+      return True
+    header = file.read(length)
+  try:
+    entries = json.loads(header)
+    ends = [
+      entry["data_offsets"][1]
+      for name, entry in entries.items()
+      if name != "__metadata__"
+    ]
+    return bool(8 + length + max(ends, default=0) > size)
+  except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+    return False
+  except RecursionError:
+    return False
+
+
+def _tensor(opened: Any, name: str, path: str) -> stored.StoredArray:
+  part = opened.get_slice(name)
+  dtype = DTYPES.get(part.get_dtype())
+  if dtype is None:
+    raise errors.UserError(
+      f"{path}: {name[:120]} is {part.get_dtype()}; expected one of"
+      f" {', '.join(DTYPES)}: quantised weights cannot be trained"
+    )
+
+  def read(index: stored.Index) -> np.ndarray:
+    return np.asarray(part[index])
+
+  return stored.StoredArray(tuple(part.get_shape()), dtype, read)
 
 
 def write(

@@ -79,6 +79,7 @@ class StoredCheckpoint:
     arrays: parameters by T5X's name, "encoder/layers_0/.../kernel".
     optimizer_arrays: optimizer state by T5X's name below `state/param_states`,
       "encoder/.../kernel/v_row"; empty where there is none.
+    notes: what the reader decided that the files do not say, a sentence each.
   """
 
   format: str
@@ -88,6 +89,7 @@ class StoredCheckpoint:
   optimizer_arrays: Mapping[str, StoredArray] = dataclasses.field(
     default_factory=dict
   )
+  notes: tuple[str, ...] = ()
 
   @property
   def nbytes(self) -> int:

@@ -2,7 +2,9 @@
 
 The source's format is detected and the source is not touched. Parameters keep
 their bits unless --dtype says otherwise; "hf" keeps no step and no optimizer
-state. The destination must not exist.
+state. The destination must not exist. Arrays, architecture and, up to 300
+million parameters, the logits of a small batch are compared. What the source's
+files do not say is assumed and printed.
 """
 
 import argparse
@@ -29,12 +31,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help="a SentencePiece model, or `bytes`, that the embedding must have rows"
     " for; hf keeps the model's file beside the parameters, as spiece.model",
   )
+  add_untold_arguments(parser)
+
+
+def add_untold_arguments(parser: argparse.ArgumentParser) -> None:
+  """Declares what the names and shapes of a checkpoint do not tell."""
+  parser.add_argument(
+    "--mlp_activations",
+    metavar="NAMES",
+    type=lambda text: tuple(text.split(",")),
+    help="activations of the source's feed-forward layer, such as silu,linear"
+    " (default: what the checkpoint records, else relu or gelu,linear)",
+  )
+  parser.add_argument(
+    "--max_distance",
+    metavar="N",
+    type=int,
+    help="largest distance of the source's relative positions (default: what"
+    " the checkpoint records, else 128)",
+  )
 
 
 def run(arguments: argparse.Namespace) -> None:
   """Converts the checkpoint and prints what was written."""
-  from rlhf_gap import checkpoints
-  from rlhf_gap.checkpoints import files
+  from rlhf_gap import checkpoints, errors
+  from rlhf_gap.checkpoints import files, verifying
   from rlhf_gap.models import t5
 
   start = time.monotonic()
@@ -44,11 +65,18 @@ def run(arguments: argparse.Namespace) -> None:
     format=arguments.format,
     dtype=arguments.dtype,
     vocabulary=arguments.vocabulary,
+    mlp_activations=arguments.mlp_activations,
+    max_distance=arguments.max_distance,
   )
   size = files.size_bytes(arguments.destination) or 0
+  for note in written.notes:
+    print(errors.printable(f"{arguments.source}: {note}"))
+  logits = "and the logits of a small batch "
+  if not verifying.is_probed(written):
+    logits = ""
   print(
     f"{arguments.destination}: {t5.architecture_name(written.config)},"
     f" {len(written.arrays)} parameters as {written.format},"
-    f" {size / 1e6:,.1f} MB, every array read back and equal,"
+    f" {size / 1e6:,.1f} MB, every array {logits}read back and equal,"
     f" {time.monotonic() - start:.1f} s"
   )

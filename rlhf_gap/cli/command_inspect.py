@@ -1,11 +1,14 @@
 """Says what a checkpoint holds: format, architecture, parameters, step, size.
 
-Only names and shapes are read, so that an 11B checkpoint answers at once.
+Only names and shapes are read, so that an 11B checkpoint answers at once. What
+they do not tell, and the checkpoint does not record, is assumed and noted.
 """
 
 import argparse
 import json
 from typing import TYPE_CHECKING, Any
+
+from rlhf_gap.cli import command_convert
 
 if TYPE_CHECKING:
   from rlhf_gap import checkpoints
@@ -20,13 +23,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar="FILE",
     help="check that the embedding fits a SentencePiece model, or `bytes`",
   )
+  command_convert.add_untold_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
   """Prints what the checkpoint at `arguments.path` holds."""
-  from rlhf_gap import checkpoints, stores
+  from rlhf_gap import checkpoints, errors, stores
 
-  checkpoint = checkpoints.open(arguments.path)
+  checkpoint = checkpoints.open(
+    arguments.path,
+    mlp_activations=arguments.mlp_activations,
+    max_distance=arguments.max_distance,
+  )
   if arguments.vocabulary:
     size = stores.size(stores.named(arguments.vocabulary))
     checkpoints.check_vocabulary(checkpoint.config, size, arguments.path)
@@ -34,9 +42,12 @@ def run(arguments: argparse.Namespace) -> None:
   if arguments.json:
     print(json.dumps(summary, indent=2))
     return
+  notes = summary.pop("notes")
   width = max(map(len, summary))
   for name, value in summary.items():
     print(f"{name:<{width}}  {_readable(value)}")
+  for note in notes:
+    print(errors.printable(f"{'note':<{width}}  {note}"))
 
 
 def describe(
@@ -80,7 +91,10 @@ def describe(
     **sizes,
     "mlp_activations": list(config.mlp_activations),
     "logits_via_embedding": config.logits_via_embedding,
+    "num_buckets": config.num_buckets,
+    "max_distance": config.max_distance,
     "optimizer_state": optimizer_kind(checkpoint),
+    "notes": list(checkpoint.notes),
   }
 
 

@@ -167,9 +167,9 @@ def test_a_missing_part_of_a_sharded_model(capsys, hf_copy, tmp_path):
 
 
 def test_pytorch_weights_tell_how_to_convert(capsys, hf_copy, tmp_path):
-  (hf_copy / hf.WEIGHTS).rename(hf_copy / hf.TORCH_WEIGHTS)
+  (hf_copy / hf.WEIGHTS).rename(hf_copy / "pytorch_model.bin")
   _check_convert_refused(
-    capsys, hf_copy, tmp_path / "out", hf.TORCH_WEIGHTS, "save_pretrained"
+    capsys, hf_copy, tmp_path / "out", "pytorch_model.bin", "save_pretrained"
   )
 
 
@@ -204,7 +204,7 @@ def test_a_config_that_disagrees(
 
 def test_a_config_that_is_not_json(capsys, hf_copy):
   (hf_copy / hf.CONFIG).write_text("{")
-  _check_refused(capsys, ["inspect", hf_copy], "config.json", "not JSON")
+  _check_refused(capsys, ["inspect", hf_copy], "config.json", "not valid JSON")
 
 
 def test_a_tensor_that_is_no_part_of_t5(capsys, hf_copy):

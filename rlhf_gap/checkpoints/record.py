@@ -1,0 +1,188 @@
+"""What a checkpoint's names and shapes cannot tell, and where it is kept.
+
+T5X keeps it in gin files beside the checkpoint. Checkpoints that are written
+here carry it in a file of their own, which T5X does not look at; Hugging Face's
+carry it in `config.json`. Of any other it is assumed, and said to be.
+"""
+
+import dataclasses
+import os
+from typing import Annotated
+
+import msgspec
+
+from rlhf_gap import errors
+from rlhf_gap import files as local_files
+from rlhf_gap.checkpoints import architecture, files, hf_config, stored
+from rlhf_gap.models import t5
+
+FILE = "architecture/config.json"
+
+# Fields of `T5Config` that change what is computed from given parameters.
+COMPUTED = (
+  "vocab_size",
+  "emb_dim",
+  "num_heads",
+  "head_dim",
+  "mlp_dim",
+  "num_encoder_layers",
+  "num_decoder_layers",
+  "mlp_activations",
+  "logits_via_embedding",
+  "num_buckets",
+  "max_distance",
+)
+_UNTOLD = ("mlp_activations", "max_distance")
+
+
+class Record(msgspec.Struct, forbid_unknown_fields=True):
+  """The architecture, by the fields of `T5Config`."""
+
+  vocab_size: int
+  emb_dim: int
+  num_heads: int
+  head_dim: int
+  mlp_dim: int
+  num_encoder_layers: int
+  num_decoder_layers: int
+  mlp_activations: tuple[str, ...]
+  logits_via_embedding: bool
+  num_buckets: int
+  max_distance: Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+
+
+def of(config: t5.T5Config) -> dict[str, object]:
+  """Returns what to write of an architecture, as JSON."""
+  return {name: getattr(config, name) for name in COMPUTED}
+
+
+def write(path: str, config: t5.T5Config) -> None:
+  """Writes the architecture into a checkpoint's folder.
+
+  Args:
+    path: a local folder that holds a checkpoint in one of T5X's formats.
+    config: its architecture.
+  """
+  place = os.path.join(path, FILE)
+  os.makedirs(os.path.dirname(place))
+  local_files.write_json(place, of(config))
+
+
+def _read(path: str) -> Record | None:
+  place = os.path.join(path, FILE)
+  if files.is_remote(path):
+    content = files.read(path, FILE)
+  elif os.path.lexists(place):
+    content = local_files.read_bytes(place)
+  else:
+    content = None
+  if content is None:
+    return None
+  return local_files.decode_json(content, Record, place)
+
+
+def settle(
+  checkpoint: stored.StoredCheckpoint,
+  path: str,
+  *,
+  mlp_activations: tuple[str, ...] | None = None,
+  max_distance: int | None = None,
+) -> stored.StoredCheckpoint:
+  """Fills in what names and shapes cannot tell.
+
+  Args:
+    checkpoint: as its format's reader returns it.
+    path: its folder.
+    mlp_activations: the feed-forward layer's, if the user gives it.
+    max_distance: of the relative positions, if the user gives it.
+
+  Returns:
+    The checkpoint; what had to be assumed is in its notes.
+
+  Raises:
+    UserError: the record is damaged or another model's, or what the user gives
+      contradicts the checkpoint.
+  """
+  inferred = checkpoint.config
+  known, source = inferred, FILE
+  if checkpoint.format == "hf":
+    source = hf_config.CONFIG
+    is_known = os.path.lexists(os.path.join(path, source))
+  else:
+    record = _read(path)
+    is_known = record is not None
+    if record is not None:
+      known = _check_record(record, inferred, path)
+  given = {"mlp_activations": mlp_activations, "max_distance": max_distance}
+  for name, value in given.items():
+    if value is None:
+      continue
+    if is_known and value != getattr(known, name):
+      raise errors.UserError(
+        f"{path}: {source} says {name}={_text(getattr(known, name))}, not"
+        f" {_text(value)} as given"
+      )
+    known = _replace(known, name, value, path)
+  shapes = {name: array.shape for name, array in checkpoint.arrays.items()}
+  architecture.check(known, shapes, path)
+  notes = checkpoint.notes
+  if not is_known:
+    notes += _assumed(known, [n for n in _UNTOLD if given[n] is None])
+    if checkpoint.format == "hf":
+      notes += (_HEAD_NOTE,)
+  return dataclasses.replace(checkpoint, config=known, notes=notes)
+
+
+_HEAD_NOTE = (
+  "assumed, as there is no config.json: an own head is not scaled, an"
+  " embedding used as head is; special ids are 0, 0 and 1"
+)
+
+
+def _check_record(
+  record: Record, inferred: t5.T5Config, path: str
+) -> t5.T5Config:
+  for name in COMPUTED:
+    said, told = getattr(record, name), getattr(inferred, name)
+    if name not in _UNTOLD and said != told:
+      raise errors.UserError(
+        f"{path}: {FILE} says {name}={said}, but the arrays have {told}; the"
+        " two belong to different models"
+      )
+  config = inferred
+  for name in _UNTOLD:
+    config = _replace(config, name, getattr(record, name), path)
+  return config
+
+
+def _replace(
+  config: t5.T5Config, name: str, value: object, path: str
+) -> t5.T5Config:
+  try:
+    changed = dataclasses.replace(config, **{name: value})
+  except ValueError as error:
+    raise errors.UserError(f"{path}: {error}") from error
+  kernels = len(config.mlp_activations)
+  if len(changed.mlp_activations) != kernels:
+    raise errors.UserError(
+      f"{path}: mlp_activations={_text(value)}, but its arrays have"
+      f" {kernels} input kernels a layer"
+    )
+  return changed
+
+
+def _assumed(config: t5.T5Config, names: list[str]) -> tuple[str, ...]:
+  if not names:
+    return ()
+  values = " and ".join(f"{n}={_text(getattr(config, n))}" for n in names)
+  flags = " or ".join(f"--{name}" for name in names)
+  return (
+    f"assumed, as names and shapes do not tell: {values}, T5's own; if the"
+    f" model has others, `rlhf-gap convert` it with {flags}",
+  )
+
+
+def _text(value: object) -> str:
+  if isinstance(value, tuple):
+    return ",".join(map(str, value))
+  return str(value)

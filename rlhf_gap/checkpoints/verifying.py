@@ -1,0 +1,101 @@
+"""Whether a converted checkpoint is the model that it was made from."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlhf_gap import errors
+from rlhf_gap.checkpoints import record, stored
+from rlhf_gap.models import t5
+
+# Of a larger model, whose arrays would have to be held twice over, only arrays
+# and architecture are compared.
+MAX_PROBED_PARAMETERS = 300_000_000
+
+
+def verify(
+  original: stored.StoredCheckpoint,
+  digests: Mapping[str, str],
+  written: stored.StoredCheckpoint,
+  path: str,
+) -> None:
+  """Compares what was written with what it was made from.
+
+  Args:
+    original: what was written.
+    digests: of its arrays, by full name (see `stored.with_digests`).
+    written: what was written, opened again.
+    path: the folder that it is going to be, for messages.
+
+  Raises:
+    UserError: an array, a field of the architecture or a logit differs.
+  """
+  _check_arrays(written, digests, path)
+  for name in record.COMPUTED:
+    before, after = (
+      getattr(original.config, name),
+      getattr(written.config, name),
+    )
+    if before != after:
+      raise errors.UserError(
+        f"{path}: {name} was {before} and reads back as {after}: the format"
+        " cannot say it; nothing was kept"
+      )
+  if not is_probed(original):
+    return
+  # Not together: one copy of the model is enough.
+  before, after = _logits(original), _logits(written)
+  if not np.array_equal(before, after, equal_nan=True):
+    difference = float(np.nanmax(np.abs(before - after)))
+    raise errors.UserError(
+      f"{path}: computes other logits than its source, by up to"
+      f" {difference:.3g}; nothing was kept"
+    )
+
+
+def is_probed(checkpoint: stored.StoredCheckpoint) -> bool:
+  """Tells whether `verify` computes logits: not of a large model."""
+  parameters = sum(array.size for array in checkpoint.arrays.values())
+  return parameters <= MAX_PROBED_PARAMETERS
+
+
+def _check_arrays(
+  written: stored.StoredCheckpoint, digests: Mapping[str, str], path: str
+) -> None:
+  read_back = stored.for_each(
+    written.all_arrays(),
+    "verifying",
+    lambda _, array: stored.digest(array.read_all()),
+  )
+  for name in sorted(set(read_back) | set(digests)):
+    if read_back.get(name) != digests.get(name):
+      raise errors.UserError(
+        f"{path}: {name} was written but reads back differently; the disk or"
+        " its driver is at fault; nothing was kept"
+      )
+
+
+def _logits(checkpoint: stored.StoredCheckpoint) -> np.ndarray:
+  """Returns the logits of two short prompts and responses."""
+  params = stored.unflatten(
+    stored.for_each(
+      checkpoint.arrays,
+      "computing logits",
+      lambda _, array: stored.to_device(array, None),
+    )
+  )
+  # As the model is trained and sampled from: padding last, decoding from 0.
+  rng = np.random.default_rng(0)
+  size = checkpoint.config.vocab_size
+  prompts = rng.integers(0, size, (2, 24))
+  prompts[1, 16:] = 0
+  responses = rng.integers(0, size, (2, 6))
+  responses[:, 0] = 0
+  apply = jax.jit(t5.logits, static_argnums=0)
+  return np.asarray(
+    apply(
+      checkpoint.config, params, jnp.asarray(prompts), jnp.asarray(responses)
+    )
+  )
