@@ -8,12 +8,22 @@ state. The destination must not exist.
 import argparse
 import time
 
+from rlhf_gap.cli import flag_types
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap convert`."""
-  parser.add_argument("source", metavar="SRC", help="a checkpoint's folder")
   parser.add_argument(
-    "destination", metavar="DST", help="the folder to write; must not exist"
+    "source",
+    type=flag_types.storage,
+    metavar="SRC",
+    help="a checkpoint's folder",
+  )
+  parser.add_argument(
+    "destination",
+    type=flag_types.storage,
+    metavar="DST",
+    help="the folder to write; must not exist",
   )
   parser.add_argument(
     "--format", required=True, help="what to write: t5x, t5x_orbax or hf"
@@ -25,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     "--vocabulary",
+    type=flag_types.path,
     metavar="FILE",
     help="a SentencePiece model that the embedding must have rows for; hf"
     " keeps it beside the model, as spiece.model",

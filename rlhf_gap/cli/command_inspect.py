@@ -7,16 +7,24 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from rlhf_gap.cli import flag_types
+
 if TYPE_CHECKING:
   from rlhf_gap import checkpoints
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap inspect`."""
-  parser.add_argument("path", metavar="PATH", help="the checkpoint's folder")
+  parser.add_argument(
+    "path",
+    type=flag_types.storage,
+    metavar="PATH",
+    help="the checkpoint's folder",
+  )
   parser.add_argument("--json", action="store_true", help="print one object")
   parser.add_argument(
     "--vocabulary",
+    type=flag_types.path,
     metavar="FILE",
     help="a SentencePiece model that the embedding must have rows for",
   )

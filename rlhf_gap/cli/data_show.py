@@ -9,13 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from rlhf_gap import errors, stores
+from rlhf_gap.cli import flag_types
 
 _BETWEEN = " | "
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap data show`."""
-  parser.add_argument("directory", metavar="DIR", help="the store")
+  parser.add_argument(
+    "directory", type=flag_types.storage, metavar="DIR", help="the store"
+  )
   parser.add_argument(
     "--rows",
     default="0:3",
@@ -23,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     "--vocabulary",
+    type=flag_types.path,
     metavar="FILE",
     help="the SentencePiece model, if it has moved since the store was made",
   )
