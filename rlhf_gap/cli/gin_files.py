@@ -88,25 +88,28 @@ def construct(
   try:
     made = gin.get_configurable(described)()
   except errors.UserError as error:
-    raise errors.UserError(_with_source(str(error), lines)) from error
+    message, *_ = str(error).splitlines()  # gin adds where it was called
+    source = _source(str(error), lines)
+    raise errors.UserError(f"{source}{message}") from error
   except (TypeError, ValueError, RuntimeError) as error:
     message = gin_mistakes.one_line(error, lines)
-    raise errors.UserError(message) from error
+    source = _source(str(error), lines)
+    raise errors.UserError(f"{source}{message}") from error
   gin_mistakes.check_used(lines)
   return made
 
 
-def _with_source(text: str, lines: Sequence[gin_sources.Line]) -> str:
-  """Returns a constructor's message, headed by the flag or place to change."""
-  message, *added = text.splitlines()  # gin adds where it was called
+def _source(text: str, lines: Sequence[gin_sources.Line]) -> str:
+  """Returns the flag or place that a constructor's message is about."""
+  message, *added = text.splitlines()
   setting = _SETTING.search(message)
   made_in = _CALLED.search(" ".join(added))
   if setting is None or made_in is None:
-    return message
+    return ""
   source = gin_values.source_of(
     made_in[2] or "", made_in[1].split(".")[-1], setting[1], lines
   )
-  return message if source is None else f"{source}: {message}"
+  return "" if source is None else f"{source}: "
 
 
 def operative() -> str:

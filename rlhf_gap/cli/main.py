@@ -106,7 +106,12 @@ def _top_parser() -> argparse.ArgumentParser:
   return parser
 
 
-def _run(command: str, argv: list[str]) -> int:
+def parser_of(command: str) -> argparse.ArgumentParser:
+  """Returns a command's parser.
+
+  Args:
+    command: one of `COMMANDS`.
+  """
   module = importlib.import_module(f"rlhf_gap.cli.command_{command}")
   parser = _Parser(
     prog=f"rlhf-gap {command}",
@@ -115,6 +120,12 @@ def _run(command: str, argv: list[str]) -> int:
     allow_abbrev=False,
   )
   module.add_arguments(parser)
+  return parser
+
+
+def _run(command: str, argv: list[str]) -> int:
+  module = importlib.import_module(f"rlhf_gap.cli.command_{command}")
+  parser = parser_of(command)
   bindings: list[str] = []
   if getattr(module, "TAKES_GIN", False):
     bindings, argv = gin_flags.split(argv)

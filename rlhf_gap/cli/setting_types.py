@@ -262,9 +262,7 @@ def home_expanded(path: str) -> str:
     return path
   expanded = os.path.expanduser(path)
   if expanded.startswith("~"):
-    raise MismatchError(
-      "a path; ~ means nothing here: HOME is not set, or no user"
-    )
+    raise MismatchError("a path; ~ has no meaning: no HOME, or no such user")
   return expanded
 
 

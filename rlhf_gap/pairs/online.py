@@ -63,7 +63,7 @@ class Sampling:
     checks.one_of(("end", "start"), keep=self.keep)
     transform = (self.temperature, self.top_k, self.top_p, self.min_length)
     draw.Transform(*transform)
-    checks.below_one(mixture_weight=self.mixture_weight)
+    checks.between(0, 1, mixture_weight=self.mixture_weight)
 
 
 @dataclasses.dataclass(frozen=True)

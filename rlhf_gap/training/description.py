@@ -103,8 +103,8 @@ class Run:
     self._check_values()
     if self.batch_size % self.num_microbatches:
       raise errors.UserError(
-        f"a batch of {self.batch_size} rows does not divide into"
-        f" {self.num_microbatches} microbatches"
+        f"num_microbatches={self.num_microbatches} does not divide"
+        f" batch_size={self.batch_size}"
       )
     if (self.initial is None) == (self.model is None):
       raise errors.UserError(
