@@ -2,28 +2,89 @@
 
 import math
 import numbers
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 from rlhf_gap import errors
 
+LARGEST = 2**31 - 1
+"""Largest count: steps, rows and sizes are 32-bit integers on a device."""
 
-def counts(*, at_least: int = 1, **values: Any) -> None:
+LARGEST_SEED = 2**32 - 1
+"""Largest seed: JAX drops higher bits, so that larger ones repeat others."""
+
+LONGEST = 2**16
+"""Longest window in tokens; a longer one is a mistake."""
+
+
+def counts(*, at_least: int = 1, at_most: int = LARGEST, **values: Any) -> None:
   """Checks whole numbers.
 
   Args:
-    at_least: the smallest that may be.
+    at_least: the smallest allowed.
+    at_most: the largest allowed.
     **values: by the name that the user knows them by, such as
       "--batch_size"; None is passed over.
 
   Raises:
-    UserError: one is no whole number, or too small.
+    UserError: one is no whole number, or out of range.
   """
   for name, value in values.items():
+    if value is None:
+      continue
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if value is not None and not (whole and value >= at_least):
+    if not (whole and value >= at_least):
       raise errors.UserError(
         f"{name}={value!r}; expected a whole number, {at_least} or more"
+      )
+    if value > at_most:
+      raise errors.UserError(
+        f"{name}={value!r}; expected a whole number, {at_most:,} at most"
+      )
+
+
+def required(**values: Any) -> None:
+  """Checks settings that must not be None.
+
+  Args:
+    **values: by the name that the user knows them by.
+
+  Raises:
+    UserError: one is None.
+  """
+  for name, value in values.items():
+    if value is None:
+      raise errors.UserError(f"{name}=None; expected a value")
+
+
+def lengths(**values: Any) -> None:
+  """Checks lengths in tokens; None is passed over.
+
+  Args:
+    **values: by the name that the user knows them by.
+
+  Raises:
+    UserError: one is no whole number, or out of range.
+  """
+  counts(at_most=LONGEST, **values)
+
+
+def seeds(**values: Any) -> None:
+  """Checks seeds.
+
+  Args:
+    **values: by the name that the user knows them by.
+
+  Raises:
+    UserError: one is no whole number from 0 to `LARGEST_SEED`.
+  """
+  required(**values)
+  for name, value in values.items():
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not (whole and 0 <= value <= LARGEST_SEED):
+      raise errors.UserError(
+        f"{name}={value!r}; expected a whole number from 0 to {LARGEST_SEED:,}"
       )
 
 
@@ -37,11 +98,35 @@ def positive(**values: Any) -> None:
     UserError: one is no such number.
   """
   for name, value in values.items():
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (number and math.isfinite(value) and value > 0):
+    if not (_is_finite(value) and value > 0):
       raise errors.UserError(
         f"{name}={value!r}; expected a finite number above 0"
       )
+
+
+def between(low: float, high: float = math.inf, **values: Any) -> None:
+  """Checks finite numbers.
+
+  Args:
+    low: the smallest allowed.
+    high: the largest allowed.
+    **values: by the name that the user knows them by.
+
+  Raises:
+    UserError: one is no such number.
+  """
+  highest = "" if high == math.inf else f" and at most {high:g}"
+  for name, value in values.items():
+    if not (_is_finite(value) and low <= value <= high):
+      raise errors.UserError(
+        f"{name}={value!r}; expected a finite number of at least {low:g}"
+        f"{highest}"
+      )
+
+
+def _is_finite(value: Any) -> bool:
+  number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+  return number and abs(value) <= sys.float_info.max
 
 
 def below_one(**values: Any) -> None:
@@ -54,28 +139,57 @@ def below_one(**values: Any) -> None:
     UserError: one is no such number.
   """
   for name, value in values.items():
-    number = isinstance(value, numbers.Real)
-    if not (number and 0 <= value < 1):
+    if not (_is_finite(value) and 0 <= value < 1):
       raise errors.UserError(
         f"{name}={value!r}; expected a number from 0 to below 1"
       )
 
 
 def several(**values: object) -> None:
-  """Checks that values are tuples, which a lone text or number is not.
+  """Checks that values are tuples or lists, which a lone value is not.
 
   Args:
     **values: by the name that the user knows them by.
 
   Raises:
-    UserError: one is no tuple.
+    UserError: one is neither.
   """
   for name, value in values.items():
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if not isinstance(value, (tuple, list)):
       raise errors.UserError(
         f"{name}={value!r}; expected several in parentheses, such as"
         f" ({value!r},)"
       )
+
+
+def texts(**values: object) -> None:
+  """Checks texts, such as paths; None is passed over.
+
+  Args:
+    **values: by the name that the user knows them by.
+
+  Raises:
+    UserError: one is no text, or empty.
+  """
+  for name, value in values.items():
+    if value is not None and not (isinstance(value, str) and value):
+      raise errors.UserError(
+        f"{name}={value!r}; expected a text that is not empty"
+      )
+
+
+def flags(**values: object) -> None:
+  """Checks that values are True or False.
+
+  Args:
+    **values: by the name that the user knows them by.
+
+  Raises:
+    UserError: one is neither.
+  """
+  for name, value in values.items():
+    if not isinstance(value, bool):
+      raise errors.UserError(f"{name}={value!r}; expected True or False")
 
 
 def one_of(choices: Iterable[str], **values: object) -> None:

@@ -1,5 +1,7 @@
 """Errors that end a command with one clear line instead of a traceback."""
 
+import re
+
 
 def printable(text: str) -> str:
   r"""Escapes control characters, so that a name cannot drive the terminal.
@@ -38,6 +40,14 @@ All of them started again, the run goes on.
 """
 
 
+# How XLA, its allocators and the C++ library say that memory is short.
+_OUT_OF_MEMORY = re.compile(
+  r"RESOURCE_EXHAUSTED|out of memory|failed to allocate|std::bad_alloc"
+  r"|allocation of \d+ bytes failed",
+  re.IGNORECASE,
+)
+
+
 def out_of_memory(error: BaseException) -> str | None:
   """Says in one line that a device's memory was not enough.
 
@@ -49,7 +59,9 @@ def out_of_memory(error: BaseException) -> str | None:
   """
   # By its text: JAX has no type for it, and need not be imported here.
   text = str(error)
-  if "RESOURCE_EXHAUSTED" not in text or not isinstance(error, RuntimeError):
+  if isinstance(error, MemoryError):
+    text = text or "MemoryError"
+  elif not (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(text)):
     return None
   return (
     f"a device's memory is full ({text.splitlines()[0][:200]}); `rlhf-gap plan`"

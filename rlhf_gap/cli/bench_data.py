@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from rlhf_gap import errors, progress, stores
+from rlhf_gap.cli import flag_types
 
 _LENGTHS = {"prompt": 1024, "response": 128}
 _MEDIAN_TOKENS = {"prompt": 365, "response": 37}
@@ -24,16 +25,23 @@ _FAR_STEP = 10**9
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the flags of `rlhf-gap bench data`."""
-  parser.add_argument("--rows", type=int, default=50_000)
-  parser.add_argument("--batch_size", type=int, default=32)
+  parser.add_argument("--rows", type=flag_types.count, default=50_000)
+  parser.add_argument("--batch_size", type=flag_types.count, default=32)
   parser.add_argument(
-    "--chunk_rows", type=int, default=256, help="rows of one append"
+    "--chunk_rows",
+    type=flag_types.count,
+    default=256,
+    help="rows of one append",
   )
   parser.add_argument(
-    "--seconds", type=float, default=10.0, help="how long to read each way"
+    "--seconds",
+    type=flag_types.positive,
+    default=10.0,
+    help="how long to read each way",
   )
   parser.add_argument(
     "--directory",
+    type=flag_types.storage,
     help="an empty place for the store, such as gs://bucket/x, which is left"
     " there; by default a temporary folder",
   )

@@ -4,8 +4,8 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
-from rlhf_gap import checks, errors
-from rlhf_gap.cli import gin_flags
+from rlhf_gap import errors
+from rlhf_gap.cli import applying, flag_types, gin_flags
 
 if TYPE_CHECKING:
   from rlhf_gap.benchmarks import workloads
@@ -20,24 +20,36 @@ def add_arguments(parser: argparse.ArgumentParser, **sizes: int) -> None:
     **sizes: the batch's flags and their defaults.
   """
   add = parser.add_argument
-  add("--checkpoint", metavar="DIR", help="time this model")
+  add(
+    "--checkpoint",
+    type=flag_types.storage,
+    metavar="DIR",
+    help="time this model",
+  )
   add(
     "--gin_file",
     action="append",
+    type=flag_types.path,
     default=[],
     metavar="FILE",
     help="time a model drawn at random, such as gin_configs/models/"
     "t5_1_1_small.gin; --gin.NAME=value overrides",
   )
-  add("--gin_search_paths", default="", metavar="DIRS")
+  gin_flags.add_lookup(parser)
   add(
     "--dtype",
     choices=("float32", "bfloat16"),
     help="of parameters and activations (default: the model's own)",
   )
   for name, default in sizes.items():
-    add(f"--{name}", type=int, default=default, help=f"(default: {default})")
-  add("--repeats", type=int, default=5, help="timed calls (default: 5)")
+    sort = flag_types.tokens if "length" in name else flag_types.count
+    add(f"--{name}", type=sort, default=default, help=f"(default: {default})")
+  add(
+    "--repeats",
+    type=flag_types.count,
+    default=5,
+    help="timed calls (default: 5)",
+  )
 
 
 def add_peer(parser: argparse.ArgumentParser) -> None:
@@ -69,11 +81,6 @@ def load(
     "source": arguments.input_length,
     "target": arguments.output_length,
   }
-  names = (
-    *("batch_size", "num_samples", "input_length", "output_length"),
-    "repeats",
-  )
-  checks.counts(**{f"--{name}": getattr(arguments, name, 1) for name in names})
   return *_model(arguments), workloads.Shape(**fields)
 
 
@@ -81,6 +88,15 @@ def _model(arguments: argparse.Namespace) -> "tuple[t5.T5Config, t5.Params]":
   if bool(arguments.checkpoint) == bool(arguments.gin_file):
     raise errors.UserError(
       "expected a model: one of --checkpoint=DIR and --gin_file=FILE"
+    )
+  has_file = bool(arguments.gin_file)
+  only_if = applying.only_if
+  only_if(
+    has_file, arguments, "with --gin_file", "gin_search_paths", "allow_module"
+  )
+  if arguments.gin_bindings and not has_file:
+    raise errors.UserError(
+      f"--gin.{arguments.gin_bindings[0]}: only with --gin_file"
     )
   import jax
 
@@ -101,6 +117,7 @@ def _model(arguments: argparse.Namespace) -> "tuple[t5.T5Config, t5.Params]":
     arguments.gin_file,
     arguments.gin_bindings,
     gin_flags.search_paths(arguments),
+    arguments.allow_module,
   )
   config = gin_files.macro("MODEL")
   if dtype:

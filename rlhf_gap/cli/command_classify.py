@@ -12,21 +12,50 @@ labelled them in the run, and each policy agree.
 import argparse
 import os
 
+from rlhf_gap.cli import flag_types
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap classify`."""
   add = parser.add_argument
-  add("checkpoints", nargs="+", metavar="CHECKPOINT", help="policies")
-  add("--arms", required=True, help="what each is, such as online,offline")
-  add("--pairs", required=True, metavar="STORE", help="an online run's pairs")
-  add("--golden", required=True, metavar="CKPT", help="preference model")
-  add("--reference", required=True, metavar="CKPT", help="the SFT policy")
-  add("--output", required=True, metavar="DIR", help="of records.jsonl")
-  add("--windows", type=int, default=10, help="moments (default: 10)")
-  add("--num_pairs", type=int, default=64, help="at each (default: 64)")
-  add("--judge_length", type=int, help="tokens (default: the prompts' window)")
+  add(
+    "checkpoints",
+    nargs="+",
+    type=flag_types.storage,
+    metavar="CHECKPOINT",
+    help="policies",
+  )
+  add(
+    "--arms",
+    required=True,
+    type=flag_types.name,
+    help="what each is, such as online,offline",
+  )
+  for flag, metavar, text in (
+    ("--pairs", "STORE", "an online run's pairs"),
+    ("--golden", "CKPT", "preference model"),
+    ("--reference", "CKPT", "the SFT policy"),
+  ):
+    add(
+      flag, required=True, type=flag_types.storage, metavar=metavar, help=text
+    )
+  add(
+    "--output",
+    required=True,
+    type=flag_types.local,
+    metavar="DIR",
+    help="of records.jsonl",
+  )
+  count = flag_types.count
+  add("--windows", type=count, default=10, help="moments (default: 10)")
+  add("--num_pairs", type=count, default=64, help="at each (default: 64)")
+  add(
+    "--judge_length",
+    type=flag_types.tokens,
+    help="tokens (default: the prompts' window)",
+  )
   add("--keep", choices=("end", "start"), default="end", help="of a prompt")
-  add("--batch_size", type=int, default=64, help="rows (default: 64)")
+  add("--batch_size", type=count, default=64, help="rows (default: 64)")
   add("--dtype", choices=("float32", "bfloat16"), help="of the golden model")
 
 
@@ -34,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
   """Classifies and prints a line a model."""
   import numpy as np
 
-  from rlhf_gap import checks, errors, records, stores
+  from rlhf_gap import errors, records, stores
   from rlhf_gap.evaluation import models, online_data, win_rate
 
   arms = arguments.arms.split(",")
@@ -43,8 +72,6 @@ def run(arguments: argparse.Namespace) -> None:
       f"--arms={arguments.arms}: {len(arms)} names for"
       f" {len(arguments.checkpoints)} checkpoints; expected one each"
     )
-  names = ("windows", "num_pairs", "batch_size")
-  checks.counts(**{f"--{name}": getattr(arguments, name) for name in names})
   store = stores.open(arguments.pairs)
   manifest = store.manifest
   lengths = manifest.feature_lengths

@@ -10,12 +10,22 @@ files do not say is assumed and printed.
 import argparse
 import time
 
+from rlhf_gap.cli import flag_types
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap convert`."""
-  parser.add_argument("source", metavar="SRC", help="a checkpoint's folder")
   parser.add_argument(
-    "destination", metavar="DST", help="the folder to write; must not exist"
+    "source",
+    type=flag_types.storage,
+    metavar="SRC",
+    help="a checkpoint's folder",
+  )
+  parser.add_argument(
+    "destination",
+    type=flag_types.storage,
+    metavar="DST",
+    help="the folder to write; must not exist",
   )
   parser.add_argument(
     "--format", required=True, help="what to write: t5x, t5x_orbax or hf"
@@ -27,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     "--vocabulary",
+    type=flag_types.path,
     metavar="FILE",
     help="a SentencePiece model, or `bytes`, that the embedding must have rows"
     " for; hf keeps the model's file beside the parameters, as spiece.model",

@@ -36,6 +36,8 @@ def run(arguments: argparse.Namespace) -> int | None:
   from rlhf_gap import errors
   from rlhf_gap.data import catalog
 
+  if arguments.list and hasattr(arguments, "module"):
+    raise errors.UserError("--list names every task; give no task with it")
   if arguments.list:
     print(catalog.listing())
     return None

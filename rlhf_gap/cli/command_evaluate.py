@@ -10,11 +10,13 @@ OUTPUT/records.jsonl. What is recorded already is not measured again.
 
 import argparse
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from rlhf_gap.cli import applying, flag_types
 
 if TYPE_CHECKING:
-  from rlhf_gap import records
+  from rlhf_gap import records, stores
   from rlhf_gap.evaluation import utility, yardstick
 
 _SHOWN = (
@@ -26,12 +28,28 @@ _SHOWN = (
 )
 
 
+_POLL_SECONDS = 5.0
+_NUM_PAIRS = 256
+# Flags that take a store's or a checkpoint's place: name, whether required.
+_STORAGE = (
+  ("--golden", True, "CKPT", "preference model"),
+  ("--proxy", False, "CKPT", "preference model, asked too"),
+  ("--reference", True, "CKPT", "the SFT policy"),
+  ("--golden_policy", False, "CKPT", "whose samples are opponents"),
+  ("--golden_samples", False, "STORE", "or samples it drew before"),
+  ("--prompts", True, "STORE", None),
+  ("--pairs", False, "STORE", "labelled by the golden model"),
+  ("--samples", False, "DIR", "shared by runs (OUTPUT/samples)"),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap evaluate`."""
   add = parser.add_argument
   add(
     "paths",
     nargs="+",
+    type=flag_types.storage,
     metavar="CHECKPOINT_OR_RUN",
     help="one or more; with --all or --follow runs",
   )
@@ -42,30 +60,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   which.add_argument(
     "--follow", action="store_true", help="wait for more until it is complete"
   )
-  add("--golden", required=True, metavar="CKPT", help="preference model")
-  add("--proxy", metavar="CKPT", help="preference model, asked too")
-  add("--reference", required=True, metavar="CKPT", help="the SFT policy")
-  add("--golden_policy", metavar="CKPT", help="whose samples are opponents")
-  add("--golden_samples", metavar="STORE", help="or samples it drew before")
-  add("--prompts", required=True, metavar="STORE")
-  add("--pairs", metavar="STORE", help="labelled by the golden model")
-  add("--output", required=True, metavar="DIR", help="records and samples")
-  add("--samples", metavar="DIR", help="shared by runs (OUTPUT/samples)")
+  for flag, required, metavar, text in _STORAGE:
+    add(
+      flag,
+      required=required,
+      type=flag_types.storage,
+      metavar=metavar,
+      help=text,
+    )
+  add(
+    "--output",
+    required=True,
+    type=flag_types.local,
+    metavar="DIR",
+    help="records and samples",
+  )
   add("--utility", metavar="NAME", help="a miniature, or none (by task)")
-  add("--num_prompts", type=int, default=2048, help="(default: 2048)")
-  add("--kl_prompts", type=int, help="of them (default: 256, or all)")
-  add("--own_pairs", type=int, help="of them (default: 256, or all)")
-  add("--num_pairs", type=int, default=256, help="classified (default: 256)")
-  add("--max_length", type=int, help="tokens (default: the pairs', or 128)")
-  add("--judge_length", type=int, help="tokens (default: the prompts' window)")
+  _add_numbers(add)
   add("--keep", choices=("end", "start"), default="end", help="of a prompt")
-  add("--batch_size", type=int, default=64, help="rows (default: 64)")
-  add("--seed", type=int, default=0)
   add("--dtype", choices=("float32", "bfloat16"), help="of the parameters")
-  add("--run_name", help="default: the run's folder's name")
-  add("--arm", help="default: from run.json")
-  add("--poll_seconds", type=float, default=5.0, help="of --follow")
+  name = flag_types.name
+  add("--run_name", type=name, help="default: the run's folder's name")
+  add("--arm", type=name, help="default: from run.json")
+  add(
+    "--poll_seconds",
+    type=flag_types.positive,
+    help=f"of --follow (default: {_POLL_SECONDS:g})",
+  )
   add("--json", action="store_true", help="print records")
+
+
+def _add_numbers(add: Callable[..., Any]) -> None:
+  several = flag_types.whole(2)  # an interval needs two
+  add("--num_prompts", type=several, default=2048, help="(default: 2048)")
+  add("--kl_prompts", type=several, help="of them (default: 256, or all)")
+  add(
+    "--own_pairs",
+    type=flag_types.whole(0),
+    help="of them (default: 256, or all)",
+  )
+  add(
+    "--num_pairs",
+    type=several,
+    help=f"of --pairs, classified (default: {_NUM_PAIRS}, or all)",
+  )
+  tokens = flag_types.tokens
+  add("--max_length", type=tokens, help="tokens (default: the pairs', or 128)")
+  add(
+    "--judge_length", type=tokens, help="tokens (default: the prompts' window)"
+  )
+  add(
+    "--batch_size", type=flag_types.count, default=64, help="rows (default: 64)"
+  )
+  add("--seed", type=flag_types.seed, default=0)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -73,6 +120,7 @@ def run(arguments: argparse.Namespace) -> None:
   from rlhf_gap import errors, records
   from rlhf_gap.evaluation import run as evaluation
 
+  _check_applicable(arguments)
   yardstick = _yardstick(arguments)
   path = os.path.join(arguments.output, "records.jsonl")
   known = records.read(path)
@@ -98,17 +146,26 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
+def _check_applicable(arguments: argparse.Namespace) -> None:
+  only_if = applying.only_if
+  only_if(arguments.follow, arguments, "with --follow", "poll_seconds")
+  only_if(arguments.pairs is not None, arguments, "with --pairs", "num_pairs")
+  only_one = len(arguments.paths) == 1
+  only_if(only_one, arguments, "with a single run", "run_name")
+
+
 def _checkpoints(
   arguments: argparse.Namespace,
 ) -> "Iterator[tuple[str, records.Run]]":
   """Yields every checkpoint with the run that it belongs to."""
   from rlhf_gap.evaluation import runs
 
+  seconds = arguments.poll_seconds or _POLL_SECONDS
   for path in arguments.paths:
     if arguments.all:
       found = runs.all_of(path)
     elif arguments.follow:
-      found = runs.follow(path, poll_seconds=arguments.poll_seconds)
+      found = runs.follow(path, poll_seconds=seconds)
     else:
       found = iter([path])
     for checkpoint in found:
@@ -137,14 +194,19 @@ def _yardstick(arguments: argparse.Namespace) -> "yardstick.Yardstick":
       checkpoints.open(path)
   prompts = stores.open(arguments.prompts).manifest
   max_length, judge_length = arguments.max_length, arguments.judge_length
-  if max_length is None and arguments.pairs:
-    pairs = stores.open(arguments.pairs).manifest
-    max_length = pairs.feature_lengths.get("response")
-  given = ("num_prompts", "num_pairs", "keep", "batch_size", "seed")
+  num_pairs = arguments.num_pairs
+  if arguments.pairs:
+    pairs = stores.open(arguments.pairs)
+    if max_length is None:
+      max_length = pairs.manifest.feature_lengths.get("response")
+    if num_pairs is None and pairs.manifest.schema == "pairs":
+      num_pairs = _pairs_to_classify(pairs)
+  given = ("num_prompts", "keep", "batch_size", "seed")
   some = min(256, arguments.num_prompts)
   kl_prompts, own_pairs = arguments.kl_prompts, arguments.own_pairs
   settings = yardstick.Settings(
     max_length=128 if max_length is None else max_length,
+    num_pairs=_NUM_PAIRS if num_pairs is None else num_pairs,
     kl_prompts=some if kl_prompts is None else kl_prompts,
     own_pairs=some if own_pairs is None else own_pairs,
     judge_length=judge_length or prompts.feature_lengths["prompt"],
@@ -160,6 +222,20 @@ def _yardstick(arguments: argparse.Namespace) -> "yardstick.Yardstick":
     arguments.samples or os.path.join(arguments.output, "samples"),
     _utility(arguments.utility, prompts.task),
   )
+
+
+def _pairs_to_classify(store: "stores.Store") -> int:
+  """Returns how many pairs to classify unless --num_pairs says so."""
+  from rlhf_gap import errors
+
+  weight = store.read(range(store.num_rows), ["weight"])["weight"]
+  decided = int((weight > 0).sum())
+  if decided < 2:
+    raise errors.UserError(
+      f"--pairs={store.path}: {decided} of {store.num_rows} pairs are no ties;"
+      " an interval needs at least 2"
+    )
+  return min(_NUM_PAIRS, decided)
 
 
 def _utility(name: str | None, task: str) -> "utility.Function | None":

@@ -12,22 +12,40 @@ for two samples of one policy.
 
 import argparse
 
+from rlhf_gap.cli import flag_types
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap generate`."""
   add = parser.add_argument
-  add("first", metavar="FIRST", help="draws one response of each pair")
-  add("second", metavar="SECOND", help="draws the other")
-  add("--prompts", required=True, metavar="STORE")
-  add("--judge", required=True, metavar="CKPT", help="preference model")
-  add("--reference", required=True, metavar="CKPT", help="the SFT policy")
-  add("--output", required=True, metavar="DIR", help="the new store")
-  add("--num_pairs", type=int, required=True)
-  add("--max_length", type=int, default=128, help="tokens (default: 128)")
-  add("--judge_length", type=int, help="tokens (default: all fits)")
+  add(
+    "first",
+    type=flag_types.storage,
+    metavar="FIRST",
+    help="samples one response of each pair",
+  )
+  add(
+    "second",
+    type=flag_types.storage,
+    metavar="SECOND",
+    help="samples the other",
+  )
+  for flag, metavar, text in (
+    ("--prompts", "STORE", None),
+    ("--judge", "CKPT", "preference model"),
+    ("--reference", "CKPT", "the SFT policy"),
+    ("--output", "DIR", "the new store"),
+  ):
+    add(
+      flag, required=True, type=flag_types.storage, metavar=metavar, help=text
+    )
+  count, tokens = flag_types.count, flag_types.tokens
+  add("--num_pairs", type=count, required=True)
+  add("--max_length", type=tokens, default=128, help="tokens (default: 128)")
+  add("--judge_length", type=tokens, help="tokens (default: all fits)")
   add("--keep", choices=("end", "start"), default="end", help="of a prompt")
-  add("--batch_size", type=int, default=32, help="pairs (default: 32)")
-  add("--seed", type=int, default=0)
+  add("--batch_size", type=count, default=32, help="pairs (default: 32)")
+  add("--seed", type=flag_types.seed, default=0)
   add("--dtype", choices=("float32", "bfloat16"), default="float32")
 
 

@@ -8,7 +8,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from rlhf_gap.cli import command_convert
+from rlhf_gap.cli import command_convert, flag_types
 
 if TYPE_CHECKING:
   from rlhf_gap import checkpoints
@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap inspect`."""
-  parser.add_argument("path", metavar="PATH", help="the checkpoint's folder")
+  parser.add_argument(
+    "path",
+    type=flag_types.storage,
+    metavar="PATH",
+    help="the checkpoint's folder",
+  )
   parser.add_argument("--json", action="store_true", help="print one object")
   parser.add_argument(
     "--vocabulary",
+    type=flag_types.path,
     metavar="FILE",
     help="check that the embedding fits a SentencePiece model, or `bytes`",
   )

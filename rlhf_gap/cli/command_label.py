@@ -10,6 +10,8 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
+from rlhf_gap.cli import flag_types
+
 if TYPE_CHECKING:
   from rlhf_gap.inference import label
 
@@ -17,12 +19,26 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap label`."""
   add = parser.add_argument
-  add("checkpoint", metavar="CHECKPOINT", help="the preference model")
-  add("--pairs", required=True, metavar="STORE", help="what to label")
-  add("--output", required=True, metavar="DIR", help="the new store")
+  storage = flag_types.storage
+  add(
+    "checkpoint",
+    type=storage,
+    metavar="CHECKPOINT",
+    help="the preference model",
+  )
+  add(
+    "--pairs",
+    required=True,
+    type=storage,
+    metavar="STORE",
+    help="what to label",
+  )
+  add(
+    "--output", required=True, type=storage, metavar="DIR", help="the new store"
+  )
   add(
     "--input_length",
-    type=int,
+    type=flag_types.tokens,
     metavar="N",
     help="the judge's window in tokens (default: the store's prompt window)",
   )

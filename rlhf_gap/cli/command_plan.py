@@ -19,8 +19,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from rlhf_gap import checks, errors
-from rlhf_gap.cli import gin_flags
+from rlhf_gap import errors
+from rlhf_gap.cli import applying, flag_types, gin_flags
 
 if TYPE_CHECKING:
   from rlhf_gap import plan
@@ -49,13 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     "--judge_model",
+    type=flag_types.path,
     metavar="FILE",
     help="the judge's size, such as gin_configs/models/t5_1_1_xxl.gin; by"
     " default the policy's",
   )
   parser.add_argument(
     "--runs",
-    type=int,
+    type=flag_types.count,
     default=1,
     metavar="N",
     help="how many such runs the study has, for its chip-hours",
@@ -68,7 +69,6 @@ def run(arguments: argparse.Namespace) -> int:
   from rlhf_gap import plan
   from rlhf_gap.plan import report
 
-  checks.counts(**{"--runs": arguments.runs})
   topologies = [plan.Topology.parse(name) for name in arguments.topology]
   _make_virtual_devices(topologies)
   subject = subject_of(arguments)
@@ -132,6 +132,9 @@ def subject_of(arguments: argparse.Namespace) -> "plan.Subject":
     dtype=described.dtype,
     remat_policy=described.remat_policy,
   )
+  has_judge = hasattr(described.source, "judge")
+  where = "for a run whose source asks a judge, such as online.gin"
+  applying.only_if(has_judge, arguments, where, "judge_model")
   lengths = {**_LENGTHS, **(described.feature_lengths or {})}
   response = lengths["targets"]
   sampling = getattr(described.source, "sampling", None)
@@ -158,10 +161,11 @@ def _described(
 
   paths = gin_flags.search_paths(arguments)
   bindings = list(arguments.gin_bindings)
-  gin_files.parse(arguments.gin_file, bindings, paths)
+  allowed = arguments.allow_module
+  gin_files.parse(arguments.gin_file, bindings, paths, allowed)
   left_out = list(filter(_PLACE.fullmatch, gin_files.required_macros()))
   bindings += [f"{name} = 'not-needed-for-a-plan'" for name in left_out]
-  gin_files.parse(arguments.gin_file, bindings, paths)
+  gin_files.parse(arguments.gin_file, bindings, paths, allowed)
   model = gin_files.macro("MODEL") if gin_files.is_set("MODEL") else None
   described = gin_files.construct(
     description.Run, arguments.gin_file, arguments.gin_bindings, paths

@@ -8,15 +8,37 @@ evaluate`. Nothing is measured again; the same records give the same report.
 
 import argparse
 
+from rlhf_gap.cli import flag_types
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap report`."""
   add = parser.add_argument
-  add("workdir", metavar="WORKDIR")
-  add("--output", metavar="DIR", help="where to write (WORKDIR/report)")
-  add("--log_base", type=float, default=10.0, help="of KL axes (default: 10)")
-  add("--replicates", type=int, default=1000, help="bootstrap resamples (1000)")
-  add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+  add("workdir", type=flag_types.local, metavar="WORKDIR")
+  add(
+    "--output",
+    type=flag_types.local,
+    metavar="DIR",
+    help="where to write (WORKDIR/report)",
+  )
+  add(
+    "--log_base",
+    type=flag_types.real(1, above=True),
+    default=10.0,
+    help="of KL axes (default: 10)",
+  )
+  add(
+    "--replicates",
+    type=flag_types.count,
+    default=1000,
+    help="bootstrap replicates (default: 1000)",
+  )
+  add(
+    "--seed",
+    type=flag_types.seed,
+    default=0,
+    help="of the bootstrap (default: 0)",
+  )
 
 
 def run(arguments: argparse.Namespace) -> None:

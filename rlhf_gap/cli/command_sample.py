@@ -12,44 +12,104 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+from rlhf_gap import checks
+from rlhf_gap.cli import applying, flag_types
 
 if TYPE_CHECKING:
   from rlhf_gap.inference import prompt_sources
 
 
+# Tokens of a text prompt that are read, by default.
+_INPUT_LENGTH = 1024
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap sample`."""
   add = parser.add_argument
-  add("checkpoint", metavar="CHECKPOINT", help="of any known format")
-  add("--prompts", required=True, metavar="SOURCE", help="a store, a file or -")
+  path, storage = flag_types.path, flag_types.storage
+  add(
+    "checkpoint",
+    type=storage,
+    metavar="CHECKPOINT",
+    help="of any known format",
+  )
+  add(
+    "--prompts",
+    required=True,
+    type=storage,
+    metavar="SOURCE",
+    help="a store, a text file or -",
+  )
   add(
     "--vocabulary",
+    type=path,
     metavar="FILE",
-    help="of text prompts: a SentencePiece model, or `bytes` for ByT5",
+    help="a SentencePiece model or `bytes`: for text prompts, or if a"
+    " store's vocabulary moved",
   )
-  add("--output", metavar="FILE", help="default: standard output")
-  add("--num_samples", type=int, default=2, help="a prompt (default: 2)")
-  add("--num_prompts", type=int, help="the first so many of a store")
-  add("--max_length", type=int, default=128, help="tokens (default: 128)")
-  add("--min_length", type=int, default=0, help="tokens before EOS")
-  add("--temperature", type=float, default=1.0, help="0 is greedy")
-  add("--top_k", type=int, default=0, help="0 keeps all")
-  add("--top_p", type=float, default=1.0, help="1 keeps all")
-  add("--input_length", type=int, default=1024, help="window of text prompts")
-  add("--batch_size", type=int, default=32, help="prompts (default: 32)")
-  add("--seed", type=int, default=0)
+  add(
+    "--output",
+    type=flag_types.local,
+    metavar="FILE",
+    help="default: standard output",
+  )
+  _add_numbers(add)
+
+
+def _add_numbers(add: Callable[..., Any]) -> None:
+  count, tokens = flag_types.count, flag_types.tokens
+  add("--num_samples", type=count, default=2, help="a prompt (default: 2)")
+  add("--num_prompts", type=count, help="only the first so many of a store")
+  add("--max_length", type=tokens, default=128, help="tokens (default: 128)")
+  add(
+    "--min_length",
+    type=flag_types.whole(0, checks.LONGEST),
+    default=0,
+    help="tokens before EOS",
+  )
+  add("--temperature", type=flag_types.real(0), default=1.0, help="0 is greedy")
+  add("--top_k", type=flag_types.whole(0), default=0, help="0 keeps all")
+  add(
+    "--top_p",
+    type=flag_types.real(0, 1, above=True),
+    default=1.0,
+    help="1 keeps all",
+  )
+  add(
+    "--input_length",
+    type=tokens,
+    help=f"window of text prompts (default: {_INPUT_LENGTH})",
+  )
+  add("--batch_size", type=count, default=32, help="prompts (default: 32)")
+  add("--seed", type=flag_types.seed, default=0)
   add("--dtype", choices=("float32", "bfloat16"), help="of the parameters")
+
+
+def _is_text(source: str) -> bool:
+  # A FIFO or device counts as text, so that reading it refuses it by name.
+  return source == "-" or (os.path.exists(source) and not os.path.isdir(source))
+
+
+def _check_applicable(arguments: argparse.Namespace) -> None:
+  """Refuses flags that the kind of prompts, or greedy sampling, ignores."""
+  is_text = _is_text(arguments.prompts)
+  applying.only_if(not is_text, arguments, "for a store", "num_prompts")
+  applying.only_if(is_text, arguments, "for text prompts", "input_length")
+  sampled = arguments.temperature > 0
+  applying.only_if(
+    sampled, arguments, "with --temperature above 0", "top_k", top_p=1.0
+  )
 
 
 def run(arguments: argparse.Namespace) -> None:
   """Samples and writes a line a prompt."""
-  from rlhf_gap import checkpoints, checks, stores
+  from rlhf_gap import checkpoints, stores
   from rlhf_gap.inference import next_token, prompt_sources, sample_prompts
 
-  names = ("num_samples", "max_length", "batch_size", "input_length")
-  checks.counts(**{f"--{name}": getattr(arguments, name) for name in names})
+  _check_applicable(arguments)
   transform = ("temperature", "top_k", "top_p", "min_length")
   settings = {name: getattr(arguments, name) for name in transform}
   next_token.Transform(**settings)
@@ -82,7 +142,7 @@ def _prompts(arguments: argparse.Namespace) -> "prompt_sources.Prompts":
   from rlhf_gap.inference import prompt_sources
 
   source = arguments.prompts
-  if source != "-" and (os.path.isdir(source) or not os.path.exists(source)):
+  if not _is_text(source):
     prompts = prompt_sources.from_store(source, arguments.num_prompts)
     if arguments.vocabulary is None:
       return prompts
@@ -101,7 +161,7 @@ def _prompts(arguments: argparse.Namespace) -> "prompt_sources.Prompts":
   else:
     lines, name = io.BytesIO(files.read_bytes(source)), source
   return prompt_sources.from_lines(
-    lines, name, vocabulary, arguments.input_length
+    lines, name, vocabulary, arguments.input_length or _INPUT_LENGTH
   )
 
 

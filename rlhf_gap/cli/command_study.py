@@ -12,7 +12,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from rlhf_gap.cli import gin_flags
+from rlhf_gap.cli import flag_types, gin_flags
 
 if TYPE_CHECKING:
   from rlhf_gap.study import experiment, judges, scheduler, stages
@@ -24,7 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap study`."""
   gin_flags.add_arguments(parser)
   add = parser.add_argument
-  add("--workdir", required=True, metavar="DIR", help="where everything goes")
+  add(
+    "--workdir",
+    required=True,
+    type=flag_types.local,
+    metavar="DIR",
+    help="where everything goes",
+  )
   add(
     "--stage",
     action="append",
@@ -35,27 +41,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   add("--dry_run", action="store_true", help="print the plan, run nothing")
   add("--force", action="store_true", help="run stale stages again")
-  add("--workers", type=int, metavar="N", help="processes (default: cores)")
+  add(
+    "--workers",
+    type=flag_types.count,
+    metavar="N",
+    help="processes (default: cores)",
+  )
 
 
 def run(arguments: argparse.Namespace) -> int:
   """Runs the study and returns 2 where a stage failed or could not run."""
-  from rlhf_gap import checks, errors
-  from rlhf_gap.cli import gin_files
+  from rlhf_gap import errors
+  from rlhf_gap.cli import applying, gin_files
   from rlhf_gap.study import experiment, pipeline, scheduler, stages
 
   gin_files.parse(
     arguments.gin_file,
     arguments.gin_bindings,
     gin_flags.search_paths(arguments),
+    arguments.allow_module,
   )
   study = gin_files.construct(
-    experiment.Study, arguments.gin_file, arguments.gin_bindings
+    experiment.Study,
+    arguments.gin_file,
+    arguments.gin_bindings,
+    gin_flags.search_paths(arguments),
+  )
+  applying.only_if(
+    not arguments.dry_run, arguments, "without --dry_run", "force", "workers"
   )
   planned = pipeline.stages(study)
   stages.check(planned)
   workdir = os.path.abspath(arguments.workdir)
-  checks.counts(**{"--workers": arguments.workers})
   unknown = sorted(set(arguments.stage) - {stage.name for stage in planned})
   if unknown:
     raise errors.UserError(

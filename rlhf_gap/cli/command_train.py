@@ -13,8 +13,7 @@ import argparse
 import functools
 import os
 
-from rlhf_gap import checks
-from rlhf_gap.cli import gin_flags, launching, supervising
+from rlhf_gap.cli import applying, gin_flags, launching, supervising
 
 TAKES_GIN = True
 
@@ -27,14 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
   """Trains, alone or with other processes, and returns the exit code."""
-  names = ("dead_after_seconds", "hung_after_seconds")
-  checks.positive(**{f"--{name}": getattr(arguments, name) for name in names})
   address = launching.find(
     arguments.coordinator,
     arguments.num_processes,
     arguments.process_id,
     os.environ,
   )
+  names = ("dead_after_seconds", "hung_after_seconds")
+  where = "for a run of several processes"
+  applying.only_if(address is not None, arguments, where, *names)
   if address is None:
     _train(arguments)
     return 0
@@ -49,12 +49,12 @@ def _train_with_others(
   parent: int,
   last_words: supervising.LastWords,
 ) -> int:
-  launching.leave_waiting_to_the_watch(arguments.hung_after_seconds, os.environ)
+  dead = arguments.dead_after_seconds or launching.DEAD_AFTER_SECONDS
+  hung = arguments.hung_after_seconds or launching.HUNG_AFTER_SECONDS
+  launching.leave_waiting_to_the_watch(hung, os.environ)
   from rlhf_gap import processes
 
-  limits = processes.Limits(
-    arguments.dead_after_seconds, arguments.hung_after_seconds
-  )
+  limits = processes.Limits(dead, hung)
   with processes.joined(
     address.coordinator,
     address.num_processes,
@@ -75,6 +75,7 @@ def _train(arguments: argparse.Namespace) -> None:
     arguments.gin_file,
     arguments.gin_bindings,
     gin_flags.search_paths(arguments),
+    arguments.allow_module,
   )
   processes.check_same(gin_files.settings())
   from rlhf_gap.training import description, run

@@ -10,8 +10,10 @@ import dataclasses
 import json
 import logging
 import os
+import tempfile
 
 from rlhf_gap import checks, errors, interrupts
+from rlhf_gap.cli import applying, flag_types
 from rlhf_gap.data import catalog
 
 
@@ -19,18 +21,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap data TASK`."""
   parser.add_argument(
     "--source",
+    type=flag_types.local,
     metavar="DIR",
     help="folder of published files; without it they are downloaded where"
     " nobody has to sign in; miniatures have none",
   )
   parser.add_argument(
     "--vocabulary",
+    type=flag_types.path,
     metavar="FILE",
     help="a SentencePiece model (local or gs://), or `bytes` for ByT5; a"
     " miniature has its own",
   )
-  parser.add_argument("--output", metavar="DIR", help="where the store goes")
-  parser.add_argument("--split", default="train", help="default: train")
+  parser.add_argument(
+    "--output",
+    type=flag_types.storage,
+    metavar="DIR",
+    help="where the store goes",
+  )
+  parser.add_argument(
+    "--split", type=flag_types.name, default="train", help="default: train"
+  )
   parser.add_argument("--json", action="store_true", help="print one object")
   parser.add_argument(
     "--allow_malformed",
@@ -40,21 +51,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   for name, what in (("inputs", "prompts"), ("targets", "responses")):
     parser.add_argument(
       f"--{name}_length",
-      type=int,
+      type=flag_types.whole(2, checks.LONGEST),
       metavar="N",
       help=f"window of {what} in tokens (default: 1024/128, miniatures 48/16)",
     )
   parser.add_argument(
     "--tfds_data_dir",
     metavar="DIR",
-    default=os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"),
-    help="where prepared data sets are kept (default: %(default)s)",
+    type=flag_types.local,
+    help="where prepared data sets are kept (default: TFDS_DATA_DIR, or"
+    " ~/tensorflow_datasets)",
   )
   parser.add_argument(
-    "--seed", type=int, default=0, help="of a miniature (default: 0)"
+    "--seed", type=flag_types.seed, help="of a miniature (default: 0)"
   )
   parser.add_argument(
-    "--rows", type=int, metavar="N", help="comparisons of a miniature to draw"
+    "--rows",
+    type=flag_types.count,
+    metavar="N",
+    help="comparisons of a miniature to generate",
   )
 
 
@@ -68,7 +83,10 @@ def run(arguments: argparse.Namespace) -> None:
     )
   if arguments.output is None:
     raise errors.UserError("--output=DIR is missing: where the store goes")
-  checks.counts(**{"--rows": arguments.rows})
+  published = ("source", "tfds_data_dir", "allow_malformed")
+  only_if = applying.only_if
+  only_if(own_vocabulary, arguments, "for a miniature", "seed", "rows")
+  only_if(not own_vocabulary, arguments, "for published data", *published)
   from rlhf_gap.data import native_logs, vocabularies
 
   if arguments.vocabulary is None:
@@ -90,9 +108,9 @@ def run(arguments: argparse.Namespace) -> None:
       split=arguments.split,
       windows=windows,
       folder=arguments.source,
-      tfds_data_dir=os.path.expanduser(arguments.tfds_data_dir),
+      tfds_data_dir=arguments.tfds_data_dir or _tfds_data_dir(),
       allow_malformed=arguments.allow_malformed,
-      seed=arguments.seed,
+      seed=arguments.seed or 0,
       num_rows=arguments.rows,
     )
   )
@@ -102,13 +120,18 @@ def run(arguments: argparse.Namespace) -> None:
     print(reports.table(report))
 
 
+def _tfds_data_dir() -> str:
+  folder = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+  folder = os.path.expanduser(folder)
+  if folder.startswith("~"):  # a user without a home folder
+    name = f"tensorflow_datasets_{os.getuid()}"
+    folder = os.path.join(tempfile.gettempdir(), name)
+  return folder
+
+
 def _windows(arguments: argparse.Namespace) -> dict[str, int]:
   windows = catalog.windows(arguments.task)
   for name in windows:
     given = getattr(arguments, f"{name}_length")
-    if given is not None and given < 2:
-      raise errors.UserError(
-        f"--{name}_length={given}; expected 2 or more, EOS is one of them"
-      )
     windows[name] = windows[name] if given is None else given
   return windows

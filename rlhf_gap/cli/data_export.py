@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from rlhf_gap import errors, progress, stores
-from rlhf_gap.cli import data_show
+from rlhf_gap.cli import data_show, flag_types
 from rlhf_gap.stores import manifest as manifests
 from rlhf_gap.token_ids import PAD_ID
 
@@ -27,13 +27,19 @@ _ARROW_TYPES = {"int32": "int32", "int64": "int64", "float32": "float32"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap data export`."""
-  parser.add_argument("directory", metavar="DIR", help="the store")
+  parser.add_argument(
+    "directory", type=flag_types.storage, metavar="DIR", help="the store"
+  )
   parser.add_argument("--format", required=True, help=" or ".join(FORMATS))
   parser.add_argument(
-    "--output", metavar="FILE", help="by default DIR.jsonl or DIR.parquet"
+    "--output",
+    type=flag_types.local,
+    metavar="FILE",
+    help="by default DIR.jsonl or DIR.parquet",
   )
   parser.add_argument(
     "--vocabulary",
+    type=flag_types.path,
     metavar="FILE",
     help="the SentencePiece model, if it has moved since the store was made",
   )

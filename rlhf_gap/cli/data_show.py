@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from rlhf_gap import errors, stores
+from rlhf_gap.cli import flag_types
 from rlhf_gap.stores import locations
 from rlhf_gap.token_ids import PAD_ID
 
@@ -17,7 +18,9 @@ _BETWEEN = " | "
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap data show`."""
-  parser.add_argument("directory", metavar="DIR", help="the store")
+  parser.add_argument(
+    "directory", type=flag_types.storage, metavar="DIR", help="the store"
+  )
   parser.add_argument(
     "--rows",
     default="0:3",
@@ -25,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     "--vocabulary",
+    type=flag_types.path,
     metavar="FILE",
     help="the SentencePiece model, if it has moved since the store was made",
   )

@@ -1,6 +1,5 @@
 """gin files at the edge: parsed once, their mistakes in one line."""
 
-import ast
 import copy
 import re
 from collections.abc import Sequence
@@ -9,63 +8,55 @@ from typing import Any, TypeVar
 import gin
 
 from rlhf_gap import errors
-from rlhf_gap.cli import gin_mistakes
+from rlhf_gap.cli import gin_mistakes, gin_sources, gin_values
 
 Described = TypeVar("Described")
 
-# A value that is neither a literal nor a reference of gin's.
-_BARE_WORD = re.compile(r"[A-Za-z_][\w.-]*")
+# The setting that a constructor's message begins with.
+_SETTING = re.compile(r"^(?:[A-Za-z]\w*[.:] ?)?([a-z]\w*) ?=")
+_CALLED = re.compile(
+  r"In call to configurable '([\w.]+)' \(.*?\)(?: in scope '([\w/]+)')?"
+)
 
 
 def parse(
   files: Sequence[str],
   bindings: Sequence[str] = (),
   search_paths: Sequence[str] = (),
+  allowed_modules: Sequence[str] = (),
 ) -> None:
   """Reads gin files, then single bindings, into gin's one configuration.
+
+  A binding's text is read by the type of the setting that it ends up in: what
+  is bound to a path is a path, whatever it looks like.
 
   Args:
     files: paths of gin files; later ones override earlier ones.
     bindings: "NAME = value" each, which override the files.
     search_paths: folders to look for files in, before the repository's root.
+    allowed_modules: modules that the files may import besides ours, JAX, optax
+      and seqio.
 
   Raises:
-    UserError: a file is missing, or a name or a value in one is wrong.
+    UserError: a file is missing, a name is unknown, a setting does not accept
+      its value, or a file imports a module that is not allowed.
   """
   gin.clear_config()
-  lines = gin_mistakes.lines_of(files, bindings, search_paths)
-  for binding in bindings:
-    if " = " not in binding:
-      raise errors.UserError(f"--gin.{binding}: expected --gin.NAME=value")
-  for folder in (str(gin_mistakes.ROOT), *reversed(search_paths)):
-    gin.add_config_file_search_path(folder)
+  lines = gin_sources.lines_of(files, bindings, search_paths, allowed_modules)
+  gin_sources.prepare_gin(search_paths)
   try:
     gin.parse_config_files_and_bindings(
-      [gin_mistakes.find(file, search_paths) for file in files],
-      [_quoted(binding) for binding in bindings],
+      [gin_sources.find(file, search_paths) for file in files],
+      [],
       skip_unknown=False,
       finalize_config=False,
     )
+  except errors.UserError:
+    raise
   except Exception as error:  # gin raises what the file leads it to
     raise errors.UserError(gin_mistakes.one_line(error, lines)) from error
-
-
-def _quoted(binding: str) -> str:
-  """Takes a path or a word on the command line for a string, quoted or not."""
-  name, _, value = binding.partition(" = ")
-  if value[:1] in "'\"[({@%":
-    return binding
-  if "/" in value or (_BARE_WORD.fullmatch(value) and not _is_literal(value)):
-    return f"{name} = {value!r}"
-  return binding
-
-
-def _is_literal(value: str) -> bool:
-  try:
-    ast.literal_eval(value)
-  except ValueError:
-    return False
-  return True
+  gin_values.bind(bindings, lines)
+  gin_values.check(lines, allowed_modules)
 
 
 def construct(
@@ -89,7 +80,7 @@ def construct(
     UserError: a required value is missing, a value is wrong, or a binding or
       macro of the user's own is not used: it is misspelt, or without effect.
   """
-  lines = gin_mistakes.lines_of(files, bindings, search_paths)
+  lines = gin_sources.lines_of(files, bindings, search_paths, None)
   missing = required_macros()
   if missing:
     flags = " ".join(f"--gin.{name}=..." for name in missing)
@@ -97,12 +88,28 @@ def construct(
   try:
     made = gin.get_configurable(described)()
   except errors.UserError as error:
-    # gin adds lines about where it was called.
-    raise errors.UserError(str(error).splitlines()[0]) from error
+    message, *_ = str(error).splitlines()  # gin adds where it was called
+    source = _source(str(error), lines)
+    raise errors.UserError(f"{source}{message}") from error
   except (TypeError, ValueError, RuntimeError) as error:
-    raise errors.UserError(gin_mistakes.one_line(error, lines)) from error
+    message = gin_mistakes.one_line(error, lines)
+    source = _source(str(error), lines)
+    raise errors.UserError(f"{source}{message}") from error
   gin_mistakes.check_used(lines)
   return made
+
+
+def _source(text: str, lines: Sequence[gin_sources.Line]) -> str:
+  """Returns the flag or place that a constructor's message is about."""
+  message, *added = text.splitlines()
+  setting = _SETTING.search(message)
+  made_in = _CALLED.search(" ".join(added))
+  if setting is None or made_in is None:
+    return ""
+  source = gin_values.source_of(
+    made_in[2] or "", made_in[1].split(".")[-1], setting[1], lines
+  )
+  return "" if source is None else f"{source}: "
 
 
 def operative() -> str:

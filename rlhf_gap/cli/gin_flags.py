@@ -1,7 +1,10 @@
 """T5X's gin flags: --gin_file, --gin_search_paths and --gin.NAME=value."""
 
 import argparse
+import os
 from collections.abc import Sequence
+
+from rlhf_gap.cli import flag_types
 
 _PREFIX = "--gin."
 
@@ -17,17 +20,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action="append",
     required=True,
     metavar="FILE",
-    help="a gin file; may be repeated, later ones override",
+    type=flag_types.path,
+    help="a gin file; may be repeated, later ones override. A gin file can run"
+    " Python: use files that you trust",
   )
+  add_lookup(parser)
+  parser.epilog = (
+    "--gin.NAME=value sets a macro or a binding, such as"
+    " --gin.MODEL_DIR=runs/a or --gin.TRAIN_STEPS=100."
+  )
+
+
+def add_lookup(parser: argparse.ArgumentParser) -> None:
+  """Declares --gin_search_paths and --allow_module."""
   parser.add_argument(
     "--gin_search_paths",
     default="",
     metavar="DIRS",
     help="folders to look for gin files in, separated by commas",
   )
-  parser.epilog = (
-    "--gin.NAME=value sets a macro or a binding, such as"
-    " --gin.MODEL_DIR=runs/a or --gin.TRAIN_STEPS=100."
+  parser.add_argument(
+    "--allow_module",
+    action="append",
+    default=[],
+    metavar="NAME",
+    help="let gin files import this module, which runs its code; may be"
+    " repeated (always allowed: rlhf_gap, jax, optax, seqio)",
   )
 
 
@@ -50,4 +68,5 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def search_paths(arguments: argparse.Namespace) -> list[str]:
   """Returns the folders of --gin_search_paths."""
-  return [path for path in arguments.gin_search_paths.split(",") if path]
+  paths = [path for path in arguments.gin_search_paths.split(",") if path]
+  return [os.path.expanduser(path) for path in paths]

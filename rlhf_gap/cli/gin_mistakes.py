@@ -1,94 +1,24 @@
 """Mistakes in gin files and bindings, in one line with place and remedy."""
 
-import difflib
+import functools
 import inspect
 import pathlib
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import gin
 
 from rlhf_gap import errors
+from rlhf_gap.cli import near_names
+from rlhf_gap.cli.gin_sources import ROOT, Line
 
-# The repository's root: "gin_configs/models/..." is found from anywhere.
-ROOT = pathlib.Path(__file__).parents[2]
-
-_INCLUDE = re.compile(r"""\s*include\s+['"]([^'"]+)['"]""")
+_MACRO = "gin.macro"
 _PLACE = re.compile(r'(?:In file |\()"?(\S+?\.gin)"?, line (\d+)')
 # What gin adds to an error: where it was called, and what it had bound.
 _ADDED = re.compile(
   r"\s*(In call to configurable|In bindings string|No values supplied by Gin)"
 )
-
-
-class Line(NamedTuple):
-  """A line that the user wrote.
-
-  Attributes:
-    place: "file:number", or the flag that it was given by.
-    text: what it says.
-  """
-
-  place: str
-  text: str
-
-
-def find(file: str, search_paths: Sequence[str], place: str = "") -> str:
-  """Returns where a gin file lies.
-
-  Args:
-    file: its path, as it was given.
-    search_paths: folders to look in, before the repository's root.
-    place: where it is included, if it is.
-
-  Raises:
-    UserError: there is none; a near one is suggested.
-  """
-  for folder in (pathlib.Path(), *map(pathlib.Path, search_paths), ROOT):
-    if (folder / file).is_file():
-      return str(folder / file)
-  known = [str(p.relative_to(ROOT)) for p in ROOT.glob("gin_configs/**/*.gin")]
-  place = f"{place}: " if place else ""
-  raise errors.UserError(f"{place}{file}: no such gin file{near(file, known)}")
-
-
-def lines_of(
-  files: Sequence[str],
-  bindings: Sequence[str],
-  search_paths: Sequence[str] = (),
-) -> list[Line]:
-  """Returns every line that will be parsed, with its place.
-
-  Args:
-    files: paths of gin files; those that they include are read too.
-    bindings: "NAME = value" each.
-    search_paths: folders to look for files in.
-
-  Raises:
-    UserError: a file is missing.
-  """
-  lines = []
-  for file in files:
-    path = find(file, search_paths)
-    for number, text in enumerate(
-      pathlib.Path(path).read_text().split("\n"), 1
-    ):
-      place = f"{file}:{number}"
-      lines.append(Line(place, text))
-      included = _INCLUDE.match(text)
-      if included:
-        find(included[1], search_paths, place)
-        lines += lines_of([included[1]], (), search_paths)
-  flags = [Line(f"--gin.{b.split(' = ')[0]}", b) for b in bindings]
-  return lines + flags
-
-
-def near(word: str, known: Iterable[str]) -> str:
-  """Returns "; did you mean ...?" where one of `known` is near to `word`."""
-  matches = difflib.get_close_matches(word, sorted(set(known)), n=1)
-  return f"; did you mean {matches[0]}?" if matches else ""
 
 
 def one_line(error: Exception, lines: Sequence[Line]) -> str:
@@ -111,11 +41,11 @@ def one_line(error: Exception, lines: Sequence[Line]) -> str:
 
 
 def _unknown_macro(name: str, lines: Sequence[Line]) -> str:
-  known = [scope for (scope, kind) in gin.config._CONFIG if kind == "gin.macro"]
+  known = [scope for (scope, kind) in gin.config._CONFIG if kind == _MACRO]
   use = re.compile(rf"^[^#]*%{name}\b")
   places = [line.place for line in lines if use.match(line.text)]
   place = f"{places[0]}: " if places else ""
-  return f"{place}nothing sets %{name}{near(name, known)}"
+  return f"{place}nothing sets %{name}{near_names.hint(name, known)}"
 
 
 def _hint(text: str) -> str:
@@ -125,17 +55,19 @@ def _hint(text: str) -> str:
     made = gin.config._REGISTRY.get_match(found[1])
     if made is None:
       return ""
-    return near(found[2], inspect.signature(made.wrapped).parameters)
+    return near_names.hint(found[2], inspect.signature(made.wrapped).parameters)
   found = re.search(r"<module '([\w.]+)'.*has no attribute (\w+)", text)
   if found is not None:
-    return near(found[2], vars(sys.modules[found[1]]))
+    return near_names.hint(found[2], vars(sys.modules[found[1]]))
   found = re.search(
     r"No configurable matching (?:reference )?'@?([\w.]+)", text
   )
   if found is not None:
     known = [name for name, _ in gin.config._REGISTRY.items()]
     parts = found[1].count(".") + 1
-    return near(found[1], [".".join(k.split(".")[-parts:]) for k in known])
+    return near_names.hint(
+      found[1], [".".join(k.split(".")[-parts:]) for k in known]
+    )
   return ""
 
 
@@ -150,25 +82,34 @@ def check_used(lines: Sequence[Line]) -> None:
   Raises:
     UserError: a binding or a macro is not used.
   """
-  for name in unused():
-    place = _place_of(name, lines)
+  for scope, selector, name in unused_bindings():
+    place = place_of((scope, selector, name), lines)
     if place is not None:
       used = gin.config._OPERATIVE_CONFIG
-      known = [scope for scope, kind in used if kind == "gin.macro"]
-      hint = near(name, known) or "; it has no effect here"
-      short = ".".join(name.split(".")[-3:])
+      known = [scope for scope, kind in used if kind == _MACRO]
+      written = _written(scope, selector, name)
+      hint = near_names.hint(written, known) or "; it has no effect here"
+      short = ".".join(written.split(".")[-3:])
       raise errors.UserError(f"{place}: nothing uses {short}{hint}")
 
 
 def unused() -> list[str]:
-  """Returns the macros and bindings that nothing has asked for so far."""
-  names = []
-  for (scope, selector), values in gin.config._CONFIG.items():
-    for parameter in values:
-      if not _is_used(scope, selector, parameter):
-        is_macro = selector == "gin.macro"
-        names.append(scope if is_macro else f"{selector}.{parameter}")
-  return names
+  """Returns the names of macros and bindings that nothing has asked for."""
+  return [_written(*binding) for binding in unused_bindings()]
+
+
+def unused_bindings() -> list[tuple[str, str, str]]:
+  """Returns (scope, selector, parameter) of what nothing has asked for."""
+  return [
+    (scope, selector, parameter)
+    for (scope, selector), values in gin.config._CONFIG.items()
+    for parameter in values
+    if not _is_used(scope, selector, parameter)
+  ]
+
+
+def _written(scope: str, selector: str, parameter: str) -> str:
+  return scope if selector == _MACRO else f"{selector}.{parameter}"
 
 
 def _is_used(scope: str, selector: str, parameter: str) -> bool:
@@ -182,24 +123,41 @@ def _is_used(scope: str, selector: str, parameter: str) -> bool:
   )
 
 
-def _place_of(name: str, lines: Sequence[Line]) -> str | None:
-  """Returns where the user bound `name`: by a flag, or in a file not ours."""
-  *_, owner, last = ["", *name.split(".")]
-  bound = rf"(?:\S+[./])?{re.escape(owner)}\.{re.escape(last)}"
-  pattern = re.compile(rf"\s*{bound if owner else re.escape(last)}\s*=")
-  block = re.compile(rf"\s*(?:\S+[./])?{re.escape(owner)}:")
+def place_of(
+  binding: tuple[str, str, str], lines: Sequence[Line]
+) -> str | None:
+  """Returns where the user last bound a name: a flag, or a file not ours.
+
+  Args:
+    binding: scope, selector and parameter, by gin's own key.
+    lines: what was parsed.
+  """
+  scope, selector, last = binding
+  if selector == _MACRO:
+    pattern, block = re.compile(rf"\s*{re.escape(scope)}\s*="), None
+  else:
+    owner = re.escape(selector.split(".")[-1])
+    owner = (
+      rf"{re.escape(scope)}/(?:\w+\.)*{owner}"
+      if scope
+      else (rf"(?:\w+\.)*{owner}")
+    )
+    pattern = re.compile(rf"\s*{owner}\.{re.escape(last)}\s*=")
+    block = re.compile(rf"\s*{owner}:")
+  found = None
   inside = False
   for line in lines:
     if _is_ours(line.place):
       continue
     if line.text and not line.text.startswith((" ", "\t", "#")):
-      inside = bool(owner and block.match(line.text))
+      inside = bool(block and block.match(line.text))
     within = inside and re.match(rf"\s+{re.escape(last)}\s*=", line.text)
     if within or pattern.match(line.text):
-      return line.place
-  return None
+      found = line.place
+  return found
 
 
+@functools.cache
 def _is_ours(place: str) -> bool:
   path = pathlib.Path(place.rpartition(":")[0])
   folder = ROOT / "gin_configs"

@@ -10,6 +10,7 @@ import importlib.util
 from collections.abc import Mapping, MutableMapping
 
 from rlhf_gap import errors
+from rlhf_gap.cli import flag_types
 
 # Cloud TPU: up to v4, and from v5e on.
 _TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
@@ -19,6 +20,13 @@ _CPU_LIMITS = (
   "xla_cpu_collective_timeout_seconds",
   "xla_cpu_collective_call_terminate_timeout_seconds",
 )
+
+
+DEAD_AFTER_SECONDS = 60.0
+"""Silence after which a process counts as dead, by default."""
+
+HUNG_AFTER_SECONDS = 1800.0
+"""Time without progress of all processes that ends a run, by default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,22 +55,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--coordinator", metavar="HOST:PORT", help="where process 0 listens"
   )
   group.add_argument(
-    "--num_processes", type=int, metavar="N", help="of the run"
+    "--num_processes", type=flag_types.count, metavar="N", help="of the run"
   )
   group.add_argument(
-    "--process_id", type=int, metavar="I", help="this one's number, from 0"
+    "--process_id",
+    type=flag_types.whole(0),
+    metavar="I",
+    help="this one's number, from 0",
   )
   group.add_argument(
     "--dead_after_seconds",
-    type=float,
-    default=60.0,
+    type=flag_types.positive,
     metavar="S",
     help="end when a process has not been heard of for so long (default: 60)",
   )
   group.add_argument(
     "--hung_after_seconds",
-    type=float,
-    default=1800.0,
+    type=flag_types.positive,
     metavar="S",
     help="end when no process goes on for so long, as in a collective whose"
     " peer hangs; more than the longest compilation (default: 1800)",

@@ -10,6 +10,7 @@ import difflib
 import errno
 import importlib
 import os
+import re
 import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
@@ -49,6 +50,10 @@ _PLAIN_OS_ERRORS = {
 }
 
 
+# How argparse begins its message about a flag's value.
+_FLAG_VALUE = re.compile(r"argument ([^:]+): (.*)", re.DOTALL)
+
+
 class _Parser(argparse.ArgumentParser):
   """Reports a misused flag in one line, with the nearest known flag."""
 
@@ -62,7 +67,13 @@ class _Parser(argparse.ArgumentParser):
     return super().parse_known_args(self._words, namespace)
 
   def error(self, message: str) -> NoReturn:
-    # argparse tells of a required flag before it tells that one is mistyped.
+    value = _FLAG_VALUE.fullmatch(message)
+    if value is not None:
+      flag = value[1].split("/")[-1]
+      # A flag's own type says "=VALUE; expected ...", argparse a sentence.
+      between = "" if value[2].startswith("=") else ": "
+      raise errors.UserError(f"{flag}{between}{value[2]}")
+    # argparse reports a missing flag before one that is mistyped.
     if message.startswith(("unrecognized", "the following arguments")):
       flags = [w.split("=")[0] for w in self._words if w.startswith("--")]
       known = [o for action in self._actions for o in action.option_strings]
@@ -95,7 +106,12 @@ def _top_parser() -> argparse.ArgumentParser:
   return parser
 
 
-def _run(command: str, argv: list[str]) -> int:
+def parser_of(command: str) -> argparse.ArgumentParser:
+  """Returns a command's parser.
+
+  Args:
+    command: one of `COMMANDS`.
+  """
   module = importlib.import_module(f"rlhf_gap.cli.command_{command}")
   parser = _Parser(
     prog=f"rlhf-gap {command}",
@@ -104,6 +120,12 @@ def _run(command: str, argv: list[str]) -> int:
     allow_abbrev=False,
   )
   module.add_arguments(parser)
+  return parser
+
+
+def _run(command: str, argv: list[str]) -> int:
+  module = importlib.import_module(f"rlhf_gap.cli.command_{command}")
+  parser = parser_of(command)
   bindings: list[str] = []
   if getattr(module, "TAKES_GIN", False):
     bindings, argv = gin_flags.split(argv)
@@ -156,7 +178,7 @@ def main(argv: list[str] | None = None) -> int:
     if described is None:
       raise
     message = described
-  except RuntimeError as error:
+  except (RuntimeError, MemoryError) as error:
     described = errors.out_of_memory(error)
     if described is None:
       raise

@@ -2,10 +2,23 @@
 
 import dataclasses
 
+from rlhf_gap import checks
 from rlhf_gap.models import layers
 
 DTYPES = ("float32", "bfloat16")
 REMAT_POLICIES = ("none", "minimal", "full")
+
+_SIZES = (
+  "vocab_size",
+  "emb_dim",
+  "num_heads",
+  "head_dim",
+  "mlp_dim",
+  "num_encoder_layers",
+  "num_decoder_layers",
+  "num_buckets",
+  "max_distance",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +47,8 @@ class T5Config:
     max_distance: distance in tokens from which the last bucket is used.
 
   Raises:
-    ValueError: an invalid value.
+    UserError: a size that is not a positive integer.
+    ValueError: any other invalid value.
   """
 
   vocab_size: int
@@ -53,6 +67,8 @@ class T5Config:
   max_distance: int = 128
 
   def __post_init__(self) -> None:
+    checks.required(**{name: getattr(self, name) for name in _SIZES})
+    checks.counts(**{name: getattr(self, name) for name in _SIZES})
     unknown = set(self.mlp_activations) - set(layers.ACTIVATION_NAMES)
     if unknown:
       raise ValueError(

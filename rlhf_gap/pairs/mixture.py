@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rlhf_gap import errors, stores
+from rlhf_gap import checks, errors, stores
 from rlhf_gap.models import t5
 from rlhf_gap.pairs.sources import Context, Draw, Source, Spec
 
@@ -27,15 +27,14 @@ class Mixture:
   weights: tuple[float, ...]
 
   def __post_init__(self) -> None:
+    checks.several(sources=self.sources, weights=self.weights)
     if len(self.sources) != len(self.weights) or not self.sources:
       raise errors.UserError(
         f"Mixture: {len(self.sources)} sources with {len(self.weights)}"
         " weights; expected one weight a source"
       )
-    if min(self.weights) <= 0:
-      raise errors.UserError(
-        f"Mixture: weights={list(self.weights)}; expected all > 0"
-      )
+    for weight in self.weights:
+      checks.positive(weights=weight)
 
   def open(self, context: Context, *, start_step: int = 0) -> "_Mixture":
     """Opens every source with its share of the batch."""

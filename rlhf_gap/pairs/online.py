@@ -19,7 +19,7 @@ from rlhf_gap import (
   stores,
 )
 from rlhf_gap.batches import PreferenceBatch
-from rlhf_gap.inference import judge, sample
+from rlhf_gap.inference import draw, judge, sample
 from rlhf_gap.models import precision, t5
 from rlhf_gap.pairs import reference as references
 from rlhf_gap.pairs.sources import (
@@ -64,7 +64,12 @@ class Sampling:
   keep: str = "end"
 
   def __post_init__(self) -> None:
-    checks.counts(max_length=self.max_length)
+    checks.required(max_length=self.max_length)
+    checks.lengths(max_length=self.max_length, judge_length=self.judge_length)
+    checks.one_of(("end", "start"), keep=self.keep)
+    transform = (self.temperature, self.top_k, self.top_p, self.min_length)
+    draw.Transform(*transform)
+    checks.between(0, 1, mixture_weight=self.mixture_weight)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +95,8 @@ class Online:
 
   def __post_init__(self) -> None:
     every = self.sync_every_steps
+    checks.required(prompts=self.prompts, judge=self.judge, passes=self.passes)
+    checks.texts(prompts=self.prompts, judge=self.judge)
     checks.counts(sync_every_steps=every, passes=self.passes)
     if self.passes > 1 and (every or 1) % self.passes:
       raise errors.UserError(
@@ -122,6 +129,12 @@ class Generated:
   prompts: str = dataclasses.field(metadata=STORE)
   judge: str = dataclasses.field(metadata=CHECKPOINT)
   sampling: Sampling = Sampling()
+
+  def __post_init__(self) -> None:
+    names = ("first", "second", "prompts", "judge")
+    paths = {name: getattr(self, name) for name in names}
+    checks.required(**paths)
+    checks.texts(**paths)
 
   def open(self, context: Context, *, start_step: int = 0) -> "_Generated":
     """Opens prompts, judge and both policies."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlhf_gap import errors, stores
+from rlhf_gap import checks, errors, stores
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.pairs.sources import STORE, Context, Draw
 
@@ -45,6 +45,10 @@ class Offline:
   store: str = dataclasses.field(metadata=STORE)
   rescore: bool = False
 
+  def __post_init__(self) -> None:
+    _check_store(self.store)
+    checks.flags(rescore=self.rescore)
+
   def open(self, context: Context, *, start_step: int = 0) -> "_StoredPairs":
     """Opens the store at a step."""
     return _StoredPairs(
@@ -74,10 +78,10 @@ class Replay:
   rescore: bool = False
 
   def __post_init__(self) -> None:
-    try:
-      stores.Blocks(self.block_batches, self.unit)
-    except ValueError as error:
-      raise errors.UserError(f"Replay: {error}") from error
+    _check_store(self.store)
+    checks.flags(rescore=self.rescore)
+    checks.counts(block_batches=self.block_batches)
+    checks.one_of(("batch", "example"), unit=self.unit)
 
   @property
   def may_grow(self) -> bool:
@@ -104,6 +108,9 @@ class Responses:
 
   store: str = dataclasses.field(metadata=STORE)
 
+  def __post_init__(self) -> None:
+    _check_store(self.store)
+
   def open(self, context: Context, *, start_step: int = 0) -> "_Stored":
     """Opens the store at a step."""
     store = _open(self.store, "sft", "the task's `_sft` store")
@@ -114,6 +121,11 @@ class Responses:
   def stores(self) -> list[stores.Store]:
     """Returns the store."""
     return [stores.open(self.store)]
+
+
+def _check_store(path: object) -> None:
+  checks.required(store=path)
+  checks.texts(store=path)
 
 
 def _open(path: str, schema: str, expected: str) -> stores.Store:

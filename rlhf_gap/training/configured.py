@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import optax
 
-from rlhf_gap import errors
+from rlhf_gap import checks, errors
 from rlhf_gap.training import optimizers
 
 
@@ -43,8 +43,12 @@ class LearningRate:
   final_fraction: float = 0.1
 
   def __post_init__(self) -> None:
-    if not self.peak > 0:
-      raise errors.UserError(f"learning rate {self.peak}; expected > 0")
+    checks.positive(peak=self.peak)
+    steps = {"warm_up_steps": self.warm_up_steps}
+    steps["decay_steps"] = self.decay_steps
+    checks.required(**steps)
+    checks.counts(at_least=0, **steps)
+    checks.between(0, 1, final_fraction=self.final_fraction)
     if self.decay_steps and self.decay_steps <= self.warm_up_steps:
       raise errors.UserError(
         f"decay_steps={self.decay_steps} ends within the warm-up of"
@@ -81,6 +85,9 @@ class Adafactor:
   learning_rate: LearningRate
   clip_global_norm: float | None = None
 
+  def __post_init__(self) -> None:
+    _check_clip(self.clip_global_norm)
+
   def without_rate(self) -> Spec:
     """Returns the same optimizer at a learning rate of 1."""
     return dataclasses.replace(self, learning_rate=LearningRate(1.0))
@@ -104,6 +111,10 @@ class AdamW:
   weight_decay: float = 0.0
   clip_global_norm: float | None = None
 
+  def __post_init__(self) -> None:
+    checks.between(0, weight_decay=self.weight_decay)
+    _check_clip(self.clip_global_norm)
+
   def without_rate(self) -> Spec:
     """Returns the same optimizer at a learning rate of 1."""
     return dataclasses.replace(self, learning_rate=LearningRate(1.0))
@@ -115,3 +126,8 @@ class AdamW:
       weight_decay=self.weight_decay,
       clip_global_norm=self.clip_global_norm,
     )
+
+
+def _check_clip(norm: float | None) -> None:
+  if norm is not None:
+    checks.positive(clip_global_norm=norm)

@@ -7,7 +7,17 @@ from rlhf_gap import checks, errors, pairs, partitioning
 from rlhf_gap.models import config, t5
 from rlhf_gap.training import configured, objectives
 
-# Of what there must be at least one, where it is given.
+_REQUIRED = (
+  "model_dir",
+  "train_steps",
+  "batch_size",
+  "num_microbatches",
+  "checkpoint_every_steps",
+  "validation_batches",
+  "log_every_steps",
+)
+_PATHS = ("model_dir", "initial", "reference", "validation")
+# Must be positive if set.
 _COUNTS = (
   "train_steps",
   "batch_size",
@@ -97,8 +107,8 @@ class Run:
     self._check_values()
     if self.batch_size % self.num_microbatches:
       raise errors.UserError(
-        f"a batch of {self.batch_size} rows does not divide into"
-        f" {self.num_microbatches} microbatches"
+        f"num_microbatches={self.num_microbatches} does not divide"
+        f" batch_size={self.batch_size}"
       )
     if (self.initial is None) == (self.model is None):
       raise errors.UserError(
@@ -107,7 +117,15 @@ class Run:
       )
 
   def _check_values(self) -> None:
+    checks.required(**{name: getattr(self, name) for name in _REQUIRED})
     checks.counts(**{name: getattr(self, name) for name in _COUNTS})
+    checks.seeds(seed=self.seed)
+    checks.flags(record=self.record, tensorboard=self.tensorboard)
+    checks.texts(**{name: getattr(self, name) for name in _PATHS})
+    checks.several(keep_steps=self.keep_steps)
+    for step in self.keep_steps:
+      checks.required(keep_steps=step)
+      checks.counts(at_least=0, keep_steps=step)
     checks.one_of(config.DTYPES, dtype=self.dtype)
     checks.one_of(config.REMAT_POLICIES, remat_policy=self.remat_policy)
     checks.below_one(dropout_rate=self.dropout_rate)
@@ -119,18 +137,12 @@ class Run:
       )
 
 
-def _is_count(value: object) -> bool:
-  return isinstance(value, int) and value >= 1
-
-
 def _check_windows(lengths: object) -> None:
   if lengths is None:
     return
-  if (
-    isinstance(lengths, Mapping)
-    and lengths.keys() <= set(_WINDOWS)
-    and all(map(_is_count, lengths.values()))
-  ):
+  if isinstance(lengths, Mapping) and lengths.keys() <= set(_WINDOWS):
+    checks.required(**lengths)
+    checks.lengths(**lengths)
     return
   raise errors.UserError(
     f"TASK_FEATURE_LENGTHS={lengths!r}; expected lengths in tokens, such as"

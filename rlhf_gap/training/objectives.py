@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rlhf_gap import errors, losses
+from rlhf_gap import checks, losses
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.inference import judge, score
 from rlhf_gap.models import t5
@@ -73,8 +73,8 @@ class Contrastive:
   labels: str = "hard"
 
   def __post_init__(self) -> None:
-    _check_choice("reduction", self.reduction, tuple(_REDUCTIONS))
-    _check_choice("labels", self.labels, ("hard", "soft"))
+    checks.one_of(_REDUCTIONS, reduction=self.reduction)
+    checks.one_of(("hard", "soft"), labels=self.labels)
 
   def bind(self, config: t5.T5Config, words: judge.Words | None) -> Objective:
     """Returns the objective for a T5."""
@@ -108,7 +108,7 @@ class BestOfTwo:
   reduction: str = "mean"
 
   def __post_init__(self) -> None:
-    _check_choice("reduction", self.reduction, tuple(_REDUCTIONS))
+    checks.one_of(_REDUCTIONS, reduction=self.reduction)
 
   def bind(self, config: t5.T5Config, words: judge.Words | None) -> Objective:
     """Returns the objective for a T5."""
@@ -170,8 +170,9 @@ class PreferenceModel:
   labels: str = "hard"
 
   def __post_init__(self) -> None:
-    _check_choice("keep", self.keep, ("end", "start"))
-    _check_choice("labels", self.labels, ("hard", "soft"))
+    checks.lengths(input_length=self.input_length)
+    checks.one_of(("end", "start"), keep=self.keep)
+    checks.one_of(("hard", "soft"), labels=self.labels)
 
   def bind(self, config: t5.T5Config, words: judge.Words | None) -> Objective:
     """Returns the objective for a T5."""
@@ -427,10 +428,3 @@ def _t5_score(config: t5.T5Config) -> Score:
     )
 
   return score_tokens
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-  if value not in choices:
-    raise errors.UserError(
-      f"{name}={value!r}; expected one of {', '.join(choices)}"
-    )

@@ -127,8 +127,13 @@ def _deep(optimizer):
   ],
 )
 def test_an_index_of_another_shape(copy, edit, expected):
-  # `update` and `pop` return what msgpack would not take for an index.
-  _edit_index(copy, lambda o: made if isinstance(made := edit(o), dict) and "optimizer" in made else None)
+  def edited(index):
+    # An edit in place returns something else than the index.
+    result = edit(index)
+    is_index = isinstance(result, dict) and "optimizer" in result
+    return result if is_index else None
+
+  _edit_index(copy, edited)
   _check_refused(copy, str(copy), expected)
 
 

@@ -222,11 +222,14 @@ def test_a_mistake_in_a_users_run_file(
     ("description.Rnu.seed=3", "did you mean description.Run"),
     ("OPTIMIZER=@configured.Adam()", "did you mean configured.Adam"),
     ("TRAIN_STEPS", "--gin.TRAIN_STEPS: expected --gin.NAME=value"),
-    ("TRAIN_STEPS=0", "train_steps=0; expected a whole number, 1 or more"),
+    ("TRAIN_STEPS=0", "gin.TRAIN_STEPS: train_steps=0; expected a whole"),
     ("BETA=-1.0", "Ipo.beta = -1.0; expected"),
     ("REDUCTION=total", "'total'; expected one of sum, mean"),
-    ("LEARNING_RATE=0.0", "learning rate 0.0; expected > 0"),
-    ("description.Run.num_microbatches=5", "batch of 32 rows does not divide"),
+    ("LEARNING_RATE=0.0", "--gin.LEARNING_RATE: peak=0.0; expected a finite"),
+    (
+      "description.Run.num_microbatches=5",
+      "num_microbatches=5 does not divide",
+    ),
     ("description.Run.keep=0", "keep=0; expected"),
   ],
 )

@@ -125,7 +125,7 @@ def test_limits_are_seconds_to_wait(capsys, seconds):
   words = ["train", "--gin_file=x.gin", f"--dead_after_seconds={seconds}"]
   assert main.main(words) == 2
   line = capsys.readouterr().err
-  assert f"--dead_after_seconds={float(seconds)!r}; expected a finite" in line
+  assert f"--dead_after_seconds={seconds}; expected a finite" in line
 
 
 def _alone(process_id, port):

@@ -48,7 +48,7 @@ def test_list(run):
       ["mini_arena_pairs", "--output=o", "--rows=0"],
       "expected a whole number, 1 or more",
     ),
-    (["mini_arena_pairs", "--output=o", "--inputs_length=1"], "expected 2 or"),
+    (["mini_arena_pairs", "--output=o", "--inputs_length=1"], ", 2 or more"),
     (["mini_arena_pairs", "--outputs=o"], "unknown flag --outputs, did you"),
     (
       ["chat_arena_pairs", "--output=o", "--vocabulary=none.model"],

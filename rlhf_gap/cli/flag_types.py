@@ -1,0 +1,107 @@
+"""Types of the commands' flags, checked as the command line is parsed.
+
+Each is an argparse `type`; `_Parser` of `main` puts the flag's name before the
+message, so that it reads `--seed=-1; expected ...`.
+"""
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+
+from rlhf_gap import checks
+from rlhf_gap.cli import setting_types
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# What TensorStore, which reads and writes stores and checkpoints, opens.
+_SCHEMES = ("gs", "s3", "memory", "file")
+
+
+def whole(low: int, high: int = checks.LARGEST) -> Callable[[str], int]:
+  """Returns the type of whole numbers from `low` to `high`, both allowed."""
+
+  def parse(text: str) -> int:
+    if not _WHOLE.fullmatch(text) or int(text) < low:
+      raise _mismatch(text, f"a whole number, {low} or more")
+    if int(text) > high:
+      raise _mismatch(text, f"a whole number, {high:,} at most")
+    return int(text)
+
+  return parse
+
+
+count = whole(1)
+"""At least 1."""
+
+seed = whole(0, checks.LARGEST_SEED)
+"""JAX keeps 32 bits of a seed: larger ones would repeat smaller ones."""
+
+tokens = whole(1, checks.LONGEST)
+"""A length in tokens."""
+
+
+def real(
+  low: float, high: float = math.inf, *, above: bool = False
+) -> Callable[[str], float]:
+  """Returns the type of finite numbers.
+
+  Args:
+    low: the smallest.
+    high: the largest.
+    above: whether `low` itself is excluded.
+  """
+  lowest = f"above {low:g}" if above else f"of at least {low:g}"
+  highest = "" if high == math.inf else f" and at most {high:g}"
+
+  def parse(text: str) -> float:
+    try:
+      value = float(text)
+    except ValueError:
+      value = math.nan
+    holds = math.isfinite(value) and low <= value <= high
+    if not holds or (above and value == low):
+      raise _mismatch(text, f"a finite number {lowest}{highest}")
+    return value
+
+  return parse
+
+
+positive = real(0, above=True)
+"""Finite and above 0."""
+
+
+def name(text: str) -> str:
+  """Takes a word or a text that is not empty."""
+  try:
+    setting_types.conformed(text.replace("~", "_"), str)
+  except setting_types.MismatchError as mismatch:
+    raise _mismatch(text, str(mismatch)) from mismatch
+  return text
+
+
+def path(text: str) -> str:
+  """Takes a path of the file system, or a URL; expands "~"."""
+  try:
+    return str(setting_types.conformed(text, str))
+  except setting_types.MismatchError as mismatch:
+    raise _mismatch(text, str(mismatch)) from mismatch
+
+
+def storage(text: str) -> str:
+  """Takes a path or a URL that stores and checkpoints may have."""
+  scheme = _SCHEME.match(text)
+  if scheme is not None and scheme[1].lower() not in _SCHEMES:
+    raise _mismatch(text, "a local path, or a URL such as gs://bucket/folder")
+  return path(text)
+
+
+def local(text: str) -> str:
+  """Takes a path of the file system to write to."""
+  if _SCHEME.match(text):
+    raise _mismatch(text, "a path of a file system, not a URL")
+  return path(text)
+
+
+def _mismatch(text: str, expected: str) -> argparse.ArgumentTypeError:
+  return argparse.ArgumentTypeError(f"={text}; expected {expected}")

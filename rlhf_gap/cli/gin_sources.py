@@ -1,0 +1,191 @@
+"""Reads gin files safely: checked text, includes that end, known imports."""
+
+import io
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import gin
+from gin import config_parser
+
+from rlhf_gap import errors, files
+from rlhf_gap.cli import near_names
+
+# The repository's root: "gin_configs/models/..." is found from anywhere.
+ROOT = pathlib.Path(__file__).parents[2]
+
+TRUSTED_MODULES = ("rlhf_gap", "jax", "optax", "seqio")
+"""Packages that a gin file may import without `--allow_module`."""
+
+# Not a module: `from __gin__ import ...` switches features of gin.
+_GIN_FEATURES = "__gin__"
+
+
+class Line(NamedTuple):
+  """A line that the user wrote.
+
+  Attributes:
+    place: "file:number", or the flag.
+    text: the line, or "NAME = value" for a flag.
+  """
+
+  place: str
+  text: str
+
+
+def find(file: str, search_paths: Sequence[str], place: str = "") -> str:
+  """Returns the path of a gin file.
+
+  Args:
+    file: its path, as it was given.
+    search_paths: folders to look in, before the repository's root.
+    place: where it is included, if it is.
+
+  Raises:
+    UserError: there is none; a similar name is suggested.
+  """
+  for folder in _folders(search_paths):
+    if file and os.path.exists(os.path.join(folder, file)):
+      return os.path.join(folder, file)
+  known = [str(p.relative_to(ROOT)) for p in ROOT.glob("gin_configs/**/*.gin")]
+  place = f"{place}: " if place else ""
+  raise errors.UserError(
+    f"{place}{file}: no such gin file{near_names.hint(file, known)}"
+  )
+
+
+def lines_of(
+  paths: Sequence[str],
+  bindings: Sequence[str] = (),
+  search_paths: Sequence[str] = (),
+  allowed_modules: Sequence[str] | None = (),
+) -> list[Line]:
+  """Returns every line that will be parsed, with its place.
+
+  Nothing is executed: a gin file's imports run Python, so they are checked
+  here, before gin sees the file.
+
+  Args:
+    paths: paths of gin files; the files that they include are read too.
+    bindings: "NAME = value" each.
+    search_paths: folders to look for files in.
+    allowed_modules: modules that may be imported besides `TRUSTED_MODULES`;
+      None: imports have been checked before.
+
+  Raises:
+    UserError: a file is missing or unreadable, includes itself, or imports a
+      module that is not allowed.
+  """
+  allowed = (
+    None if allowed_modules is None else (*TRUSTED_MODULES, *allowed_modules)
+  )
+  lines: list[Line] = []
+  for path in paths:
+    lines += _lines_of(path, search_paths, allowed, "", ())
+  flags = [Line(f"--gin.{b.split(' = ')[0]}", b) for b in bindings]
+  return lines + flags
+
+
+def prepare_gin(search_paths: Sequence[str]) -> None:
+  """Makes gin look for files where `find` does, and read them as we do.
+
+  gin's own reader of resources logs an error for every folder that lacks the
+  file, and fails where the checkout is on PYTHONPATH.
+
+  Args:
+    search_paths: folders to look in, before the repository's root.
+  """
+  gin.config._LOCATION_PREFIXES[:] = _folders(search_paths)
+  gin.config._FILE_READERS[:] = [(_Source, os.path.exists)]
+
+
+def is_allowed(module: str, allowed: Sequence[str]) -> bool:
+  """Returns whether `module` is one of `allowed` or inside one of them."""
+  return any(
+    module == name or module.startswith(f"{name}.") for name in allowed
+  )
+
+
+def _folders(search_paths: Sequence[str]) -> list[str]:
+  return ["", *search_paths, str(ROOT)]
+
+
+class _Source(io.StringIO):
+  """A gin file's text; gin takes the name for its messages."""
+
+  def __init__(self, path: str):
+    super().__init__(_text_of(path))
+    self.name = path
+
+
+def _text_of(path: str) -> str:
+  text = files.read_text(path)
+  if "\0" in text:
+    raise errors.UserError(f"{path}: contains NUL bytes; expected a gin file")
+  # gin's tokenizer counts only "\n".
+  return text.replace("\r\n", "\n")
+
+
+def _lines_of(
+  file: str,
+  search_paths: Sequence[str],
+  allowed: Sequence[str] | None,
+  place: str,
+  included_by: tuple[str, ...],
+) -> Iterator[Line]:
+  path = find(file, search_paths, place)
+  identity = os.path.realpath(path)
+  if identity in included_by:
+    raise errors.UserError(f"{place}: {file} includes itself; remove that line")
+  text = _text_of(path)
+  nested = _includes(_Source(path), file, allowed)
+  for number, line in enumerate(text.split("\n"), 1):
+    here = f"{file}:{number}"
+    yield Line(here, line)
+    if number in nested:
+      chain = (*included_by, identity)
+      yield from _lines_of(nested[number], search_paths, allowed, here, chain)
+
+
+def _includes(
+  source: _Source, file: str, allowed: Sequence[str] | None
+) -> dict[int, str]:
+  """Returns the included files by line number, having checked all imports."""
+  found = {}
+  try:
+    for statement in config_parser.ConfigParser(source, _Placeholders()):
+      if isinstance(statement, config_parser.IncludeStatement):
+        found[statement.location.line_num] = statement.filename
+      imports = isinstance(statement, config_parser.ImportStatement)
+      if imports and allowed is not None:
+        place = f"{file}:{statement.location.line_num}"
+        _check_import(statement, place, allowed)
+  except errors.UserError:
+    raise
+  except Exception:
+    # gin will stop at the same statement, with a message that `gin_mistakes`
+    # knows; the statements before it have been checked.
+    pass
+  return found
+
+
+def _check_import(
+  statement: config_parser.ImportStatement, place: str, allowed: Sequence[str]
+) -> None:
+  module = statement.module
+  if module.split(".")[0] != _GIN_FEATURES and not is_allowed(module, allowed):
+    raise errors.UserError(
+      f"{place}: imports {module}, and importing runs its code; if you trust"
+      f" it, add --allow_module={module.split('.')[0]}"
+    )
+
+
+class _Placeholders(config_parser.ParserDelegate):
+  """Stands for references without importing what they refer to."""
+
+  def configurable_reference(self, scoped_name: str, evaluate: bool) -> Any:
+    return scoped_name
+
+  def macro(self, name: str) -> Any:
+    return name
