@@ -151,7 +151,9 @@ def check_zarr(content: bytes, driver: str, place: str) -> None:
   check_size(shape, 8, place)
 
 
-def check_size(shape: list[int] | tuple[int, ...], itemsize: int, place: str):
+def check_size(
+  shape: list[int] | tuple[int, ...], itemsize: int, place: str
+) -> None:
   """Raises a `UserError` for an array larger than any checkpoint holds."""
   if math.prod(shape) * itemsize > _MAX_ARRAY_BYTES:
     raise errors.UserError(

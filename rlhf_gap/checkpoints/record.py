@@ -7,7 +7,7 @@ carry it in `config.json`. Of any other it is assumed, and said to be.
 
 import dataclasses
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -156,7 +156,7 @@ def _check_record(
 
 
 def _replace(
-  config: t5.T5Config, name: str, value: object, path: str
+  config: t5.T5Config, name: str, value: Any, path: str
 ) -> t5.T5Config:
   try:
     changed = dataclasses.replace(config, **{name: value})

@@ -64,7 +64,7 @@ def array(
         f" index says {dtype}{shape}; files of two checkpoints are mixed"
       )
     part = source[index] if index else source
-    chunk = math.prod(part.chunk_layout.read_chunk.shape or (1,))
+    chunk = math.prod(n or 1 for n in part.chunk_layout.read_chunk.shape or ())
     needed = max(math.prod(part.shape), chunk) * dtype.itemsize
     local_files.check_fits_memory(needed, f"{path}: array {name}")
     try:

@@ -83,7 +83,7 @@ def _value(name: str, value: np.ndarray | np.generic) -> str:
     return "+".join(str(flag.name).lower() for flag in cut) or "no"
   if value.dtype.kind == "f":
     if value.ndim:
-      return np.array2string(value, precision=4).replace("\n", "")
+      return np.array2string(np.asarray(value), precision=4).replace("\n", "")
     return "-" if math.isnan(float(value)) else f"{float(value):.4g}"
   return str(value).replace("\n", "")
 

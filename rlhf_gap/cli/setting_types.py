@@ -123,7 +123,7 @@ def annotations_of(configurable: Callable[..., Any]) -> dict[str, Any]:
   signature = inspect.signature(configurable).parameters
   owner = configurable
   if isinstance(owner, type) and "__init__" in vars(owner):
-    owner = owner.__init__
+    owner = vars(owner)["__init__"]
   try:
     hints = typing.get_type_hints(owner)
   except (NameError, TypeError):

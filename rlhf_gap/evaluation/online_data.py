@@ -190,7 +190,7 @@ class Classifier:
       UserError: a checkpoint is missing or of another architecture.
     """
     start = time.monotonic()
-    seed = int(self.store.manifest.source.get("seed", 0))
+    seed = int(self.store.manifest.source.get("seed") or 0)
     with progress.bar("classifying", len(policies) + 1, "models") as bar:
       found = windows(
         self.store,

@@ -327,6 +327,6 @@ def responses(
   Returns:
     Token ids, int32 [count, length].
   """
-  start = draw_number * int(store.manifest.source["num_prompts"])
+  start = draw_number * int(store.manifest.source["num_prompts"] or 0)
   rows = range(start, start + count)
   return store.read(rows, ["response_tokens"])["response_tokens"]

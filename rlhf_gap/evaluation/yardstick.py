@@ -324,4 +324,6 @@ def _golden_policy(
   plan = _plan(settings, prompts, "golden_policy")
   store = samples.open_drawn(str(sources.golden_samples), plan)
   source = store.manifest.source
-  return stores.Checkpoint("", str(source["checkpoint"]), int(source["step"]))
+  return stores.Checkpoint(
+    "", str(source["checkpoint"]), int(source["step"] or 0)
+  )

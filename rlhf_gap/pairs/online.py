@@ -19,7 +19,7 @@ from rlhf_gap import (
   stores,
 )
 from rlhf_gap.batches import PreferenceBatch
-from rlhf_gap.inference import draw, judge, sample
+from rlhf_gap.inference import judge, next_token, sample
 from rlhf_gap.models import precision, t5
 from rlhf_gap.pairs import reference as references
 from rlhf_gap.pairs.sources import (
@@ -68,7 +68,7 @@ class Sampling:
     checks.lengths(max_length=self.max_length, judge_length=self.judge_length)
     checks.one_of(("end", "start"), keep=self.keep)
     transform = (self.temperature, self.top_k, self.top_p, self.min_length)
-    draw.Transform(*transform)
+    next_token.Transform(*transform)
     checks.between(0, 1, mixture_weight=self.mixture_weight)
 
 
