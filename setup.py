@@ -53,6 +53,7 @@ setuptools.setup(
     "test": [
       "beartype>=0.21",
       "dill>=0.3",
+      "hypothesis>=6.100",
       "import-linter>=2.16",
       "mypy>=1.18",
       "pytest>=8.0",
