@@ -115,7 +115,7 @@ def _try(described, files, given, name, text):
   return None
 
 
-def _try_all(described, files, tmp_path, monkeypatch, needed=()):
+def _check_all(described, files, tmp_path, monkeypatch, needed=()):
   monkeypatch.setenv("HOME", str(tmp_path))
   gin_files.parse(files, needed)
   given = [*needed, *_required()]
@@ -140,24 +140,24 @@ def _try_all(described, files, tmp_path, monkeypatch, needed=()):
 def test_every_setting_of_a_run(file, tmp_path, monkeypatch):
   part = PARTS[RUNS.index(file) % 2]
   files = _run_files(file, part)
-  _try_all(description.Run, files, tmp_path, monkeypatch)
+  _check_all(description.Run, files, tmp_path, monkeypatch)
 
 
 def test_every_setting_of_the_other_optimizer(tmp_path, monkeypatch):
   files = ["gin_configs/runs/offline.gin"]
   adamw = ["OPTIMIZER = @configured.AdamW()"]
-  _try_all(description.Run, files, tmp_path, monkeypatch, adamw)
+  _check_all(description.Run, files, tmp_path, monkeypatch, adamw)
 
 
 def test_every_setting_of_a_model(tmp_path, monkeypatch):
   files = ["gin_configs/models/mini_policy.gin"]
-  _try_all(t5.T5Config, files, tmp_path, monkeypatch)
+  _check_all(t5.T5Config, files, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_setting_of_a_study(name, tmp_path, monkeypatch):
   files = [f"gin_configs/studies/{name}.gin"]
-  _try_all(experiment.Study, files, tmp_path, monkeypatch)
+  _check_all(experiment.Study, files, tmp_path, monkeypatch)
 
 
 def _parsers():
