@@ -104,7 +104,9 @@ def positive(**values: Any) -> None:
       )
 
 
-def between(low: float, high: float = math.inf, **values: Any) -> None:
+def between(
+  low: float | int, high: float | int = math.inf, **values: Any
+) -> None:
   """Checks finite numbers.
 
   Args:

@@ -50,14 +50,14 @@ def add_untold_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--mlp_activations",
     metavar="NAMES",
-    type=lambda text: tuple(text.split(",")),
+    type=flag_types.words("relu", "gelu", "silu", "linear"),
     help="activations of the source's feed-forward layer, such as silu,linear"
     " (default: what the checkpoint records, else relu or gelu,linear)",
   )
   parser.add_argument(
     "--max_distance",
     metavar="N",
-    type=int,
+    type=flag_types.count,
     help="largest distance of the source's relative positions (default: what"
     " the checkpoint records, else 128)",
   )

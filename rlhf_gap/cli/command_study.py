@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--stage",
     action="append",
     default=[],
+    type=flag_types.name,
     metavar="NAME",
     help="run only this stage, while others run elsewhere; may be repeated. The"
     " same command without it gathers the records and reports",

@@ -42,7 +42,7 @@ tokens = whole(1, checks.LONGEST)
 
 
 def real(
-  low: float, high: float = math.inf, *, above: bool = False
+  low: float | int, high: float | int = math.inf, *, above: bool = False
 ) -> Callable[[str], float]:
   """Returns the type of finite numbers.
 
@@ -78,6 +78,18 @@ def name(text: str) -> str:
   except setting_types.MismatchError as mismatch:
     raise _mismatch(text, str(mismatch)) from mismatch
   return text
+
+
+def words(*known: str) -> Callable[[str], tuple[str, ...]]:
+  """Returns the type of known words separated by commas."""
+
+  def parse(text: str) -> tuple[str, ...]:
+    given = tuple(text.split(","))
+    if not set(given) <= set(known):
+      raise _mismatch(text, f"words of {', '.join(known)}, between commas")
+    return given
+
+  return parse
 
 
 def path(text: str) -> str:

@@ -60,7 +60,7 @@ class Size:
   def __post_init__(self) -> None:
     if not self.name.isidentifier():
       raise errors.UserError(
-        f"a size is called {self.name!r}; expected a word, such as 'xl'"
+        f"size name={self.name!r}; expected a word, such as 'xl'"
       )
     checks.counts(
       batch_size=self.batch_size,
@@ -120,12 +120,14 @@ class Ablations:
         f" early_step={self.early_step}: expected both or neither"
       )
     for what, names in (
-      ("sizes", [size.name for size in self.sizes]),
-      ("staleness", [s.name for s in self.staleness]),
+      ("sizes (by name)", [size.name for size in self.sizes]),
+      ("staleness (by sync_every_steps)", [s.name for s in self.staleness]),
       ("shuffle_blocks", [str(blocks) for blocks in self.shuffle_blocks]),
     ):
       if len(set(names)) != len(names):
-        raise errors.UserError(f"{what}: {', '.join(names)}: one stands twice")
+        raise errors.UserError(
+          f"{what}: {', '.join(names)}; expected no duplicates"
+        )
 
   def _check_numbers(self) -> None:
     checks.several(

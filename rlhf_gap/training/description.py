@@ -141,8 +141,9 @@ def _check_windows(lengths: object) -> None:
   if lengths is None:
     return
   if isinstance(lengths, Mapping) and lengths.keys() <= set(_WINDOWS):
-    checks.required(**lengths)
-    checks.lengths(**lengths)
+    named = {f"TASK_FEATURE_LENGTHS[{k!r}]": v for k, v in lengths.items()}
+    checks.required(**named)
+    checks.lengths(**named)
     return
   raise errors.UserError(
     f"TASK_FEATURE_LENGTHS={lengths!r}; expected lengths in tokens, such as"

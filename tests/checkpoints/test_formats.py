@@ -182,10 +182,8 @@ def test_a_rewritten_hf_file_has_the_same_tensors(tmp_path):
   source = pathlib.Path(reference.checkpoint("hf_1_0"))
   checkpoints.convert(source, tmp_path / "t5x", format="t5x")
   checkpoints.convert(tmp_path / "t5x", tmp_path / "hf", format="hf")
-  theirs = {
-    n: a.read_all() for n, a in hf._tensors(str(source), hf.WEIGHTS).items()
-  }
-  ours = hf._tensors(str(tmp_path / "hf"), hf.WEIGHTS)
+  theirs = {n: a.read_all() for n, a in hf._tensors(str(source)).items()}
+  ours = hf._tensors(str(tmp_path / "hf"))
   _assert_same({n: a.read_all() for n, a in ours.items()}, theirs)
   said = json.loads((source / hf.CONFIG).read_text())
   written = json.loads((tmp_path / "hf" / hf.CONFIG).read_text())

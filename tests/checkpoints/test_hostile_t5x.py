@@ -120,7 +120,7 @@ def _deep(optimizer):
     (lambda o: o["state"].update(step={"driver": "zarr"}), "step is"),
     (lambda o: o["state"].update(param_states=[1]), "param_states"),
     (lambda o: o["target"].update({"a/../b": np.ones(1)}), "'a/../b'"),
-    (lambda o: o["target"].update({"a\x1b[31m\n": np.ones(1)}), r"a\\x1b[31m"),
+    (lambda o: o["target"].update({"a\x1b[31m\n": np.ones(1)}), r"a\x1b[31m"),
     (_one_string, "wi_0/kernel of its index is a str"),
     (_many_layers, "layer 999999999999"),
     (_deep, "is a dict"),
@@ -182,13 +182,13 @@ def test_an_array_larger_than_the_memory(copy):
   _edit_index(copy, lambda o: _wi_0(o)["metadata"].update(shape=shape))
   _check_refused(copy, "wi_0")
   leaf = "state.param_states.encoder.encoder_norm.scale.v"
-  _edit_zarray(copy, leaf, shape=[2**42], chunks=[2**42])
+  _edit_zarray(copy, leaf, shape=[2**38], chunks=[2**38])
   _edit_index(copy, lambda o: _wi_0(o)["metadata"].update(shape=[4, 4]))
   _edit_zarray(copy, shape=[4, 4], chunks=[4, 4])
 
   def grow(optimizer):
     states = optimizer["state"]["param_states"]["encoder"]
-    states["encoder_norm"]["scale"]["v"]["metadata"]["shape"] = [2**42]
+    states["encoder_norm"]["scale"]["v"]["metadata"]["shape"] = [2**38]
 
   _edit_index(copy, grow)
   _check_refused(copy, "bytes of memory")

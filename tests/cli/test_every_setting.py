@@ -18,7 +18,14 @@ import pytest
 from beartype.door import is_bearable
 
 from rlhf_gap import errors
-from rlhf_gap.cli import data_build, data_export, data_show, gin_files, main
+from rlhf_gap.cli import (
+  data_build,
+  data_export,
+  data_show,
+  flag_types,
+  gin_files,
+  main,
+)
 from rlhf_gap.models import t5
 from rlhf_gap.study import experiment
 from rlhf_gap.training import description
@@ -211,13 +218,16 @@ def test_every_flag_of_a_command(parser, action, tmp_path, monkeypatch, capsys):
 
 def _check_flag(action, text, value):
   assert isinstance(value, (int, float, str))
-  if isinstance(value, str):
+  if action.type is flag_types.name:
+    assert value == text != ""
+  elif isinstance(value, str):
     # These say themselves what they accept, or may be empty.
     free = {"gin_search_paths", "topology", "coordinator", "rows", "utility"}
     free |= {"format", "allow_module"}
     assert action.type is not None or action.dest in free
     assert value or action.dest in free
-    assert action.type in (None,) or "~" not in value or "/" not in text
+    assert action.type is None or "~" not in value or "/" not in text
   else:
-    assert 0 <= value < 2**32
+    assert value >= 0
     assert math.isfinite(value)
+    assert isinstance(value, float) or value < 2**32

@@ -146,8 +146,16 @@ def test_text_from_standard_input(capsys, monkeypatch, checkpoint):
     ("fine\n".encode("utf-16"), [], "looks like UTF-16"),
     (b"fine\nnul\0\n", [], ":2: holds a NUL"),
     (b"old\rmac\rlines\r", [], ":1: holds a carriage return"),
-    (b"x\n", ["--temperature=-1"], "temperature=-1.0; expected >= 0"),
-    (b"x\n", ["--top_p=0"], "top_p=0.0; expected in (0, 1]"),
+    (
+      b"x\n",
+      ["--temperature=-1"],
+      "--temperature=-1; expected a finite number of at least 0",
+    ),
+    (
+      b"x\n",
+      ["--top_p=0"],
+      "--top_p=0; expected a finite number above 0 and at most 1",
+    ),
     (
       b"x\n",
       ["--max_length=0"],

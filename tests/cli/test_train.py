@@ -125,7 +125,7 @@ def _another_reference(folder, tmp_path):
     ),
     (
       lambda f, t: {"description.Run.num_microbatches": 3},
-      "a batch of 4 rows does not divide into 3 microbatches",
+      "num_microbatches=3 does not divide batch_size=4",
     ),
     (
       lambda f, t: {"DTYPE": "float16"},
@@ -162,10 +162,18 @@ def test_windows_that_are_none(lengths):
   # What the type checks of these tests would find first.
   with pytest.raises(errors.UserError) as raised:
     description._check_windows(lengths)
-  assert str(raised.value) == (
-    f"TASK_FEATURE_LENGTHS={lengths!r}; expected lengths in tokens, such as"
-    ' {"inputs": 1024, "targets": 128}'
-  )
+  message = str(raised.value)
+  if isinstance(lengths, dict):
+    ((name, length),) = lengths.items()
+    assert message == (
+      f"TASK_FEATURE_LENGTHS[{name!r}]={length!r}; expected a whole number, 1"
+      " or more"
+    )
+  else:
+    assert message == (
+      f"TASK_FEATURE_LENGTHS={lengths!r}; expected lengths in tokens, such as"
+      ' {"inputs": 1024, "targets": 128}'
+    )
 
 
 def test_samples_of_no_token(capsys, folder, tmp_path):

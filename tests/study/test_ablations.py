@@ -205,7 +205,7 @@ def _small(**changes):
     ),
     (lambda: _small(generated_pairs=9), "expected both or neither"),
     (lambda: _small(early_step=5), "expected both or neither"),
-    (lambda: _small(shuffle_blocks=(4, 4)), "one stands twice"),
+    (lambda: _small(shuffle_blocks=(4, 4)), "no duplicates"),
     (
       lambda: dataclasses.replace(
         _small(), ablations=ablations.Ablations(tasks=("two",))

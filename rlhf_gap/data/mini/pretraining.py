@@ -112,7 +112,7 @@ def pretrained(size: str) -> str:
   """
   if size not in PRETRAINED_SIZES:
     raise errors.UserError(
-      f"no pretrained miniature {size!r}; there are"
+      f"size={size!r}: no such pretrained miniature; expected one of"
       f" {', '.join(PRETRAINED_SIZES)}"
     )
   return str(_FOLDER / size)
