@@ -149,7 +149,7 @@ def test_a_lone_text_is_not_several(tmp_path):
     [sys.executable, "-c", program, *words], capture_output=True, text=True
   )
   assert done.returncode == 2
-  assert "several in parentheses, such as ('mini_arena',)" in done.stderr
+  assert "several in parentheses, such as (1,) or ('a', 'b')" in done.stderr
   assert done.stderr.count("\n") == 1
 
 
