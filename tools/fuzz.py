@@ -134,56 +134,80 @@ def _work(name: str, seed: int) -> None:
     seed += 1
 
 
+class _Child:
+  """A process that feeds one reader, and reports each input on a pipe."""
+
+  def __init__(self, name: str, seed: int):
+    # Of its own, as a process that is killed leaves its files behind.
+    self._scratch = tempfile.mkdtemp(prefix="fuzz-")
+    self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+    self._pipe, writing = os.pipe()
+    command = [sys.executable, __file__, f"--worker={name}", f"--seed={seed}"]
+    self._process = subprocess.Popen(
+      ["bash", "-c", f'exec "$@" 3>&{writing}', "bash", *command],
+      pass_fds=(writing,),
+      env={**os.environ, "TMPDIR": self._scratch},
+      stdout=subprocess.DEVNULL,
+      stderr=self._errors,
+    )
+    os.close(writing)
+    self._unread = b""
+
+  def messages(self, seconds: float) -> list[list[Any]] | None:
+    """Returns the next messages; [] at its end, None if it takes too long."""
+    lines: list[bytes] = []
+    while not lines:
+      ready, _, _ = select.select([self._pipe], [], [], seconds)
+      if not ready:
+        return None
+      chunk = os.read(self._pipe, 1 << 16)
+      if not chunk:
+        return []
+      *lines, self._unread = (self._unread + chunk).split(b"\n")
+    return [json.loads(line) for line in lines]
+
+  def stop(self) -> int:
+    """Kills the process, removes its files and returns its exit code."""
+    self._process.kill()
+    os.close(self._pipe)
+    code = self._process.wait()
+    shutil.rmtree(self._scratch)
+    return code
+
+  def errors(self) -> str:
+    """Returns what the process wrote to standard error."""
+    self._errors.seek(0)
+    return self._errors.read().decode(errors="replace")
+
+
 def _fuzz(name: str, seed: int, seconds: float) -> tuple[int, list[list[Any]]]:
   """Returns how many inputs one reader was given, and [input, fault] pairs."""
   tried, faults = 0, []
   end = None
   while end is None or time.monotonic() < end:
-    scratch = tempfile.mkdtemp(prefix="fuzz-")  # a killed child leaves files
-    reading, writing = os.pipe()
-    os.set_inheritable(writing, True)
-    command = [sys.executable, __file__, f"--worker={name}", f"--seed={seed}"]
-    child = subprocess.Popen(
-      ["bash", "-c", f'exec "$@" 3>&{writing}', "bash", *command],
-      pass_fds=(writing,),
-      env={**os.environ, "TMPDIR": scratch},
-      stdout=subprocess.DEVNULL,
-      stderr=subprocess.PIPE if end is None else subprocess.DEVNULL,
-    )
-    os.close(writing)
+    child = _Child(name, seed)
     current: Any = None
     limit = _START_SECONDS
-    buffer = b""
-    while True:
-      ready, _, _ = select.select([reading], [], [], limit)
-      chunk = os.read(reading, 1 << 16) if ready else b""
-      if not chunk:
-        break
-      buffer += chunk
-      *lines, buffer = buffer.split(b"\n")
-      for kind, content in map(json.loads, lines):
-        limit = _EXAMPLE_SECONDS
+    while messages := child.messages(limit):
+      end = end or time.monotonic() + seconds
+      limit = _EXAMPLE_SECONDS
+      for kind, content in messages:
         if kind == "input":
           current = content
         elif kind == "done":
           tried, current = tried + 1, None
         else:
           faults.append(content)
-      end = end or time.monotonic() + seconds
       if time.monotonic() > end and current is None:
         break
-    hung = not ready
-    child.kill()
-    code = child.wait()
-    shutil.rmtree(scratch)
-    os.close(reading)
+    code = child.stop()
     if current is not None:
       tried += 1
+      hung = messages is None
       why = "no answer in time" if hung else f"the process ended with {code}"
       faults.append([current, why])
     elif end is None:
-      problem = child.stderr.read().decode() if child.stderr else ""
-      raise SystemExit(f"the reader {name} did not start:\n{problem}")
+      raise SystemExit(f"the reader {name} did not start:\n{child.errors()}")
     seed += 1000
   return tried, faults
 

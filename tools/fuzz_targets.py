@@ -39,7 +39,13 @@ def _read_checkpoint(folder: pathlib.Path) -> None:
 
   with contextlib.redirect_stdout(io.StringIO()):
     command_inspect.run(
-      argparse.Namespace(path=str(folder), json=False, vocabulary=None)
+      argparse.Namespace(
+        path=str(folder),
+        json=False,
+        vocabulary=None,
+        mlp_activations=None,
+        max_distance=None,
+      )
     )
   stored = checkpoints.open(str(folder))
   for array in stored.all_arrays().values():
