@@ -198,7 +198,7 @@ def _parquet(path: etils.epath.Path, raw: IO[bytes]) -> Iterator[Row]:
       for fields in batch.to_pylist():
         line += 1
         yield Row(line, fields)
-  except (pyarrow.ArrowException, OSError) as error:
+  except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
     reason = str(error).splitlines()[0]
     raise errors.UserError(
       f"{path}: not a sound Parquet file ({reason}); download it again"

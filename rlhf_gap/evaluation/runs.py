@@ -1,12 +1,11 @@
 """The checkpoints of a training run, while it trains or after."""
 
-import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from rlhf_gap import errors, records
+from rlhf_gap import errors, files, records
 
 _CHECKPOINT = re.compile(r"checkpoint_(\d+)")
 _DESCRIPTION, _COMPLETE = "run.json", "complete"
@@ -125,20 +124,17 @@ def describe(folder: str) -> records.Run:
   """
   name = os.path.basename(os.path.abspath(folder))
   path = os.path.join(folder, _DESCRIPTION)
-  try:
-    with open(path, encoding="utf-8") as file:
-      fields = json.load(file)
-    if not isinstance(fields, dict):
-      raise ValueError("it is no object")
-    seed = int(fields.get("seed", "0"))
-  except FileNotFoundError:
+  if not os.path.lexists(path):
     return records.Run(name)
-  except (ValueError, TypeError) as error:
-    raise errors.UserError(
-      f"{path}: does not describe a run ({error}); expected what `rlhf-gap"
-      " train` writes, a JSON object of texts"
-    ) from error
+  fields = files.read_json(path, dict[str, str | int | float | bool | None])
   settings = {key: str(value) for key, value in fields.items()}
+  try:
+    seed = int(settings.get("seed", "0"))
+  except ValueError as error:
+    raise errors.UserError(
+      f"{path}: does not describe a run (seed={settings['seed']}); expected"
+      " what `rlhf-gap train` writes"
+    ) from error
   return records.Run(
     name,
     arm=settings.get("source", "").lower(),

@@ -284,7 +284,17 @@ def _load(content: bytes, path: str) -> Any:
       f" {EOS_ID}: this is not the vocabulary of a T5 model (Llama's and the"
       " SentencePiece trainer's defaults are others)"
     )
+  try:
+    _pieces(processor)
+  except UnicodeDecodeError as error:
+    raise errors.UserError(
+      f"{path}: a piece is not UTF-8; the file is damaged"
+    ) from error
   return processor
+
+
+def _pieces(processor: Any) -> list[str]:
+  return [processor.IdToPiece(i) for i in range(processor.GetPieceSize())]
 
 
 def _id(name: str, value: int) -> str:
@@ -292,8 +302,7 @@ def _id(name: str, value: int) -> str:
 
 
 def _holds_sentinels(processor: Any) -> bool:
-  pieces = map(processor.IdToPiece, range(processor.GetPieceSize()))
-  return any(map(_SENTINEL.fullmatch, pieces))
+  return any(map(_SENTINEL.fullmatch, _pieces(processor)))
 
 
 def _sentinel_pieces(extra_ids: int) -> bytes:

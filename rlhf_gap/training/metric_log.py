@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorboardX
 
-from rlhf_gap import files
+from rlhf_gap import errors, files
 
 _NAME = "metrics.jsonl"
 # Lines that differ from run to run: left out where runs are compared.
@@ -98,14 +98,23 @@ def without_times(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lines(path: str) -> Iterator[dict[str, Any]]:
-  if not os.path.exists(path):
+  """Yields the log's objects, up to a last line that a kill cut short."""
+  if not os.path.lexists(path):
     return
-  with open(path, encoding="utf-8") as file:
-    for line in file:
+  files.check_regular(path)
+  with open(path, "rb") as file:
+    for number, line in enumerate(file, 1):
       try:
-        yield json.loads(line)
-      except ValueError:
-        return
+        values = json.loads(line)
+      except (ValueError, RecursionError):
+        values = None
+      if isinstance(values, dict) and isinstance(values.get("step"), int):
+        yield values
+      elif line.endswith(b"\n"):
+        raise errors.UserError(
+          f"{path}:{number}: expected an object with a step; the file is"
+          " damaged: remove this line and those after it"
+        )
 
 
 def _truncate(path: str, done_steps: int) -> None:

@@ -241,15 +241,17 @@ def mark_complete(model_dir: str, step: int) -> None:
 
 def completed_step(model_dir: str) -> int | None:
   """Returns the last step of a run that has ended; None while it goes on."""
+  path = os.path.join(model_dir, COMPLETE)
+  if not os.path.lexists(path):
+    return None
   try:
-    with open(os.path.join(model_dir, COMPLETE), encoding="utf-8") as file:
-      return int(file.read())
-  except (FileNotFoundError, ValueError):
+    return int(files.read_text(path))
+  except ValueError:
     return None
 
 
 def _read_json(path: str) -> dict[str, Any]:
-  if not os.path.isfile(path):
+  if not os.path.lexists(path):
     return {}
   return files.read_json(path, dict)
 

@@ -86,12 +86,17 @@ def test_a_folder_that_is_no_step_is_a_run_of_its_own(tmp_path):
   assert runs.run_of(str(tmp_path / "flan")) == records.Run("flan")
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"seed": "x"}'])
-def test_a_description_that_is_none(tmp_path, content):
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    ("{", "run.json: not valid JSON"),
+    ("[1]", "run.json: Expected `object`"),
+    ('{"seed": "x"}', "run.json: does not describe a run"),
+  ],
+)
+def test_a_description_that_is_none(tmp_path, content, message):
   (tmp_path / "run.json").write_text(content)
-  with pytest.raises(
-    errors.UserError, match="does not describe a run"
-  ) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     runs.describe(str(tmp_path))
   assert "\n" not in str(error.value)
 

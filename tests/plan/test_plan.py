@@ -409,7 +409,7 @@ def _mistake(words, capsys):
     ),
     (
       [*ON_A_MESH, "--topology=cpu:8", "--gin.description.Run.dtype=int8"],
-      "plan: dtype='int8'; expected one of float32, bfloat16$",
+      "Run.dtype: dtype='int8'; expected one of float32, bfloat16$",
     ),
     (
       [*ON_A_MESH, "--topology=cpu:8", "--runs=0"],
