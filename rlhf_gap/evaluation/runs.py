@@ -126,8 +126,13 @@ def describe(folder: str) -> records.Run:
   path = os.path.join(folder, _DESCRIPTION)
   if not os.path.lexists(path):
     return records.Run(name)
-  fields = files.read_json(path, dict[str, str | int | float | bool | None])
-  settings = {key: str(value) for key, value in fields.items()}
+  settings = files.read_json(path, dict)
+  for key, value in settings.items():
+    if not isinstance(value, str):
+      raise errors.UserError(
+        f"{path}: does not describe a run ({key} is {value!r:.80}); expected"
+        " what `rlhf-gap train` writes, an object of texts"
+      )
   try:
     seed = int(settings.get("seed", "0"))
   except ValueError as error:

@@ -28,9 +28,7 @@ def test_undefined_values_are_left_out(tmp_path):
 )
 def test_a_damaged_line_is_named(tmp_path, line):
   (tmp_path / "metrics.jsonl").write_text(f"{LINES}{line}\n{LINES}")
-  with pytest.raises(
-    errors.UserError, match="metrics.jsonl:3: expected an obj"
-  ):
+  with pytest.raises(errors.UserError, match="metrics.jsonl:3: expected"):
     metric_log.read(str(tmp_path))
 
 
