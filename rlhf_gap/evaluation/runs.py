@@ -126,7 +126,7 @@ def describe(folder: str) -> records.Run:
   path = os.path.join(folder, _DESCRIPTION)
   if not os.path.lexists(path):
     return records.Run(name)
-  settings = files.read_json(path, dict)
+  settings: dict[str, str] = files.read_json(path, dict)
   for key, value in settings.items():
     if not isinstance(value, str):
       raise errors.UserError(
