@@ -172,15 +172,12 @@ class Oracle:
       [python, "-c", _ORACLE],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
       text=True,
     )
     assert self._process.stdout
-    assert self._process.stderr
     line = self._process.stdout.readline()
     if not line:
-      last = self._process.stderr.read().strip().splitlines()[-1:]
-      sys.exit(f"{python} cannot run transformers: {''.join(last)}")
+      sys.exit(f"{python} cannot run transformers")
     self.version = json.loads(line)["transformers"]
 
   def ask(self, **task: object) -> None:

@@ -207,7 +207,7 @@ MUTANTS = [
       "jnp.maximum(mask.sum(axis=-1), 1)",
       "mask.shape[-1]",
     ),
-    ("tokens: EOS left out", "return tokens > 0", "return tokens > 1"),
+    ("tokens: EOS left out", "return tokens > PAD_ID", "return tokens > 1"),
   ),
   *_in(
     _BATCHES,

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import math
+import re
 import time
 from collections.abc import Iterator
 from types import MappingProxyType
@@ -231,8 +232,9 @@ def made_of(subject: Subject, num_chips: int) -> dict[str, Any]:
   Returns:
     "resident_bytes", see `resident_bytes`; "flops", operations of all chips'
     matrix products by program; "fingerprint", SHA-256 of the programs'
-    StableHLO without source locations. If the fingerprint is unchanged, so is
-    the plan; it may also change with the version of JAX.
+    StableHLO without source locations and names of functions. If the
+    fingerprint is unchanged, so is the plan; it may also change with the
+    version of JAX.
   """
   mesh = (subject.run.mesh or partitioning.Mesh()).abstract(num_chips)
   texts, products = hashlib.sha256(), {}
@@ -242,12 +244,20 @@ def made_of(subject: Subject, num_chips: int) -> dict[str, Any]:
       counted = _counted(program, traced, program.repeats)
       products[program.name] = sum(counted.values())
       text = traced.lower(lowering_platforms=("tpu",)).as_text()
-      texts.update(text.encode())
+      texts.update(_without_names(text).encode())
   return {
     "resident_bytes": resident_bytes(subject, mesh),
     "flops": products,
     "fingerprint": texts.hexdigest(),
   }
+
+
+def _without_names(text: str) -> str:
+  """Replaces functions' names, which change when Python's do, by numbers."""
+  numbers: dict[str, str] = {}
+  return re.sub(
+    r"@\w+", lambda m: numbers.setdefault(m[0], f"@{len(numbers)}"), text
+  )
 
 
 @contextlib.contextmanager
