@@ -108,7 +108,7 @@ def _build(
       step=_step(run, prepared),
       learning_rate=run.optimizer.learning_rate,
       source=source,
-      saver=opened.enter_context(contextlib.closing(_saver(run))),
+      saver=opened.enter_context(_saver(run, prepared.config)),
       log=opened.enter_context(contextlib.closing(_log(run, start))),
       recorder=recorder,
       validator=validator,
@@ -150,8 +150,12 @@ def _history(run: Run, start: int) -> list[dict[str, Any]]:
   return validation.history_of([x for x in lines if x["step"] <= start])
 
 
-def _saver(run: Run) -> saving.Saver:
-  return saving.Saver(run.model_dir, keep=run.keep, keep_steps=run.keep_steps)
+def _saver(run: Run, config: t5.T5Config) -> contextlib.closing[saving.Saver]:
+  return contextlib.closing(
+    saving.Saver(
+      run.model_dir, config, keep=run.keep, keep_steps=run.keep_steps
+    )
+  )
 
 
 def _check_shared(folder: str) -> None:

@@ -1,7 +1,9 @@
 """Training checkpoints: written by Orbax behind the training's back.
 
-    MODEL_DIR/checkpoint_<step>/state    parameters and optimizer, T5X's layout
-    MODEL_DIR/checkpoint_<step>/source   what the pair source must not forget
+    MODEL_DIR/checkpoint_<step>/state         parameters and optimizer state, in
+                                              T5X's layout
+    MODEL_DIR/checkpoint_<step>/source        state of the pair source
+    MODEL_DIR/checkpoint_<step>/architecture  see `checkpoints.record`
 
 A checkpoint is renamed into place when it is whole, so that a kill at any
 moment leaves the one before it as the latest.
@@ -26,6 +28,7 @@ import optax
 import orbax.checkpoint as ocp
 
 from rlhf_gap import checkpoints, errors, processes
+from rlhf_gap.checkpoints import record
 from rlhf_gap.models import t5
 from rlhf_gap.training import optimizers
 from rlhf_gap.training.step import TrainState
@@ -34,6 +37,7 @@ _CHECKPOINT = re.compile(r"checkpoint_(\d+)")
 # Names that a kill can leave behind; no reader takes them for a checkpoint.
 _LEFT_BEHIND = re.compile(r"\.orbax-checkpoint-tmp|^deleting-")
 _STATE, _SOURCE = "state", "source"
+_ARCHITECTURE, _CONFIG = os.path.split(record.FILE)
 _SAVE_SECONDS = 24 * 3600
 # What reading a damaged checkpoint raises: our own checks, TensorStore, Orbax.
 _DAMAGE = (errors.UserError, ValueError, KeyError, TypeError, OSError)
@@ -192,6 +196,7 @@ class Saver:
   def __init__(
     self,
     model_dir: str,
+    config: t5.T5Config,
     *,
     keep: int | None = None,
     keep_steps: tuple[int, ...] = (),
@@ -200,6 +205,7 @@ class Saver:
 
     Args:
       model_dir: the run's folder.
+      config: the architecture, saved with every checkpoint.
       keep: how many of the latest checkpoints to keep; None keeps all.
       keep_steps: steps that are kept whatever `keep` says.
     """
@@ -207,7 +213,12 @@ class Saver:
     self._keep = keep
     self._keep_steps = set(keep_steps)
     self._best_step: int | None = None
-    handlers = {n: ocp.PyTreeCheckpointHandler() for n in (_STATE, _SOURCE)}
+    self._architecture = record.of(config)
+    handlers: dict[str, ocp.AsyncCheckpointHandler] = {
+      _STATE: ocp.PyTreeCheckpointHandler(),
+      _SOURCE: ocp.PyTreeCheckpointHandler(),
+      _ARCHITECTURE: ocp.JsonCheckpointHandler(_CONFIG),
+    }
     # Longer than any: who hangs in a save is our own watch's to tell.
     self._checkpointer = ocp.AsyncCheckpointer(
       ocp.CompositeCheckpointHandler(**handlers),
@@ -239,7 +250,10 @@ class Saver:
         "param_states": optimizers.to_t5x(state.opt_state, state.params),
       },
     }
-    items = {_STATE: ocp.args.PyTreeSave(tree)}
+    items: dict[str, ocp.args.CheckpointArgs] = {
+      _STATE: ocp.args.PyTreeSave(tree),
+      _ARCHITECTURE: ocp.args.JsonSave(self._architecture),
+    }
     if source:
       items[_SOURCE] = ocp.args.PyTreeSave(dict(source))
     with self._reporting(step):

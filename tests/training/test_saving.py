@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from rlhf_gap import errors
+from rlhf_gap import checkpoints, errors
 from rlhf_gap.training import (
   identity,
   metric_log,
@@ -38,7 +38,7 @@ def _state(number):
 
 
 def _save(path, numbers, **settings):
-  saver = saving.Saver(str(path), **settings)
+  saver = saving.Saver(str(path), tiny.CONFIG, **settings)
   for number in numbers:
     saver.save(_state(number), {})
   saver.close()
@@ -59,7 +59,7 @@ def test_which_checkpoints_are_kept(tmp_path, settings, expected):
 
 
 def test_the_best_is_kept_until_there_is_a_better(tmp_path):
-  saver = saving.Saver(str(tmp_path), keep=1)
+  saver = saving.Saver(str(tmp_path), tiny.CONFIG, keep=1)
   for number, best in ((1, 1), (2, 1), (3, 1), (4, 4), (5, 4)):
     saver.keep_best(best)
     saver.save(_state(number), {})
@@ -72,7 +72,7 @@ def test_the_last_whole_checkpoint_outlives_the_writing_of_the_next(
   tmp_path, monkeypatch
 ):
   """With one to keep, a kill in between must find it."""
-  saver = saving.Saver(str(tmp_path), keep=1)
+  saver = saving.Saver(str(tmp_path), tiny.CONFIG, keep=1)
   saver.save(_state(1), {})
   saver.wait()
   seen = []
@@ -92,7 +92,7 @@ def test_the_last_whole_checkpoint_outlives_the_writing_of_the_next(
 def test_what_is_restored_is_what_was_saved(tmp_path):
   state = _state(3)
   memory = {"sampler": tiny.params(4)}
-  saver = saving.Saver(str(tmp_path))
+  saver = saving.Saver(str(tmp_path), tiny.CONFIG)
   saver.save(state, memory)
   saver.close()
   path = saving.path_of(str(tmp_path), 3)
@@ -104,6 +104,19 @@ def test_what_is_restored_is_what_was_saved(tmp_path):
     ):
       assert np.asarray(mine).dtype == np.asarray(theirs).dtype
       assert np.asarray(mine).tobytes() == np.asarray(theirs).tobytes()
+
+
+def test_a_checkpoint_tells_its_activations(tmp_path):
+  config = dataclasses.replace(
+    tiny.CONFIG, mlp_activations=("silu", "linear"), max_distance=24
+  )
+  saver = saving.Saver(str(tmp_path), config)
+  saver.save(_state(1), {})
+  saver.close()
+  stored = checkpoints.open(saving.path_of(str(tmp_path), 1))
+  assert stored.config.mlp_activations == ("silu", "linear")
+  assert stored.config.max_distance == 24
+  assert not stored.notes
 
 
 def test_another_architecture_is_not_restored(tmp_path):
@@ -118,7 +131,7 @@ def test_what_a_kill_left_is_cleared_away(tmp_path):
   _save(tmp_path, [1])
   for name in ("checkpoint_2.orbax-checkpoint-tmp-7", "deleting-0"):
     (tmp_path / name / "state").mkdir(parents=True)
-  saving.Saver(str(tmp_path)).close()
+  saving.Saver(str(tmp_path), tiny.CONFIG).close()
   assert os.listdir(tmp_path) == ["checkpoint_1"]
 
 
