@@ -21,6 +21,25 @@ import numpy as np
 
 TOLERANCE = 1e-4  # nats
 
+# Enough for a test without transformers: every way to tie and to scale, every
+# dtype, and what differs from T5 1.1.
+GOLDEN = (
+  "t5_1_0",
+  "t5_1_1_silu",
+  "byt5",
+  "odd_sizes",
+  "distance",
+  "copies",
+  "t5_tie_true_scale_true_head_none",
+  "t5_tie_true_scale_false_head_none",
+  "t5_tie_false_scale_true_head_own",
+  "t5_tie_drop_scale_drop_head_own",
+  "t5_tie_false_scale_false_head_copy",
+  "mt5_tie_true_scale_drop_head_none",
+  "mt5_tie_false_scale_drop_head_own",
+  "bfloat16_scale_false_head_own",
+)
+
 _CHAINS = (
   ("hf",),
   ("t5x", "hf"),
@@ -242,6 +261,8 @@ def _difference(left: np.ndarray, right: np.ndarray) -> float:
 def write_golden(oracle: Oracle, folder: pathlib.Path) -> None:
   """Writes a folder a case: the model, and transformers' log-probabilities."""
   for case in cases():
+    if case.name not in GOLDEN:
+      continue
     place = folder / case.name
     out = place / "expected.npz"
     oracle.ask(case=dataclasses.asdict(case), folder=str(place), out=str(out))

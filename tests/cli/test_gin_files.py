@@ -262,6 +262,41 @@ def test_words_on_the_command_line_need_no_quotes():
   assert (run.dtype, run.feature_lengths, run.seed) == ("bfloat16", None, 7)
 
 
+def _made(*bindings):
+  files = ["gin_configs/runs/offline.gin"]
+  given = _given(["MODEL_DIR", "INITIAL_CHECKPOINT_PATH", "PAIRS"])
+  given = [b for b in given if not b.startswith(bindings[0].split()[0] + " ")]
+  gin_files.parse(files, [*given, *bindings])
+  return gin_files.construct(description.Run, files, [*given, *bindings])
+
+
+@pytest.mark.parametrize(
+  "name",
+  ["run-01", "t5_v1.1", "my run", "模型", "2024-05-01", "2024", "None", "a=b"],
+)
+def test_a_path_may_be_any_text(name):
+  assert _made(f"MODEL_DIR = {name}").model_dir == name
+
+
+def test_a_path_may_begin_with_a_home(monkeypatch, tmp_path):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  assert _made("MODEL_DIR = ~/run").model_dir == str(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+  ("text", "expected"), [("false", False), ("False", False), ("true", True)]
+)
+def test_a_switch_is_no_text(text, expected):
+  run = _made(f"description.Run.tensorboard = {text}")
+  assert run.tensorboard is expected
+
+
+@pytest.mark.parametrize("seed", ["-1", "true", "1.5", "18446744073709551616"])
+def test_a_seed_is_checked_before_anything_is_written(seed):
+  with pytest.raises(errors.UserError, match="SEED"):
+    _made(f"SEED = {seed}")
+
+
 def test_a_binding_of_what_a_macro_refers_to_is_used():
   """Gin makes it in the macro's scope."""
   files = ["gin_configs/runs/offline.gin"]
