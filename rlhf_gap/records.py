@@ -52,7 +52,7 @@ class Measurement:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class TrainingRun:
   """The training run that a checkpoint belongs to.
 
   Attributes:
@@ -71,7 +71,7 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpoint:
+class EvaluatedCheckpoint:
   """Parameters: which, whatever folder they lie in.
 
   Attributes:
@@ -162,8 +162,8 @@ class RunRecord:
     environment: what may differ when the same is measured again.
   """
 
-  run: Run
-  checkpoint: Checkpoint
+  run: TrainingRun
+  checkpoint: EvaluatedCheckpoint
   evaluation: Evaluation
   code: Code
   metrics: Mapping[str, Measurement]

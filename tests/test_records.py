@@ -9,8 +9,10 @@ import pytest
 from rlhf_gap import errors, records
 
 RECORD = records.RunRecord(
-  run=records.Run("ipo_1", "online", "ipo", {"beta": 0.1, "lr": "1e-5"}, 3),
-  checkpoint=records.Checkpoint("ab" * 32, 400),
+  run=records.TrainingRun(
+    "ipo_1", "online", "ipo", {"beta": 0.1, "lr": "1e-5"}, 3
+  ),
+  checkpoint=records.EvaluatedCheckpoint("ab" * 32, 400),
   evaluation=records.Evaluation(
     golden="g",
     proxy=None,

@@ -156,7 +156,7 @@ def _check_applicable(arguments: argparse.Namespace) -> None:
 
 def _checkpoints(
   arguments: argparse.Namespace,
-) -> "Iterator[tuple[str, records.Run]]":
+) -> "Iterator[tuple[str, records.TrainingRun]]":
   """Yields every checkpoint with the run that it belongs to."""
   from rlhf_gap.evaluation import runs
 
@@ -172,7 +172,9 @@ def _checkpoints(
       yield checkpoint, _describe(arguments, checkpoint)
 
 
-def _describe(arguments: argparse.Namespace, checkpoint: str) -> "records.Run":
+def _describe(
+  arguments: argparse.Namespace, checkpoint: str
+) -> "records.TrainingRun":
   import dataclasses
 
   from rlhf_gap.evaluation import runs

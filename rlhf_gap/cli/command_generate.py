@@ -60,7 +60,9 @@ def run(arguments: argparse.Namespace) -> None:
   config = dataclasses.replace(
     loaded.config, dropout_rate=0.0, dtype=arguments.dtype
   )
-  identity = stores.Checkpoint(path, checkpoints.fingerprint(path), loaded.step)
+  identity = stores.CheckpointIdentity(
+    path, checkpoints.fingerprint(path), loaded.step
+  )
   reference = pairs.Reference(config, loaded.params, identity)
   spec = pairs.Generated(
     arguments.first,

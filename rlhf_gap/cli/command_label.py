@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
   report = label.label_store(
     loaded.config,
     loaded.params,
-    stores.Checkpoint(path, fingerprint, loaded.step),
+    stores.CheckpointIdentity(path, fingerprint, loaded.step),
     source,
     arguments.output,
     input_length=arguments.input_length

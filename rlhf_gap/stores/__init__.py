@@ -31,7 +31,7 @@ from rlhf_gap.stores.columns import ColumnSpec as ColumnSpec
 from rlhf_gap.stores.columns import Truncated as Truncated
 from rlhf_gap.stores.columns import prompt_id as prompt_id
 from rlhf_gap.stores.fingerprints import fingerprint as fingerprint
-from rlhf_gap.stores.manifest import Checkpoint as Checkpoint
+from rlhf_gap.stores.manifest import CheckpointIdentity as CheckpointIdentity
 from rlhf_gap.stores.manifest import Label as Label
 from rlhf_gap.stores.manifest import Manifest as Manifest
 from rlhf_gap.stores.manifest import differences as differences

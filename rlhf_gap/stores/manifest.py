@@ -20,7 +20,7 @@ MAX_CHUNK_BYTES = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpoint:
+class CheckpointIdentity:
   """The parameters that wrote, scored or judged rows.
 
   Attributes:
@@ -46,7 +46,7 @@ class Label:
   """
 
   by: str = "none"
-  judge: Checkpoint | None = None
+  judge: CheckpointIdentity | None = None
 
   def __post_init__(self) -> None:
     if self.by not in ("human", "rater", "judge", "none"):
@@ -84,7 +84,7 @@ class Manifest:
   vocabulary: vocabularies.Vocabulary
   chunk_rows: int = DEFAULT_CHUNK_ROWS
   label: Label = Label()
-  reference: Checkpoint | None = None
+  reference: CheckpointIdentity | None = None
   source: Mapping[str, str | int | float | bool | None] = dataclasses.field(
     default_factory=dict
   )

@@ -77,7 +77,7 @@ def test_a_file_instead_of_a_folder(capsys, hf_copy, tmp_path):
 def test_an_empty_folder(capsys, tmp_path):
   (tmp_path / "empty").mkdir()
   _check_refused(
-    capsys, ["inspect", tmp_path / "empty"], "no checkpoint is there", "nothing"
+    capsys, ["inspect", tmp_path / "empty"], "not a checkpoint", "nothing"
   )
 
 
@@ -212,7 +212,9 @@ def test_a_tensor_that_is_no_part_of_t5(capsys, hf_copy):
   tensors = safetensors.numpy.load_file(file)
   tensors["pooler.weight"] = tensors.pop("encoder.final_layer_norm.weight")
   safetensors.numpy.save_file(tensors, file)
-  _check_refused(capsys, ["inspect", hf_copy], "pooler.weight", "no parameter")
+  _check_refused(
+    capsys, ["inspect", hf_copy], "pooler.weight", "not a parameter"
+  )
 
 
 def test_a_vocabulary_larger_than_the_embedding(capsys, tmp_path):

@@ -88,7 +88,7 @@ def test_a_line_and_a_record_for_each_checkpoint(evaluated):
 def test_records_say_how_it_was_measured(evaluated):
   record = _records(evaluated[0])[1]
   assert record.checkpoint.step == 20
-  assert record.run == records.Run(
+  assert record.run == records.TrainingRun(
     "run",
     "online",
     "ipo",
@@ -152,7 +152,7 @@ def test_a_run_is_followed_to_its_end(capsys, folder, flags, tmp_path):
   steps = re.findall(r"^training step (\d+):", capsys.readouterr().out, re.M)
   assert steps == ["10", "30"]
   runs = [record.run for record in _records(flags)]
-  assert runs == [records.Run("training", arm="online")] * 2
+  assert runs == [records.TrainingRun("training", arm="online")] * 2
 
 
 def test_one_broken_checkpoint_does_not_spoil_a_run(
@@ -168,7 +168,7 @@ def test_one_broken_checkpoint_does_not_spoil_a_run(
   assert "utility" not in captured.out
   error = captured.err.strip().splitlines()[-1]
   assert "1 not evaluated" in error
-  assert "checkpoint_10: no checkpoint is there" in error
+  assert "checkpoint_10: not a checkpoint" in error
   assert [r.checkpoint.step for r in _records(flags)] == [0, 20]
 
 

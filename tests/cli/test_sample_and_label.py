@@ -322,7 +322,7 @@ def test_labelling_puts_the_judges_winner_first(tmp_path, checkpoint, pairs):
   assert new["weight"][3] == 0  # the tie
   assert (np.delete(new["weight"], 3) == 1).all()
   assert after.manifest.label.by == "judge"
-  assert after.manifest.label.judge == stores.Checkpoint(
+  assert after.manifest.label.judge == stores.CheckpointIdentity(
     checkpoint, checkpoints.fingerprint(checkpoint), 30
   )
 

@@ -100,7 +100,7 @@ def _another_architecture(folder, tmp_path):
 
 
 def _another_reference(folder, tmp_path):
-  scored = stores.Checkpoint("runs/other", "00ff" * 16, 0)
+  scored = stores.CheckpointIdentity("runs/other", "00ff" * 16, 0)
   path = tmp_path / "scored"
   ingredients.write(path, "pairs", about={"reference": scored})
   return {"PAIRS": path}
@@ -191,7 +191,7 @@ def test_a_process_of_many_that_lacks_its_number(capsys, folder):
 def test_a_judge_that_is_no_checkpoint(capsys, folder, tmp_path):
   changed = {"MODEL_DIR": tmp_path / "run", "JUDGE_CHECKPOINT_PATH": tmp_path}
   words = _words(folder, name="online", **changed)
-  _check_mistake(capsys, words, "no checkpoint is there")
+  _check_mistake(capsys, words, "not a checkpoint")
   assert not (tmp_path / "run").exists()
 
 

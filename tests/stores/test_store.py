@@ -40,10 +40,10 @@ def test_reads_any_rows_in_any_order(path: str):
 
 
 def test_manifest_survives_the_disk(path: str):
-  judge = stores.Checkpoint("gs://bucket/golden", "ab12", 4_000)
+  judge = stores.CheckpointIdentity("gs://bucket/golden", "ab12", 4_000)
   about = {
     "label": stores.Label("judge", judge),
-    "reference": stores.Checkpoint("gs://bucket/sft", "cd34", 800),
+    "reference": stores.CheckpointIdentity("gs://bucket/sft", "cd34", 800),
     "source": {"split": "train", "temperature": 0.7, "seed": 3},
   }
   store = made_up.write(path, **about)
