@@ -118,7 +118,7 @@ def _edited(change):
 @pytest.mark.parametrize(
   ("line", "expected"),
   [
-    (records.dumps(RECORD)[:-20], "no record, or one cut short"),
+    (records.dumps(RECORD)[:-20], "not a record, or one cut short"),
     ("[]", "no record"),
     ("{}", "no record"),
     (_edited(lambda f: f.update(schema_version=2)), "a record of version 2"),
@@ -128,7 +128,7 @@ def _edited(change):
     (_edited(lambda f: f["metrics"]["win_rate"].pop("n")), "does not describe"),
     (
       _edited(lambda f: f["metrics"]["win_rate"].update(ci95_low=0.9)),
-      "no measurement can be",
+      "contradict each other",
     ),
   ],
 )

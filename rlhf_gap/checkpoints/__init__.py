@@ -8,7 +8,6 @@ Training checkpoints use T5X's Orbax layout.
 """
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import os
@@ -322,10 +321,9 @@ def _write(
 
 def _module(format: str) -> types.ModuleType:
   if format not in _FORMATS:
-    near = difflib.get_close_matches(format, FORMATS, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
     raise errors.UserError(
-      f"unknown format {format!r}{hint}; expected one of {', '.join(FORMATS)}"
+      f"unknown format {format!r}; expected one of {', '.join(FORMATS)}"
+      f"{errors.did_you_mean(format, FORMATS)}"
     )
   return _FORMATS[format]
 

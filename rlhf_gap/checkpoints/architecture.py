@@ -1,6 +1,5 @@
 """Infers a `T5Config` from parameter names and shapes, and checks it."""
 
-import difflib
 import re
 from collections.abc import Mapping
 
@@ -126,11 +125,9 @@ def check(config: t5.T5Config, shapes: Shapes, path: str) -> None:
       " checkpoint is incomplete or has another architecture"
     )
   for name in sorted(set(shapes) - set(expected)):
-    near = difflib.get_close_matches(name[:120], expected, n=1)
     raise errors.UserError(
-      f"{path}: {name[:120]} is not a parameter of T5"
-      + (f" (did you mean {near[0]}?)" if near else "")
-      + "; the checkpoint has another architecture"
+      f"{path}: {name[:120]} is not a parameter of T5; the checkpoint has"
+      f" another architecture{errors.did_you_mean(name[:120], expected)}"
     )
   for name, shape in sorted(shapes.items()):
     if shape != expected[name]:

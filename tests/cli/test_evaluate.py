@@ -240,7 +240,7 @@ def test_records_that_are_damaged_are_not_replaced(capsys, folder, flags):
   path = flags["output"] / "records.jsonl"
   path.write_text('{"schema_version": 1, "run"')
   assert _run([folder / "run" / "checkpoint_0"], flags) == 2
-  assert "records.jsonl:1: no record, or one cut short" in (
+  assert "records.jsonl:1: not a record, or one cut short" in (
     capsys.readouterr().err
   )
   assert os.listdir(flags["output"]) == ["records.jsonl"]

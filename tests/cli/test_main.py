@@ -95,7 +95,7 @@ def test_a_device_without_memory_is_one_line_and_exit_code_2(
   error = capsys.readouterr().err
   assert error.count("\n") == 1
   assert "a device's memory is full (RESOURCE_EXHAUSTED" in error
-  assert "`rlhf-gap plan` says beforehand" in error
+  assert "`rlhf-gap plan` predicts" in error
   assert errors.out_of_memory(RuntimeError("INTERNAL: x")) is None
 
 
