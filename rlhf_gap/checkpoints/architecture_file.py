@@ -19,26 +19,12 @@ from rlhf_gap.models import t5
 
 FILE = "architecture/config.json"
 
-# Fields of `T5Config` that change what is computed from given parameters.
-COMPUTED = (
-  "vocab_size",
-  "emb_dim",
-  "num_heads",
-  "head_dim",
-  "mlp_dim",
-  "num_encoder_layers",
-  "num_decoder_layers",
-  "mlp_activations",
-  "logits_via_embedding",
-  "num_buckets",
-  "max_distance",
-)
 # Fields that names and shapes do not determine.
 _RECORDED_ONLY = ("mlp_activations", "max_distance")
 
 
 class ComputedFields(msgspec.Struct, forbid_unknown_fields=True):
-  """The file's content: the fields of `T5Config` in `COMPUTED`."""
+  """The file's content: the fields of `T5Config` that change the output."""
 
   vocab_size: int
   emb_dim: int
@@ -51,6 +37,10 @@ class ComputedFields(msgspec.Struct, forbid_unknown_fields=True):
   logits_via_embedding: bool
   num_buckets: int
   max_distance: Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+
+
+COMPUTED = ComputedFields.__struct_fields__
+"""Fields of `T5Config` that change what is computed from given parameters."""
 
 
 def write(path: str, config: t5.T5Config) -> None:

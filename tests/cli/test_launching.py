@@ -99,14 +99,14 @@ def test_the_childs_exit_code_is_the_parents(code):
 def test_an_abort_is_told_in_a_line():
   done = _supervised("os.abort()")
   assert done.returncode == errors.PEER_FAILED
-  assert "SIGABRT, as JAX does when process 0" in done.stderr
+  assert "SIGABRT: JAX aborts if process 0" in done.stderr
   assert done.stderr.count("\n") == 1
 
 
 def test_a_kill_is_told_in_a_line():
   done = _supervised("os.kill(os.getpid(), signal.SIGKILL)")
   assert done.returncode == 128 + signal.SIGKILL
-  assert done.stderr == "rlhf-gap: this process was ended by SIGKILL\n"
+  assert done.stderr == "rlhf-gap: this process was killed by SIGKILL\n"
 
 
 def test_last_words_are_said_instead():

@@ -60,16 +60,16 @@ def test_every_command_explains_itself(capsys, command):
   ("argv", "expected"),
   [
     (["inspct"], "did you mean inspect?"),
-    (["inspect", "x", "--jsn"], "unknown flag --jsn, did you mean --json?"),
+    (["inspect", "x", "--jsn"], "unknown flag --jsn; did you mean --json?"),
     (["inspect"], "PATH"),
     (["convert", "a", "b"], "are required: --format"),
     (
       ["convert", "a", "b", "--formt=hf"],
-      "unknown flag --formt, did you mean --format?",
+      "unknown flag --formt; did you mean --format?",
     ),
     (
       ["data", "export", "a", "--fromat=jsonl"],
-      "unknown flag --fromat, did you mean --format?",
+      "unknown flag --fromat; did you mean --format?",
     ),
   ],
 )

@@ -115,7 +115,7 @@ def test_row_out_of_range_is_one_line(
 def test_a_vocabulary_that_moved(tmp_path: pathlib.Path):
   lost = stores.Vocabulary("sentencepiece", "/lost.model", "ab" * 32, 100)
   made_up.write(tmp_path / "store", vocabulary=lost)
-  with pytest.raises(errors.UserError, match="--vocabulary=PATH says where"):
+  with pytest.raises(errors.UserError, match="give --vocabulary=PATH if"):
     data_show.show(str(tmp_path / "store"))
   with pytest.raises(errors.UserError, match="token ids of /lost.model"):
     data_show.show(str(tmp_path / "store"), vocabulary=mini.VOCABULARY_PATH)

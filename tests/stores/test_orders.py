@@ -107,7 +107,7 @@ def test_two_blocks_differ(unit: str):
 @pytest.mark.parametrize("order", [stores.Exact(), stores.Blocks(2)])
 def test_an_order_that_ends_says_so(order: stores.Order):
   assert stores.num_batches(order, _ROWS, _BATCH) == 4
-  with pytest.raises(IndexError, match="ends after 4 batches"):
+  with pytest.raises(IndexError, match="has 4 batches"):
     _rows(order, 4)
 
 
