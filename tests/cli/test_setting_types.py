@@ -156,6 +156,6 @@ def test_elements_of_a_container(annotation, element):
 
 
 def test_unions_are_flattened():
-  nested = (int | None) | typing.Optional[str | float]
+  nested = int | None | str | float
   alternatives = setting_types.alternatives(nested)
   assert set(alternatives) == {int, type(None), str, float}
