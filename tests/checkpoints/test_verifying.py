@@ -139,7 +139,7 @@ def test_digests_are_those_of_whole_arrays(original):
   }
 
 
-def test_a_digest_tells_type_shape_and_bits_apart():
+def test_digests_differ_by_type_shape_and_bits():
   zeros = np.zeros((2, 3), np.float32)
   negative = zeros.copy()
   negative[0, 0] = -0.0  # equal to 0.0, but of other bits

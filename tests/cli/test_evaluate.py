@@ -1,4 +1,4 @@
-"""`rlhf-gap evaluate`: one checkpoint, a run, a run that trains; mistakes."""
+"""`rlhf-gap evaluate`: a checkpoint, a run, a run in training; mistakes."""
 
 import contextlib
 import dataclasses
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 
 def _given(folder, output):
-  """Flags by name, so that a test can replace or drop one."""
+  """Flags by name, so that a test can replace or remove one."""
   return {
     "golden": folder / "golden",
     "proxy": folder / "proxy",
@@ -63,7 +63,7 @@ def _records(flags):
 
 @pytest.fixture(scope="module")
 def evaluated(folder, tmp_path_factory):
-  """The run, evaluated: the flags that did it and the lines they printed."""
+  """Evaluates the run; returns the flags and the printed lines."""
   flags = _given(folder, tmp_path_factory.mktemp("evaluated") / "out")
   printed = io.StringIO()
   with contextlib.redirect_stdout(printed):
@@ -173,7 +173,7 @@ def test_one_broken_checkpoint_does_not_spoil_a_run(
 
 
 def test_samples_are_shared_and_given(folder, flags, evaluated):
-  """Nothing is drawn again for another output, nor loaded if it is given."""
+  """Nothing is sampled again for another output or for given samples."""
   samples = evaluated[0]["output"] / "samples"
   before = sorted(os.listdir(samples))
   (golden,) = (name for name in before if name.startswith("golden_policy"))

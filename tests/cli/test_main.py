@@ -41,9 +41,9 @@ except SystemExit as end:
 
 
 def test_checkpoints_import_no_tensorflow():
-  found = _imports("import rlhf_gap.checkpoints")
-  assert "jax" in found
-  assert not {"tensorflow", "seqio", "torch"} & set(found)
+  imported = _imports("import rlhf_gap.checkpoints")
+  assert "jax" in imported
+  assert not {"tensorflow", "seqio", "torch"} & set(imported)
 
 
 @pytest.mark.parametrize("command", main.COMMANDS)
@@ -85,7 +85,7 @@ def test_a_mistyped_call_is_one_line_and_exit_code_2(capsys, argv, expected):
 def test_a_device_without_memory_is_one_line_and_exit_code_2(
   capsys, monkeypatch
 ):
-  """JAX's own error, from an array that no machine holds."""
+  """JAX's own error, for an array too large for any machine."""
 
   def run(arguments):
     jnp.zeros(2**46).block_until_ready()
@@ -99,7 +99,7 @@ def test_a_device_without_memory_is_one_line_and_exit_code_2(
   assert errors.out_of_memory(RuntimeError("INTERNAL: x")) is None
 
 
-def test_inspect_tells_what_t5x_wrote(capsys):
+def test_inspect_describes_what_t5x_wrote(capsys):
   path = reference.checkpoint("t5x_1_1")
   assert main.main(["inspect", path, "--json"]) == 0
   facts = json.loads(capsys.readouterr().out)

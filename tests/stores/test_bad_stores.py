@@ -1,4 +1,4 @@
-"""What is wrong with a store, or with a call, is said in one clear line."""
+"""A damaged store or a mistaken call is reported in one clear line."""
 
 import json
 import pathlib

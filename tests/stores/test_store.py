@@ -94,7 +94,7 @@ def test_a_reader_sees_committed_rows_alone(path: str):
   made_up.check_equal(later.read(range(16)), made_up.values(0, 16))
 
 
-def test_goes_on_where_it_stopped(tmp_path: pathlib.Path):
+def test_resumes_where_it_stopped(tmp_path: pathlib.Path):
   made_up.write(tmp_path / "undisturbed", rows=37)
   path = tmp_path / "stopped"
   made_up.append(
