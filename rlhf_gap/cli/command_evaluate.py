@@ -170,10 +170,18 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check_applicable(arguments: argparse.Namespace) -> None:
-  has_pairs, is_single = arguments.pairs is not None, len(arguments.paths) == 1
+  has_pairs, is_single = arguments.pairs is not None, _has_one_run(arguments)
   applying.only_if(arguments.follow, arguments, "with --follow", "poll_seconds")
   applying.only_if(has_pairs, arguments, "with --pairs", "num_pairs")
   applying.only_if(is_single, arguments, "with a single run", "run_name")
+
+
+def _has_one_run(arguments: argparse.Namespace) -> bool:
+  """Returns whether all checkpoints belong to one run."""
+  if arguments.all or arguments.follow:
+    return len(arguments.paths) == 1
+  folders = {os.path.dirname(os.path.abspath(p)) for p in arguments.paths}
+  return len(folders) == 1
 
 
 def _checkpoints(

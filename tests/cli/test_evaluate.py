@@ -135,6 +135,18 @@ def test_identical_records_through_interruption_in_another_order(
   assert [r.identity() for r in mine] == [r.identity() for r in others]
 
 
+def test_checkpoints_of_one_run_may_be_given_its_name(folder, flags):
+  steps = [folder / "run" / f"checkpoint_{step}" for step in (0, 20)]
+  assert _run(steps, flags, "--run_name=a/b") == 0
+  assert {record.run.name for record in _records(flags)} == {"a/b"}
+
+
+def test_two_runs_cannot_have_one_name(capsys, folder, flags):
+  paths = [folder / "run" / "checkpoint_0", folder / "golden"]
+  assert _run(paths, flags, "--run_name=a") == 2
+  assert "--run_name" in capsys.readouterr().err
+
+
 def test_a_run_is_followed_to_its_end(capsys, folder, flags, tmp_path):
   run = tmp_path / "training"
   params = tiny.moved(tiny.params(2), tiny.params(4), 0.1)
