@@ -3,7 +3,7 @@
     MODEL_DIR/checkpoint_<step>/state         parameters and optimizer state, in
                                               T5X's layout
     MODEL_DIR/checkpoint_<step>/source        state of the pair source
-    MODEL_DIR/checkpoint_<step>/architecture  see `checkpoints.architecture_file`
+    MODEL_DIR/checkpoint_<step>/architecture  the fields of its `T5Config`
 
 A checkpoint is renamed into place when it is whole, so that a kill at any
 moment leaves the one before it as the latest.
