@@ -83,8 +83,9 @@ class Tally:
       self._truncated[part] += int((batch["truncated"] & part != 0).sum())
     for name, values in batch.items():
       if name.endswith("_length"):
-        part = name.removesuffix("_length")
-        counts = self._lengths.setdefault(part, collections.Counter())
+        counts = self._lengths.setdefault(
+          name.removesuffix("_length"), collections.Counter()
+        )
         counts.update(values.tolist())
     if "chosen" in batch:
       same = (batch["chosen"] == batch["rejected"]).all(axis=1)

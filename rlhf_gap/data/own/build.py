@@ -41,13 +41,10 @@ def build(request: requests.Request, store: requests.Store) -> reports.Report:
   tokenizer = tokenizing.Tokenizer(
     store.vocabulary, plan.walk.kind, store.windows, store.keep
   )
-  surveyed = survey.survey(
-    plan.walk, allow_malformed=request.allow_malformed, split=request.split
-  )
-  writer = stores.create(
-    store.output, _manifest(request, store, plan, surveyed)
-  )
-  second = _SecondPass(plan, surveyed, store, tokenizer, writer)
+  surveyed = survey.survey(plan.walk, allow_malformed=request.allow_malformed)
+  split = survey.choose_split(plan.walk, surveyed)
+  writer = stores.create(store.output, _manifest(request, store, plan, split))
+  second = _SecondPass(plan, surveyed, split, store, tokenizer, writer)
   second.run()
   report = second.report(time.monotonic() - started)
   writer.finish(dropped=report.dropped)
@@ -61,11 +58,13 @@ class _SecondPass:
     self,
     plan: requests.Plan,
     surveyed: survey.Survey,
+    split: str,
     store: requests.Store,
     tokenizer: tokenizing.Tokenizer,
     writer: stores.Writer,
   ):
-    self._walk, self._surveyed, self._store = plan.walk, surveyed, store
+    self._walk, self._store = plan.walk, store
+    self._surveyed, self._split = surveyed, split
     self._tokenizer, self._writer = tokenizer, writer
     self._unknown_id = stores.unknown_id(store.vocabulary)
     schema = rows_to_columns.SCHEMAS[plan.walk.kind]
@@ -100,11 +99,11 @@ class _SecondPass:
   def _used(self, outcome: outcomes.Outcome) -> outcomes.Outcome:
     """Adds a row's examples to the chunk; returns what became of the row."""
     reading = outcome.reading
-    if reading is None or outcome.split != self._surveyed.split:
+    if reading is None or outcome.split != self._split:
       return outcome
     try:
       key = reading.prompt_key
-      if key in self._surveyed.elsewhere:
+      if self._surveyed.stays_elsewhere(self._split, key):
         raise rows.DroppedError("prompt_in_another_split")
       made = self._tokenized(outcome)
     except rows.DroppedError as error:
@@ -161,7 +160,7 @@ class _SecondPass:
 
   def report(self, seconds: float) -> reports.Report:
     """Returns the counts."""
-    split = self._surveyed.split
+    split = self._split
     if split in self._counts:
       self._counts[split].prompts = len(self._prompts)
     return reports.report(
@@ -181,7 +180,7 @@ def _manifest(
   request: requests.Request,
   store: requests.Store,
   plan: requests.Plan,
-  surveyed: survey.Survey,
+  split: str,
 ) -> stores.Manifest:
   kind = plan.walk.kind
   schema = rows_to_columns.SCHEMAS[kind]
@@ -206,7 +205,7 @@ def _manifest(
     vocabulary=store.vocabulary,
     label=stores.Label("human" if schema == "pairs" else "none"),
     source={
-      "split": surveyed.split,
+      "split": split,
       "split_by": plan.walk.splitter.describe(),
       "files": "\n".join(file.name for file in plan.walk.source.files),
       f"fingerprint_{store.name}": plan.walk.source.fingerprint(),

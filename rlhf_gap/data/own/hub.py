@@ -28,7 +28,7 @@ def rows(name: str, split: str | None) -> Iterator[Row]:
 
 def _open(name: str, split: str | None) -> Any:
   try:
-    import datasets  # type: ignore[import-not-found]
+    import datasets
   except ModuleNotFoundError as error:
     raise errors.UserError(
       f"hub:{name} needs the `datasets` library; install the extra"

@@ -57,7 +57,8 @@ def look(request: requests.Request) -> Look:
   """
   by_default = request.kind is None and not request.pair_unpaired
   plan = requests.plan(request, look=by_default)
-  surveyed = survey.survey(plan.walk, allow_malformed=True, split=request.split)
+  surveyed = survey.survey(plan.walk, allow_malformed=True)
+  split = survey.choose_split(plan.walk, surveyed)
   used = plan.used()
   return Look(
     form=plan.form.name,
@@ -65,21 +66,18 @@ def look(request: requests.Request) -> Look:
     kind=plan.walk.kind,
     columns=used,
     unused=[name for name in plan.present if name not in used.values()],
-    split=surveyed.split,
+    split=split,
     split_by=plan.walk.splitter.describe(),
     files=[file.name for file in plan.walk.source.files],
     left_aside=plan.walk.source.left_aside,
     counts={s: dataclasses.asdict(c) for s, c in surveyed.counts.items()},
-    rows=list(itertools.islice(_rendered(plan, surveyed), _ROWS_SHOWN)),
+    rows=list(itertools.islice(_rendered(plan.walk, split), _ROWS_SHOWN)),
   )
 
 
-def _rendered(
-  plan: requests.Plan, surveyed: survey.Survey
-) -> Iterator[dict[str, Any]]:
-  walk = plan.walk
+def _rendered(walk: outcomes.Walk, split: str) -> Iterator[dict[str, Any]]:
   for outcome in walk.outcomes(lambda count: None):
-    if outcome.reading is None or outcome.split != surveyed.split:
+    if outcome.reading is None or outcome.split != split:
       continue
     made = list(examples.of(outcome.reading, walk.kind, walk.responses))
     if made:

@@ -87,7 +87,7 @@ def _decompressed(
 
   stream: Any = pyarrow.input_stream(raw, compression=file.compression)
   try:
-    yield io.BufferedReader(stream, 1 << 18)  # type: ignore[return-value]
+    yield io.BufferedReader(stream, 1 << 18)
   except OSError as error:
     raise errors.UserError(
       f"{file.path}: the {file.compression} stream is damaged ({error}); was"

@@ -141,6 +141,22 @@ def plan(request: Request, *, look: bool = False) -> Plan:
   return Plan(walk, present, len(sampled))
 
 
+def kinds(request: Request) -> tuple[str, ...]:
+  """Returns the kinds that a source's rows can become, of `catalog.KINDS`.
+
+  Args:
+    request: how to read the source; its `kind` does not count.
+
+  Raises:
+    UserError: see `plan`.
+  """
+  form = plan(dataclasses.replace(request, kind=None), look=True).form
+  if form.name == "unpaired":
+    pair = request.pair_unpaired
+    return ("pairs", "preference") if pair else ("sft", "prompts")
+  return tuple(kind for kind in catalog.KINDS if kind in form.kinds)
+
+
 def _sample(
   source: sources.Source, split: str | None
 ) -> Iterator[tuple[str, ...]]:
