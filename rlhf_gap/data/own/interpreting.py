@@ -149,7 +149,7 @@ def _rendered(
   Text stays as it is. Messages are rendered by the template; beside them, a
   prompt in text is a user's turn.
   """
-  spoken = [not isinstance(value, str) for value in responses]
+  spoken = [isinstance(value, list) for value in responses]
   if any(spoken) and not all(spoken):
     raise rows.MalformedError("mixed_types", "text beside messages")
   if not any(spoken):
