@@ -16,7 +16,8 @@ _ROLES = {
   "assistant": "assistant",
   "gpt": "assistant",
 }
-_HH_START = "\n\nHuman:"
+_HH_HUMAN = "\n\nHuman:"
+_HH_ASSISTANT = "\n\nAssistant:"
 _HH_MARKER = re.compile(r"\n\n(Human|Assistant):")
 _HH_ROLES = {"Human": "user", "Assistant": "assistant"}
 
@@ -67,17 +68,46 @@ def _joined(blocks: Sequence[object], key: str) -> str:
   return "\n".join(texts)
 
 
-def hh_turns(text: str) -> tuple[Turn, ...] | None:
-  r"""Returns the turns of "\n\nHuman: a\n\nAssistant: b"; None for other text.
+def is_hh(text: str) -> bool:
+  r"""Whether a text is a dialogue as Anthropic publishes them.
+
+  >>> is_hh("\n\nHuman: Hi\n\nAssistant: Hello.")
+  True
 
   Args:
-    text: a dialogue as Anthropic publishes them.
+    text: prompt and response.
   """
-  if not text.startswith(_HH_START):
-    return None
-  pieces = _HH_MARKER.split(text)[1:]
-  pairs = zip(pieces[::2], pieces[1::2], strict=True)
-  return tuple((_HH_ROLES[marker], turn.strip()) for marker, turn in pairs)
+  return text.startswith(_HH_HUMAN)
+
+
+def hh_sides(
+  first: str, second: str, shared_length: int
+) -> tuple[tuple[Turn, ...], tuple[str, str]]:
+  """Returns the prompt's turns and the responses of two such dialogues.
+
+  The prompt ends at the last assistant's marker inside their common prefix, as
+  in the built-in tasks: a marker inside a response does not move it.
+
+  Args:
+    first: one dialogue.
+    second: the other.
+    shared_length: characters of their common prefix.
+
+  Raises:
+    DroppedError: no marker is shared, or a dialogue goes on behind its answer.
+  """
+  cut = first.rfind(_HH_ASSISTANT, 0, shared_length)
+  if cut < 0:
+    raise rows.DroppedError("no_shared_prompt")
+  if any(_HH_HUMAN in side[cut:] for side in (first, second)):
+    raise rows.DroppedError("response_has_user_turn")
+  pieces = _HH_MARKER.split(first[:cut])[1:]
+  prompt = tuple(
+    (_HH_ROLES[marker], content.strip())
+    for marker, content in zip(pieces[::2], pieces[1::2], strict=True)
+  )
+  start = cut + len(_HH_ASSISTANT)
+  return prompt, (first[start:].strip(), second[start:].strip())
 
 
 def check_prompt(prompt: Sequence[Turn]) -> None:

@@ -255,28 +255,44 @@ def _judged_sides(
 
 def _implicit(how: Interpreter, used: Fields) -> Reading:
   sides = used["chosen"], used["rejected"]
-  if all(isinstance(side, str) for side in sides):
-    texts = [rows.unicode_text(used[k], k) for k in ("chosen", "rejected")]
-    spoken = [dialogues.hh_turns(text) for text in texts]
-    if None in spoken:
-      return _judged(_cut(how, *texts), used)
-    turns = [side for side in spoken if side is not None]
+  if any(isinstance(side, str) for side in sides):
+    first, second = (
+      rows.unicode_text(used[key], key) for key in ("chosen", "rejected")
+    )
+    if first == second:
+      raise rows.DroppedError("identical_responses")
+    if dialogues.is_hh(first) and dialogues.is_hh(second):
+      reading = _hh(how, first, second)
+    else:
+      reading = _cut(how, first, second)
   else:
-    turns = [dialogues.turns(used[k], k) for k in ("chosen", "rejected")]
-  if turns[0] == turns[1]:
+    reading = _shared_turns(how, used)
+  return _judged(reading, used)
+
+
+def _shared_turns(how: Interpreter, used: Fields) -> Reading:
+  chosen, rejected = (
+    dialogues.turns(used[key], key) for key in ("chosen", "rejected")
+  )
+  if chosen == rejected:
     raise rows.DroppedError("identical_responses")
-  length = dialogues.shared(*turns)
-  prompt = turns[0][:length]
-  dialogues.check_prompt(prompt)
-  responses = tuple(dialogues.response(side[length:]) for side in turns)
-  reading = Reading(how.template.render(prompt), responses)
-  notes = _notes(reading.prompt, responses)
-  return _judged(dataclasses.replace(reading, notes=notes), used)
+  length = dialogues.shared(chosen, rejected)
+  dialogues.check_prompt(chosen[:length])
+  prompt = how.template.render(chosen[:length])
+  responses = tuple(
+    dialogues.response(side[length:]) for side in (chosen, rejected)
+  )
+  return Reading(prompt, responses, notes=_notes(prompt, responses))
+
+
+def _hh(how: Interpreter, first: str, second: str) -> Reading:
+  length = implicit.common_length(first, second)
+  turns, responses = dialogues.hh_sides(first, second, length)
+  dialogues.check_prompt(turns)
+  return Reading(how.template.render(turns), responses, notes=("cut_at_turn",))
 
 
 def _cut(how: Interpreter, first: str, second: str) -> Reading:
-  if first == second:
-    raise rows.DroppedError("identical_responses")
   end, kind = implicit.cut(first, second, how.prompt_ends_with)
   responses = first[end:].lstrip(), second[end:].lstrip()
   return Reading(first[:end].rstrip(), responses, notes=(f"cut_at_{kind}",))
