@@ -134,8 +134,8 @@ def _explaining_what_to_install() -> Iterator[None]:
       raise
     raise errors.UserError(
       f"published datasets and miniatures need {error.name}, which is not"
-      " installed; install the extra rlhf-gap[data]. `rlhf-gap data own` reads"
-      " your own files without it"
+      ' installed: pip install -e ".[data]"; `rlhf-gap data own` reads your own'
+      " files without it"
     ) from error
 
 

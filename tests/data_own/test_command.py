@@ -184,7 +184,7 @@ def test_published_data_say_what_to_install(tmp_path):
     tmp_path,
   )
   assert len(out.splitlines()) == 1
-  assert "install the extra rlhf-gap[data]" in out
+  assert 'pip install -e ".[data]"' in out
 
 
 def test_only_modules_of_the_extra_import_tensorflow(tmp_path):

@@ -240,9 +240,7 @@ def test_fingerprints_follow_content(tmp_path: pathlib.Path):
 
 def test_a_hub_needs_its_library(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "datasets", None)
-  with pytest.raises(
-    errors.UserError, match=r"install the extra rlhf-gap\[hub"
-  ):
+  with pytest.raises(errors.UserError, match=r"pip install -e '.\[hub\]'"):
     made_up.import_rows("hub:someone/pairs", tmp_path / "store")
 
 

@@ -31,8 +31,8 @@ def _open(name: str, split: str | None) -> Any:
     import datasets
   except ModuleNotFoundError as error:
     raise errors.UserError(
-      f"hub:{name} needs the `datasets` library; install the extra"
-      " rlhf-gap[hub], or download the dataset's files and give their folder"
+      f"hub:{name} needs the `datasets` library: pip install -e '.[hub]'; or"
+      " download the dataset's files and give their folder"
     ) from error
   repository, _, config = name.partition(":")
   path, _, revision = repository.partition("@")

@@ -17,6 +17,7 @@ from rlhf_gap.data.own import (
 
 Fields = Mapping[str, object]
 _MAX_PROMPT_ID = 2**63 - 1
+_MAX_KNOWN = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,10 @@ class Interpreter:
   )
   prompt_ends_with: str | None = None
   pairing: str = "all"
+  # Rows have few sets of columns; what each means is worked out once.
+  _known: dict[tuple[str, ...], list[tuple[str, str]]] = dataclasses.field(
+    default_factory=dict, init=False, repr=False, compare=False
+  )
 
   def read(self, fields: Fields, *, cells: bool = False) -> Reading:
     """Returns what a row says.
@@ -98,18 +103,20 @@ class Interpreter:
     value = 1.0 if weight is None else comparing.number(weight, "weight")
     if value < 0:
       raise rows.MalformedError("negative_weight", f"{value:g}")
-    return dataclasses.replace(
-      reading, weight=value, prompt_id=_prompt_id(used, reading)
+    # Several times as fast as dataclasses.replace, and run for every row.
+    return Reading(
+      reading.prompt,
+      reading.responses,
+      reading.comparisons,
+      _prompt_id(used, reading),
+      value,
+      reading.notes,
+      reading.is_good,
     )
 
   def _used(self, fields: Fields, cells: bool) -> dict[str, object]:
     used: dict[str, object] = {}
-    for role in (*self.form.required, *self.form.optional):
-      name = self.names.of(role, fields)
-      if name is None:
-        if role in self.form.required:
-          raise rows.MalformedError("missing_key", role)
-        continue
+    for role, name in self._named(tuple(fields)):
       value = fields[name]
       if cells and role in columns.NOT_TEXT:
         value = delimited.value(rows.unicode_text(value, name))
@@ -117,6 +124,25 @@ class Interpreter:
         raise rows.MalformedError("null_field", name)
       used[role] = value
     return used
+
+  def _named(self, present: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Returns each use that the form reads, with its column.
+
+    Raises:
+      MalformedError: `missing_key`.
+    """
+    if present in self._known:
+      return self._known[present]
+    named = []
+    for role in (*self.form.required, *self.form.optional):
+      name = self.names.of(role, present)
+      if name is not None:
+        named.append((role, name))
+      elif role in self.form.required:
+        raise rows.MalformedError("missing_key", role)
+    if len(self._known) < _MAX_KNOWN:
+      self._known[present] = named
+    return named
 
 
 def _prompt_id(used: Fields, reading: Reading) -> int:
@@ -212,13 +238,16 @@ def _check_two(responses: Sequence[str]) -> None:
   rows.check_responses(*(response.strip() for response in responses))
 
 
+_FIRST_IS_BETTER = (comparing.Comparison(0, 1),)
+
+
 def _judged(reading: Reading, used: Fields) -> Reading:
   """Adds the comparison of chosen and rejected."""
   _check_two(reading.responses)
   judgement = comparing.optional_judgement(used)
   if judgement is None:
-    return dataclasses.replace(
-      reading, comparisons=(comparing.Comparison(0, 1),)
+    return Reading(
+      reading.prompt, reading.responses, _FIRST_IS_BETTER, notes=reading.notes
     )
   comparison = comparing.of_two(*judgement)
   notes = reading.notes
