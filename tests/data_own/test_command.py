@@ -1,6 +1,7 @@
 """`rlhf-gap data own`: what it sees, prints and refuses, without TensorFlow."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from rlhf_gap.data import mini
 from rlhf_gap.data.own import columns, forms
 from tests.data_own import made_up
 from tests.data_own.made_up import pair
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -136,6 +139,7 @@ def blocked(program: str, cwd: pathlib.Path) -> str:
   done = subprocess.run(
     [sys.executable, "-c", _BLOCKED + textwrap.dedent(program)],
     cwd=cwd,
+    env=os.environ | {"PYTHONPATH": str(ROOT)},
     capture_output=True,
     text=True,
     check=False,
