@@ -15,8 +15,8 @@ def resident_bytes() -> int:
 
 
 def test_written_chunks_are_not_kept(tmp_path: pathlib.Path):
-  """300 chunks of 16 columns took 80 MB when each was cached."""
-  about = made_up.manifest()
+  """300 chunks took 79 MiB when each was cached, 8 without."""
+  about = made_up.manifest(chunk_rows=256)
   writer = stores.create(str(tmp_path / "store"), about)
   values = made_up.values(0, about.chunk_rows, about.columns)
   before = 0
