@@ -12,6 +12,7 @@ from rlhf_gap.data.own import (
   dialogues,
   forms,
   implicit,
+  rendering,
   templates,
 )
 
@@ -160,77 +161,10 @@ def _prompt_id(used: Fields, reading: Reading) -> int:
 def _explicit(how: Interpreter, used: Fields, *names: str) -> Reading:
   """Reads a prompt and the responses in the columns `names`."""
   values = [used[name] for name in names]
-  prompt, responses = _rendered(how, used["prompt"], values, names)
-  return Reading(prompt, responses, notes=_notes(prompt, responses))
-
-
-def _rendered(
-  how: Interpreter,
-  prompt: object,
-  responses: Sequence[object],
-  names: Sequence[str],
-) -> tuple[str, tuple[str, ...]]:
-  """Returns a prompt and its responses as text.
-
-  Text stays as it is. Messages are rendered by the template; beside them, a
-  prompt in text is a user's turn.
-  """
-  spoken = [isinstance(value, list) for value in responses]
-  if any(spoken) and not all(spoken):
-    raise rows.MalformedError("mixed_types", "text beside messages")
-  if not any(spoken):
-    texts = tuple(
-      rows.unicode_text(value, name)
-      for value, name in zip(responses, names, strict=True)
-    )
-    return _prompt_text(how, prompt), texts
-  answers = [
-    dialogues.turns(value, name)
-    for value, name in zip(responses, names, strict=True)
-  ]
-  if isinstance(prompt, str):
-    said = rows.unicode_text(prompt, "prompt")
-    turns: tuple[dialogues.Turn, ...] = (("user", said),)
-  else:
-    turns = dialogues.turns(prompt, "prompt")
-  whole = [answer for answer in answers if answer[0][0] != "assistant"]
-  if whole:
-    return _whole_dialogues(how, turns, answers)
-  dialogues.check_prompt(turns)
-  return how.template.render(turns), tuple(map(dialogues.response, answers))
-
-
-def _whole_dialogues(
-  how: Interpreter,
-  prompt: Sequence[dialogues.Turn],
-  answers: Sequence[Sequence[dialogues.Turn]],
-) -> tuple[str, tuple[str, ...]]:
-  """Reads responses that repeat the prompt, as UltraFeedback's pairs do."""
-  length = min(dialogues.shared(answers[0], answer) for answer in answers)
-  context = answers[0][:length]
-  spoken = [content.strip() for _, content in context]
-  if not all(content.strip() in spoken for _, content in prompt):
-    raise rows.MalformedError("prompt_not_in_dialogue")
-  dialogues.check_prompt(context)
-  texts = tuple(dialogues.response(answer[length:]) for answer in answers)
-  return how.template.render(context), texts
-
-
-def _prompt_text(how: Interpreter, prompt: object) -> str:
-  if isinstance(prompt, str):
-    return rows.unicode_text(prompt, "prompt")
-  turns = dialogues.turns(prompt, "prompt")
-  dialogues.check_prompt(turns)
-  return how.template.render(turns)
-
-
-def _notes(prompt: str, responses: Sequence[str]) -> tuple[str, ...]:
-  notes = []
-  if any(response.startswith(prompt) for response in responses):
-    notes.append("response_repeats_prompt")
-  if any(response != response.strip() for response in responses):
-    notes.append("surrounding_white_space")
-  return tuple(notes)
+  prompt, responses = rendering.texts(
+    how.template, used["prompt"], values, names
+  )
+  return Reading(prompt, responses, notes=rendering.notes(prompt, responses))
 
 
 def _check_two(responses: Sequence[str]) -> None:
@@ -311,7 +245,7 @@ def _shared_turns(how: Interpreter, used: Fields) -> Reading:
   responses = tuple(
     dialogues.response(side[length:]) for side in (chosen, rejected)
   )
-  return Reading(prompt, responses, notes=_notes(prompt, responses))
+  return Reading(prompt, responses, notes=rendering.notes(prompt, responses))
 
 
 def _hh(how: Interpreter, first: str, second: str) -> Reading:
@@ -346,7 +280,9 @@ def _several(how: Interpreter, used: Fields, key: str, *, sign: int) -> Reading:
   if len(values) > comparing.MAX_RESPONSES:
     raise rows.DroppedError("too_many_responses", str(len(values)))
   names = [f"responses[{i}]" for i in range(len(values))]
-  prompt, responses = _rendered(how, used["prompt"], values, names)
+  prompt, responses = rendering.texts(
+    how.template, used["prompt"], values, names
+  )
   if not all(response.strip() for response in responses):
     raise rows.DroppedError("empty_response")
   scores = [sign * comparing.number(n, key) for n in numbers]
@@ -356,7 +292,7 @@ def _several(how: Interpreter, used: Fields, key: str, *, sign: int) -> Reading:
   )
   if not told:
     raise rows.DroppedError("identical_responses")
-  notes = _notes(prompt, responses)
+  notes = rendering.notes(prompt, responses)
   if len(told) < len(made):
     notes = (*notes, "some_identical_responses")
   return Reading(prompt, responses, told, notes=notes)
@@ -388,11 +324,13 @@ def _conversation(how: Interpreter, used: Fields) -> Reading:
   if not response.strip():
     raise rows.DroppedError("empty_response")
   prompt = how.template.render(turns[:-1])
-  return Reading(prompt, (response,), notes=_notes(prompt, (response,)))
+  return Reading(
+    prompt, (response,), notes=rendering.notes(prompt, (response,))
+  )
 
 
 def _prompts(how: Interpreter, used: Fields) -> Reading:
-  return Reading(_prompt_text(how, used["prompt"]), ())
+  return Reading(rendering.prompt_text(how.template, used["prompt"]), ())
 
 
 _READERS: Mapping[str, Callable[[Interpreter, Fields], Reading]] = {

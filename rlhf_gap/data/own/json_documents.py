@@ -2,7 +2,6 @@
 
 import codecs
 import itertools
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
@@ -130,9 +129,7 @@ def _columns(fields: Mapping[str, Any], place: str) -> Iterator[Row]:
     name: list(value.values()) if isinstance(value, dict) else value
     for name, value in fields.items()
   }
-  keys = {
-    json.dumps(list(value)) for value in fields.values() if _is_index(value)
-  }
+  keys = {tuple(value) for value in fields.values() if isinstance(value, dict)}
   lengths = {name: len(value) for name, value in listed.items()}
   if len(set(lengths.values())) != 1 or len(keys) > 1:
     raise errors.UserError(
@@ -140,10 +137,6 @@ def _columns(fields: Mapping[str, Any], place: str) -> Iterator[Row]:
     )
   for number, cells in enumerate(zip(*listed.values(), strict=True), start=1):
     yield Row(number, dict(zip(listed, cells, strict=True)))
-
-
-def _is_index(value: object) -> bool:
-  return isinstance(value, dict)
 
 
 def _elements(file: _Pushback, place: str) -> Iterator[bytes | None]:

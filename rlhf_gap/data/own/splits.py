@@ -91,7 +91,15 @@ def parse(text: str | None, files: Iterable[sources.SourceFile]) -> Splitter:
   Raises:
     UserError: the rule is unknown, or a file's name tells no split.
   """
+  files = tuple(files)
   names = [file.name for file in files]
+  if any(file.format == "hub" for file in files):
+    if text is not None:
+      raise errors.UserError(
+        f"--split_by={text}: a hub dataset has splits of its own; choose with"
+        " --split"
+      )
+    return Splitter()
   if text is None:
     told = all(split_of_name(name) is not None for name in names)
     return Splitter("file" if told else "none")
