@@ -168,7 +168,7 @@ def test_own_files_need_no_tensorflow(tmp_path):
 
 
 def test_every_command_explains_itself_without_tensorflow(tmp_path):
-  blocked(
+  out = blocked(
     """
     for command in main.COMMANDS:
       try:
@@ -178,6 +178,7 @@ def test_every_command_explains_itself_without_tensorflow(tmp_path):
     """,
     tmp_path,
   )
+  assert [name for name in main.COMMANDS if f"rlhf-gap {name}" not in out] == []
 
 
 def test_published_data_say_what_to_install(tmp_path):

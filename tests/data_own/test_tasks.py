@@ -8,7 +8,7 @@ import pytest
 import seqio
 
 from rlhf_gap import errors, stores
-from rlhf_gap.data import mini, vocabularies
+from rlhf_gap.data import mini, procedural, vocabularies
 from rlhf_gap.data.own import build, tasks
 from rlhf_gap.data.own import request as requests
 from tests.data_own import made_up
@@ -99,13 +99,15 @@ def test_rates_and_mixtures_with_a_built_in_task(source, name):
     assert len(examples(f"{name}_sft", split)) == size
   task = seqio.TaskRegistry.get(f"{name}_sft")
   assert seqio.mixing_rate_num_examples(task) == sizes["train"]
-  mixture = f"{name}_and_built_in"
-  seqio.MixtureRegistry.add(
-    mixture,
-    [f"{name}_sft", "mini_arena_sft"],
+  built_in = seqio.TaskRegistry.get("mini_arena_sft").replace(
+    source=procedural.source("mini_arena", num_rows=100)
+  )
+  mixture = seqio.Mixture(
+    f"{name}_and_built_in",
+    [task, built_in],
     default_rate=seqio.mixing_rate_num_examples,
   )
-  dataset = seqio.get_mixture_or_task(mixture).get_dataset(
+  dataset = mixture.get_dataset(
     WINDOWS, split="train", shuffle=False, num_epochs=1
   )
   first = list(dataset.take(50).as_numpy_iterator())

@@ -62,7 +62,7 @@ class _Pushback:
     content, self._pending = self._pending[:size], self._pending[size:]
     return content
 
-  def readline(self, size: int = -1) -> bytes:
+  def readline(self, size: int = -1, /) -> bytes:
     end = self._pending.find(b"\n") + 1
     if end:
       line, self._pending = self._pending[:end], self._pending[end:]
@@ -77,7 +77,7 @@ def _lines_or_columns(head: _Pushback, place: str) -> Iterator[Row]:
   is_line = row.fields is not None and not _are_columns(row.fields)
   if is_line or row.fault in ("duplicate_key", "invalid_utf8"):
     head.push(first)
-    yield from json_lines.rows(head, place)  # type: ignore[arg-type]
+    yield from json_lines.rows(head, place)
     return
   content = first
   while chunk := head.read(_CHUNK_BYTES):

@@ -3,13 +3,22 @@
 import codecs
 import json
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any, Protocol, runtime_checkable
 
 from rlhf_gap import errors
 from rlhf_gap.data.published import Row
 
 MAX_ROW_BYTES = 16 << 20
 """Longest row that is read; a longer one is counted, not read into memory."""
+
+
+@runtime_checkable
+class Lines(Protocol):
+  """What lines are read from: any open binary file."""
+
+  def readline(self, size: int = -1, /) -> bytes:
+    """Returns the next line, or its first `size` bytes."""
+    ...
 
 
 class DuplicateKeyError(ValueError):
@@ -28,7 +37,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
-def rows(file: IO[bytes], place: str) -> Iterator[Row]:
+def rows(file: Lines, place: str) -> Iterator[Row]:
   """Yields each line of a file: an object, or the reason why it is none.
 
   Lines end with a line feed alone: U+2028 and its like may stand in strings.
@@ -77,7 +86,7 @@ def _decoded(line: int, text: str) -> Row:
   return Row(line, record)
 
 
-def _lines(file: IO[bytes], place: str) -> Iterator[bytes | None]:
+def _lines(file: Lines, place: str) -> Iterator[bytes | None]:
   first = True
   while line := file.readline(MAX_ROW_BYTES + 1):
     if first:
