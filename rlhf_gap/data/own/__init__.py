@@ -7,7 +7,8 @@
   forms         which of the known forms the columns have
   interpreting  a row to a prompt, its responses and their comparisons
   splits        which split a row belongs to
-  surveys       a first pass, which counts and refuses
+  outcomes      what becomes of every row
+  survey        a first pass, which counts and refuses
   build         a second pass, which tokenizes and writes the store
   look          what `--look` prints
   tasks         the same rows as seqio tasks; the one module that needs seqio
