@@ -55,8 +55,8 @@ class Comparison:
     if high >= LEAST_KL_FACTOR * low:
       return None
     return Verdict.UNDERPOWERED, (
-      f"KLs of {low:.2g} to {high:.2g} nats alone are shared, a factor of minus"
-      f" than {LEAST_KL_FACTOR:g}"
+      f"the arms share only KLs of {low:.2g} to {high:.2g} nats, less than a"
+      f" factor of {LEAST_KL_FACTOR:g}"
     )
 
 

@@ -15,6 +15,12 @@ from rlhf_gap.cli.gin_sources import ROOT, Line
 
 _MACRO = "gin.macro"
 _PLACE = re.compile(r'(?:In file |\()"?(\S+?\.gin)"?, line (\d+)')
+# Former names of parameters, by (class, parameter).
+_RENAMED = {
+  ("Size", "policy"): "policy_gin_file",
+  ("Study", "policy"): "policy_gin_file",
+  ("Study", "golden"): "golden_gin_file",
+}
 # What gin adds to an error: where it was called, and what it had bound.
 _ADDED = re.compile(
   r"\s*(In call to configurable|In bindings string|No values supplied by Gin)"
@@ -55,6 +61,9 @@ def _hint(text: str) -> str:
     made = gin.config._REGISTRY.get_match(found[1])
     if made is None:
       return ""
+    renamed = _RENAMED.get((found[1].split(".")[-1], found[2]))
+    if renamed is not None:
+      return f"; it is now called {renamed}"
     return near_names.hint(found[2], inspect.signature(made.wrapped).parameters)
   found = re.search(r"<module '([\w.]+)'.*has no attribute (\w+)", text)
   if found is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 
 from rlhf_gap.analysis.claims import Claim, any_matches
 from rlhf_gap.analysis.evidence import Evidence
-from rlhf_gap.plotting.drawing import Picture
+from rlhf_gap.plotting.picture import Picture
 
 PlotPicture = Callable[[Evidence, float], Picture]
 """Plots a task's evidence, given the base of the KL axis's logarithm."""

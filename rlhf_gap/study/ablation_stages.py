@@ -4,17 +4,11 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 
+from rlhf_gap.analysis.arm_names import GENERATED
 from rlhf_gap.study.ablations import Ablations, Size
 from rlhf_gap.study.commands import Commands, Trained, label_of
 from rlhf_gap.study.experiment import Study, Sweep, Training
 from rlhf_gap.study.stages import Stage
-
-GENERATED = ("final_final", "sft_early", "early_final")
-"""Generated data sets, named for the checkpoints of both responses.
-
-"early" and "final" are checkpoints of the online run. Tang et al. (2024), Figs.
-5 and 12, call the data sets 4k/4k, sft/800 and 800/4k.
-"""
 
 
 def stages(study: Study) -> Iterator[Stage]:
@@ -82,7 +76,7 @@ class _AblationStages(Commands):
     if self.ablations.generated_pairs is not None:
       yield from map(self._generate, GENERATED)
     for size in self.ablations.sizes:
-      yield self.train_sft(f"{size.name}/sft", size.policy, size.start)
+      yield self.train_sft(f"{size.name}/sft", size.policy_gin_file, size.start)
       yield self._evaluation_of_start(size)
     opponents = self.full_name("evaluation/sft")
     for run in self.trained():

@@ -36,7 +36,7 @@ class Size:
 
   Attributes:
     name: such as "xl"; its arms are called "online@xl" and so on.
-    policy: gin file of its architecture.
+    policy_gin_file: path of the gin file with its architecture.
     start: checkpoint to start its SFT from; None initializes at random.
     batch_size: batch size of its policy runs; None is the baseline's.
     kl_prompts: number of prompts for its KL; None is that of all others.
@@ -48,7 +48,7 @@ class Size:
   """
 
   name: str
-  policy: str
+  policy_gin_file: str
   start: str | None = None
   batch_size: int | None = None
   kl_prompts: int | None = None

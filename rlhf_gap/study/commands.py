@@ -8,8 +8,9 @@ from rlhf_gap.study.stages import Stage
 
 RUNS = "gin_configs/runs"
 _WORKDIR = "{workdir}"
-# "[RESPONSE A]", "[RESPONSE B]" and EOS take 12 tokens at most in T5's
-# vocabulary and the miniatures'; in bytes they take 25.
+# An upper bound of `judge.marker_tokens`: 25 in bytes, at most 12 in T5's
+# vocabulary and the miniatures'. It does not depend on the vocabulary, because
+# the commands of finished studies contain it.
 _MARKER_TOKENS = 27
 
 
@@ -307,12 +308,12 @@ class Commands:
       f"{self.at(name)}/checkpoint_{step}"
       for step in trained.training.saved_steps
     ]
-    drawn = opponents.removeprefix(f"{self.task}/")
+    opponents = opponents.removeprefix(f"{self.task}/")
     return self.evaluate(
       name,
       trained.arm,
       saved,
-      needs=(name, drawn),
+      needs=(name, opponents),
       reference=trained.reference,
       kl_prompts=trained.kl_prompts,
     )

@@ -234,8 +234,10 @@ class Study:
     name: the study's name.
     tasks: data sets, such as ("mini_helpfulness",); each has its own arms.
     data: where the data come from.
-    policy: gin file with the architecture of policy and proxy.
-    golden: gin file with the architecture of the golden preference model.
+    policy_gin_file: path of the gin file with the architecture of policy and
+      proxy.
+    golden_gin_file: path of the gin file with the architecture of the golden
+      preference model.
     policy_start: checkpoint to start SFT from; None initializes at random.
     golden_start: checkpoint to start the golden model from; None starts it
       from the SFT policy.
@@ -263,8 +265,8 @@ class Study:
   name: str
   tasks: tuple[str, ...]
   data: Data
-  policy: str
-  golden: str
+  policy_gin_file: str
+  golden_gin_file: str
   sft: Training
   golden_training: Training
   proxy_training: Training

@@ -75,7 +75,7 @@ class _MainStages(Commands):
   def judges(self) -> Iterator[Stage]:
     """Yields SFT, golden model, its labels, proxy and both judges' checks."""
     study = self.study
-    yield self.train_sft("sft", study.policy, study.policy_start)
+    yield self.train_sft("sft", study.policy_gin_file, study.policy_start)
     yield self._golden_model()
     # Checked before any other stage uses them: a model at chance stops here.
     yield self.label("golden_validation", "golden", "data/validation")

@@ -27,7 +27,7 @@ from rlhf_gap.paper import (
   registry,
   staleness,
 )
-from rlhf_gap.plotting import drawing
+from rlhf_gap.plotting import picture
 from tests.analysis import exact
 
 _METRICS = {
@@ -65,7 +65,7 @@ def evidence():
 
 
 def _rows(figure, folder):
-  stem = drawing.write(figure, str(folder))
+  stem = picture.write(figure, str(folder))
   with open(f"{stem}.csv", encoding="utf-8", newline="") as file:
     return list(csv.DictReader(file))
 

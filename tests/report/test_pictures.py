@@ -10,7 +10,7 @@ import pytest
 
 from rlhf_gap.analysis import arms, curves, resampling, statistics
 from rlhf_gap.analysis.evidence import Evidence
-from rlhf_gap.plotting import drawing, over_kl, styles
+from rlhf_gap.plotting import over_kl, picture, styles
 from rlhf_gap.report import pictures, training_pictures
 from tests.analysis import made_up
 
@@ -25,7 +25,7 @@ def evidence():
 
 
 def _written(figure, folder):
-  stem = drawing.write(figure, str(folder))
+  stem = picture.write(figure, str(folder))
   with open(f"{stem}.csv", encoding="utf-8", newline="") as file:
     return stem, list(csv.DictReader(file))
 
