@@ -245,20 +245,21 @@ def test_a_mistake_on_the_command_line(capsys, flag, expected):
 
 
 @pytest.mark.parametrize(
-  ("setting", "new_name"),
+  ("setting", "new_name", "in_file"),
   [
-    ("experiment.Study.policy", "policy_gin_file"),
-    ("experiment.Study.golden", "golden_gin_file"),
-    ("xl/ablations.Size.policy", "policy_gin_file"),
+    ("experiment.Study.policy", "policy_gin_file", False),
+    ("experiment.Study.policy", "policy_gin_file", True),
+    ("experiment.Study.golden", "golden_gin_file", False),
+    ("xl/ablations.Size.policy", "policy_gin_file", True),
   ],
 )
-@pytest.mark.parametrize("in_file", [False, True])
 def test_a_renamed_setting_names_its_new_name(
   capsys, tmp_path, setting, new_name, in_file
 ):
   text = (
     "from __gin__ import dynamic_registration\n"
-    "from rlhf_gap.study import ablations, experiment\n"
+    "from rlhf_gap.study import ablations\n"
+    "from rlhf_gap.study import experiment\n"
     'include "gin_configs/studies/laptop.gin"\n'
   )
   binding = f"{setting} = 'gin_configs/models/mini_small.gin'\n"
@@ -269,7 +270,7 @@ def test_a_renamed_setting_names_its_new_name(
   assert main.main([*words, *([] if in_file else [flag])]) == 2
   error = capsys.readouterr().err
   assert error.endswith(f"; it is now called {new_name}\n")
-  assert (f"{path}:4: " if in_file else flag) in error
+  assert (f"{path}:5: " if in_file else flag) in error
   assert error.count("\n") == 1
 
 
