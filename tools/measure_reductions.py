@@ -7,9 +7,9 @@ the same SFT policy with the same optimizer; only reduction and beta differ.
 
 Usage: python tools/measure_reductions.py TASK_FOLDER OUTPUT [--steps=300]
 
-TASK_FOLDER is a task's folder in a study's, such as
-runs/laptop/mini_helpfulness. The same command again goes on where it was
-interrupted.
+TASK_FOLDER is a task's folder within a study's folder, such as
+runs/laptop/mini_helpfulness. Rerun the same command to resume after an
+interruption.
 """
 
 import argparse

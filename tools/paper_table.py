@@ -1,4 +1,4 @@
-"""The paper's figures: a line each in README.md, all numbers in the docs.
+"""Writes the paper's figures: one line each in README.md, all numbers in docs.
 
 Usage: python tools/paper_table.py WORKDIR
        python tools/paper_table.py --check

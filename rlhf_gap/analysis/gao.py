@@ -36,7 +36,7 @@ def value(
   """Returns R(d).
 
   Args:
-    form: which.
+    form: the form.
     d: sqrt(KL in nats), > 0.
     a: the slope at d = 1, or at 0 for best-of-n.
     b: how fast the slope decreases.
@@ -84,7 +84,7 @@ class Fit:
     form: which.
     a: see `value`.
     b: likewise.
-    peak_kl_nats: where the form is greatest; infinite where it never falls.
+    peak_kl_nats: KL at which the form is greatest; infinite if it never falls.
     residual: root mean square of win rates about the form.
     curve: gives the win rates at some KLs, with pointwise intervals.
   """

@@ -1,6 +1,6 @@
-"""What a file of this folder declares: one figure of the paper.
+"""A section of the report: one figure of the paper.
 
-A figure's file holds what the paper says, the arms that it needs, our pictures
+A figure's file states the paper's result, the arms that it needs, our pictures
 and our claims. `registry` lists the sections in the order of the report.
 """
 

@@ -1,4 +1,4 @@
-"""How old may an online run's pairs be? Not in the paper.
+"""Staleness: how old may an online run's pairs be? Not in the paper.
 
 The sampling parameters are refreshed every s steps: s = 1 is online, and s =
 the whole run is training on the SFT policy's own samples (Lanchantin et al.

@@ -51,7 +51,7 @@ def starts(study: Study, task: str) -> list[tuple[str, str]]:
 
 
 def classified(study: Study, task: str) -> list[str]:
-  """Returns the stages that classify the online runs' own pairs.
+  """Returns the stages that classify the pairs of online runs.
 
   Args:
     study: the description.
@@ -107,13 +107,13 @@ class _AblationStages(Commands):
     settings = sweep.settings(self.study.baseline, self.study.beta)
     return [training for training, _ in settings]
 
-  def _checkpoint_of(self, which: str) -> str:
-    """Returns the checkpoint that GENERATED calls `which`."""
+  def _checkpoint_of(self, policy: str) -> str:
+    """Returns the checkpoint of a policy named in `GENERATED`."""
     study = self.study
-    if which == "sft":
+    if policy == "sft":
       return self.checkpoint("sft", study.sft)
     step = study.baseline.steps
-    if which == "early":
+    if policy == "early":
       step = self.ablations.early_step or step
     return f"{self.at(f'online/seed_{study.seeds[0]}')}/checkpoint_{step}"
 
@@ -138,12 +138,12 @@ class _AblationStages(Commands):
     )
 
   def _rest_of_the_grid(self, seed: int) -> Iterator[Trained]:
-    """Yields the combinations that the study's own sweep leaves out."""
+    """Yields the combinations that the study's own sweep omits."""
     study = self.study
     full_sweep = dataclasses.replace(study.offline, full_grid=True)
-    done = study.offline.settings(study.baseline, study.beta)
+    swept = study.offline.settings(study.baseline, study.beta)
     for training, beta in full_sweep.settings(study.baseline, study.beta):
-      if (training, beta) not in done:
+      if (training, beta) not in swept:
         name = f"offline_grid/{label_of(training, beta)}_seed_{seed}"
         stage = self.train_offline(name, seed, training, beta)
         yield Trained(stage, "offline_grid", training)
@@ -269,7 +269,7 @@ class _AblationStages(Commands):
       yield at_size(stage, "tandem", training)
 
   def _classify(self, seed: int) -> Stage:
-    """Returns the classification of an online run's pairs by all judges."""
+    """Returns the stage in which all judges classify an online run's pairs."""
     study = self.study
     online = f"online/seed_{seed}"
     setting = label_of(study.baseline, study.beta)

@@ -23,7 +23,7 @@ class Trained:
     arm: its arm.
     training: how it is trained.
     reference: the stage of the SFT policy that it starts from.
-    kl_prompts: number of prompts for its KL; None is that of all others.
+    kl_prompts: number of prompts for its KL; None is the study's.
   """
 
   stage: Stage
@@ -73,8 +73,8 @@ class Commands:
     self, name: str, command: tuple[str, ...], needs: tuple[str, ...]
   ) -> Stage:
     """Returns a stage, given names within the task."""
-    full = dict.fromkeys(map(self.full_name, needs))  # each once, in order
-    return Stage(self.full_name(name), command, tuple(full))
+    distinct = dict.fromkeys(map(self.full_name, needs))  # keeps the order
+    return Stage(self.full_name(name), command, tuple(distinct))
 
   def train(
     self,
@@ -100,7 +100,7 @@ class Commands:
     return self.stage(name, words, needs)
 
   def size_of(self, reference: str) -> Size | None:
-    """Returns the size whose SFT a stage is; None is the study's own size."""
+    """Returns the size of a stage's SFT policy; None is the study's own size."""
     ablations = self.study.ablations
     for size in ablations.sizes if ablations else ():
       if reference == f"{size.name}/sft":

@@ -136,7 +136,7 @@ def test_a_setting_that_cannot_be(make, expected):
   ("binding", "expected"),
   [
     ("tasks=('mini_helpfulnes',)", "did you mean mini_helpfulness_pairs?"),
-    ("tasks=('mini_arena', 'mini_arena')", "one stands twice"),
+    ("tasks=('mini_arena', 'mini_arena')", "expected no duplicates"),
     ("beta=-0.5", "beta=-0.5; expected a finite number above 0"),
     ("reduction='summ'", "reduction='summ'; expected one of sum, mean"),
   ],

@@ -163,7 +163,7 @@ def test_different_stages_run_at_a_time(tmp_path):
 def test_a_stage_alone_asks_for_no_other_to_be_fresh(tmp_path):
   _run(_chain("first"), tmp_path)
   changed = _chain("second")
-  with pytest.raises(errors.UserError, match="the stage a was made otherwise"):
+  with pytest.raises(errors.UserError, match="stage a was run with other inp"):
     scheduler.forget_stale(changed, str(tmp_path), force=False, only=["a"])
   scheduler.forget_stale(
     [*changed, _write("c")], str(tmp_path), force=False, only=["c"]
