@@ -3,8 +3,8 @@
   python tools/check_study.py --kills=5
 
 A tiny study runs to the end. The same study runs in another folder, where the
-whole program is killed (SIGKILL) at random moments and restarted. The records of
-both must be equal except for time and place.
+whole program is killed (SIGKILL) at random moments and restarted. The records
+of both must be equal except for time and place.
 """
 
 import argparse

@@ -88,7 +88,7 @@ def program_of(study: experiment.Study, stage: stages.Stage) -> Program:
   judge = ""
   if "--gin.PROMPTS" in words:
     is_golden = "/golden/" in words["--gin.JUDGE_CHECKPOINT_PATH"]
-    judge = study.golden_gin_file if is_golden else study.policy
+    judge = study.golden_gin_file if is_golden else study.policy_gin_file
   return Program(
     _AS.get(kind, kind),
     models.get(stage.name.split("/")[1], study.policy_gin_file),

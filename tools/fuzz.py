@@ -8,8 +8,8 @@
 Each reader (`tools/fuzz_targets.py`) runs in a process of its own with bounded
 memory. A sound example is mutated (`tools/fuzz_mutations.py`); the reader must
 return or raise `UserError`, within 10 seconds and without ending the process.
-Hypothesis minimizes failures, which are printed as a line for --repeat. Add that
-line to tests/corpus/failures.jsonl when the fault is fixed.
+Hypothesis minimizes failures, which are printed as a line for --repeat. Add
+that line to tests/corpus/failures.jsonl when the fault is fixed.
 """
 
 import argparse

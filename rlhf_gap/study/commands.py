@@ -100,7 +100,7 @@ class Commands:
     return self.stage(name, words, needs)
 
   def size_of(self, reference: str) -> Size | None:
-    """Returns the size of a stage's SFT policy; None is the study's own size."""
+    """Returns the size of an SFT stage's policy; None is the study's own."""
     ablations = self.study.ablations
     for size in ablations.sizes if ablations else ():
       if reference == f"{size.name}/sft":

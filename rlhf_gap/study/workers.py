@@ -108,7 +108,7 @@ def _guarded(execute: Execute, argv: list[str]) -> int:
   except SystemExit as stop:  # a misused flag
     return int(stop.code) if isinstance(stop.code, int) else 1
   except Exception:
-    # The log gets the traceback; the study continues with the stages that do not
-    # need this one.
+    # The log gets the traceback; the study continues with the stages that do
+    # not need this one.
     sys.excepthook(*sys.exc_info())
     return 1
