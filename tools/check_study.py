@@ -81,8 +81,8 @@ def main() -> None:
     one, other = (os.path.join(folder, name) for name in ("one", "other"))
     seconds = _undisturbed(one)
     print(f"undisturbed: {seconds:.0f} s", flush=True)
-    told = summary.read(one)
-    if told is None or not told.tasks[0].samples:
+    summarized = summary.read(one)
+    if summarized is None or not summarized.tasks[0].samples:
       raise SystemExit("the report shows nothing of the golden policy")
     kills = _killed(other, arguments.kills, seconds, arguments.seed)
     found, expected = _identities(other), _identities(one)

@@ -150,7 +150,7 @@ def costs(study: experiment.Study) -> dict[tuple[str, str], float]:
   return found
 
 
-def told(study: experiment.Study) -> str:
+def header_sentence(study: experiment.Study) -> str:
   """Returns the sentence on costs in a study file's header.
 
   SFT, judges and golden policy are trained once, however many seeds there are.
@@ -188,7 +188,7 @@ def _check() -> int:
   faults = 0
   for path in sorted((_ROOT / "gin_configs/studies/paper").glob("*.gin")):
     header = path.read_text().partition("from __gin__")[0]
-    expected = told(_study(str(path), []))
+    expected = header_sentence(_study(str(path), []))
     if expected not in " ".join(header.replace("\n#", " ").split()):
       faults += 1
       print(f"OUT OF DATE: {path.name}: its header does not say {expected}")
@@ -219,7 +219,7 @@ def main() -> int:
   for (part, topology), hours in found.items():
     print(f"{part:<16}{topology:<12}{hours:>10,.1f}")
   print(f"{_listed(_by_chip(found))} chip-hours, seeds {study.seeds}")
-  print(told(study))
+  print(header_sentence(study))
   return 0
 
 

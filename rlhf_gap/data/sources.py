@@ -102,10 +102,10 @@ def prepared(
     files, fingerprint = tuple(sorted(dataset.urls)), "published"
     others: tuple[str, ...] = ()
   else:
-    found = dataset.find(etils.epath.Path(folder))
-    files, fingerprint = tuple(found), published.fingerprint(found)
+    paths = dataset.find(etils.epath.Path(folder))
+    files, fingerprint = tuple(paths), published.fingerprint(paths)
     below = datasets.data_files(etils.epath.Path(folder))
-    others = tuple(name for name in below if name not in found)
+    others = tuple(name for name in below if name not in paths)
   data_dir = os.path.join(tfds_data_dir, "rlhf_gap", fingerprint)
   builder = tasks.tfds_builder(entry, data_dir)
   builder.allow_malformed = allow_malformed
