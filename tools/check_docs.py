@@ -88,7 +88,7 @@ def _expanded(path: str) -> list[str]:
 def inline_commands(text: str) -> list[list[str]]:
   """Returns commands in `code` that name a gin file, as words.
 
-  Others may leave things out, or have placeholders.
+  Other code may be abbreviated or have placeholders.
 
   Args:
     text: of a page.

@@ -51,7 +51,7 @@ class _Worker:
     self.target.read(self._copy())  # also imports what it needs, unlimited
 
   def names(self) -> list[str]:
-    """Returns the example's files; those damaged often are named often."""
+    """Returns the example's files, repeated by how often they are damaged."""
     files = [p for p in sorted(self.sound.rglob("*")) if p.is_file()]
     names = [str(p.relative_to(self.sound)) for p in files]
     often = [n for n in names if n.endswith(self.target.often or ("\n",))]

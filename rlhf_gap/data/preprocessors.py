@@ -179,7 +179,7 @@ def to_preference(
 
 @dataclasses.dataclass(frozen=True)
 class _PreferenceLayout:
-  """Ids of what stands between the parts of a preference model's text."""
+  """Ids of the markers between the parts of a preference model's text."""
 
   markers: tuple[list[int], list[int]]
   labels: list[int]

@@ -1,7 +1,7 @@
 """Chatbot Arena and MT-bench battles: two models, one user, one vote.
 
 Zheng et al. (2023), arXiv 2306.05685; Chiang et al. (2024), arXiv 2403.04132.
-Four releases are read, told apart by their columns:
+Four releases are read and are distinguished by their columns:
 
   arena_33k    lmsys/chatbot_arena_conversations: lists of {content, role}
   mt_bench     lmsys/mt_bench_human_judgments: the same; `turn` was judged
