@@ -234,6 +234,35 @@ def decode_dataclass(
   return value
 
 
+class _Version(msgspec.Struct):
+  schema_version: int
+
+
+def decode_versioned(
+  content: bytes, schema: type[Schema], place: str, *, version: int
+) -> Schema:
+  """Decodes a JSON object to a dataclass, and checks its `schema_version`.
+
+  Args:
+    content: UTF-8 bytes, with or without a byte-order mark.
+    schema: a dataclass; its fields may be dataclasses as well.
+    place: the file's name, for messages.
+    version: the only version that this code reads.
+
+  Returns:
+    The decoded value.
+
+  Raises:
+    UserError: as `decode_dataclass`, or the version differs.
+  """
+  stored = decode_json(content, _Version, place).schema_version
+  if stored != version:
+    raise errors.UserError(
+      f"{place}: version {stored}; this rlhf-gap reads version {version}"
+    )
+  return decode_dataclass(content, schema, place, beside=("schema_version",))
+
+
 def _unknown_key(raw: Any, value: Any) -> str | None:
   """Returns the first key of `raw` that has no field in `value`; or None."""
   if dataclasses.is_dataclass(value):

@@ -5,7 +5,7 @@ Usage: python tools/check_docs.py [--parse_only]
 - Every relative link leads to a file, and its anchor to a heading.
 - Every path of the repository that a page names in `code` exists.
 - Every command line in a bash block parses: its flags are known, its gin files
-  and macros exist, and nothing that is required is left out.
+  and macros exist, and every required flag and macro is set.
 - Blocks after the comment `<!-- run -->` run in a temporary folder. They must
   print the lines that their comments promise; seconds may differ.
 """
@@ -88,7 +88,7 @@ def _expanded(path: str) -> list[str]:
 def inline_commands(text: str) -> list[list[str]]:
   """Returns commands in `code` that name a gin file, as words.
 
-  Others may leave things out, or have placeholders.
+  Other code may be abbreviated or have placeholders.
 
   Args:
     text: of a page.

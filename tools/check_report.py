@@ -1,12 +1,12 @@
-"""Looks at a report as browsers show it, 1280 and 390 pixels wide.
+"""Checks a report in a browser, at widths of 1280 and 390 pixels.
 
-Fails where the page reaches beyond the window or asks for anything outside of
-itself; keeps a picture of each width. Where no Chromium is installed only the
-second is checked, and it says so.
+Fails if the page is wider than the window or requests anything outside itself.
+Saves a screenshot of each width. If no Chromium is installed, only requests are
+checked, and the output says so.
 
 Usage: python tools/check_report.py [REPORT.html] [--output=DIR]
 
-Without a report, one is drawn from records that never were (tests/study).
+Without REPORT.html, a report is made from synthetic records (tests/analysis).
 """
 
 import argparse
@@ -21,7 +21,7 @@ import tempfile
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _WIDTHS = (1280, 390)
-_MOST_PIXELS_HIGH = 16_000  # beyond that Chromium's pictures are cut
+_MOST_PIXELS_HIGH = 16_000  # Chromium truncates taller screenshots.
 
 # A frame lays a page out at any width, also below a window's least.
 _FRAME = """<!DOCTYPE html><style>body{{margin:0}}

@@ -1,10 +1,10 @@
-"""Proves that a study survives kills and repeats itself.
+"""Checks that a study that is killed and resumed has the same records.
 
   python tools/check_study.py --kills=5
 
-A tiny study is run to the end, and then again in another folder where it is
-killed (SIGKILL, the whole program) at random moments and started again. The
-records of both must be the same, time and place apart.
+A tiny study runs to the end. The same study runs in another folder, where the
+whole program is killed (SIGKILL) at random moments and restarted. The records
+of both must be equal except for time and place.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def _undisturbed(workdir: str) -> float:
 
 
 def _killed(workdir: str, kills: int, seconds: float, seed: int) -> int:
-  """Returns how often it was killed before it ended."""
+  """Returns the number of kills before the study ended."""
   moments = random.Random(seed)
   done = 0
   while done < kills:
@@ -71,7 +71,7 @@ def _identities(workdir: str) -> list:
 
 
 def main() -> None:
-  """Runs the check; exits 1 where records differ."""
+  """Runs the check; returns 1 if records differ."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--kills", type=int, default=5)
   parser.add_argument("--seed", type=int, default=int(time.time()))
@@ -81,8 +81,8 @@ def main() -> None:
     one, other = (os.path.join(folder, name) for name in ("one", "other"))
     seconds = _undisturbed(one)
     print(f"undisturbed: {seconds:.0f} s", flush=True)
-    told = summary.read(one)
-    if told is None or not told.tasks[0].samples:
+    summarized = summary.read(one)
+    if summarized is None or not summarized.tasks[0].samples:
       raise SystemExit("the report shows nothing of the golden policy")
     kills = _killed(other, arguments.kills, seconds, arguments.seed)
     found, expected = _identities(other), _identities(one)

@@ -1,10 +1,10 @@
 """Checks that online and offline training differ only in their pairs.
 
-Records an online run on a miniature and replays the record. Replayed in the
-recorded order, parameters, optimizer state and every logged statistic must be
-bitwise equal; permuted, they must differ. A sampler that is refreshed before
-every step must equal an online run. A sampler that is never refreshed must
-produce the pairs that two copies of the initial checkpoint generate.
+Records an online run on a miniature and trains offline on the recorded pairs.
+In the recorded order, parameters, optimizer state and every logged statistic
+must be bitwise equal; shuffled, they must differ. A sampler that is refreshed
+before every step must equal an online run. A sampler that is never refreshed
+must produce the pairs that two copies of the initial checkpoint generate.
 
 Usage: python tools/check_tandem.py [--steps=300] [--batch_size=32] [--seed=0]
 """

@@ -67,7 +67,7 @@ class Case:
 
 
 def cases() -> list[Case]:
-  """Returns every kind of T5 that can be loaded."""
+  """Returns every kind of T5 that can be checkpoint."""
   found = [
     Case("t5_1_0", config=(("feed_forward_proj", "relu"),)),
     Case("t5_1_1_silu", config=(("feed_forward_proj", "gated-silu"),)),
@@ -218,10 +218,10 @@ def ours(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
   from rlhf_gap import checkpoints
   from rlhf_gap.models import t5
 
-  loaded = checkpoints.load(folder, dtype="float32")
+  checkpoint = checkpoints.load(folder, dtype="float32")
   tokens = (jnp.asarray(arrays[name]) for name in ("prompts", "targets"))
   logits = jax.jit(t5.logits, static_argnums=0)(
-    loaded.config, loaded.params, *tokens
+    checkpoint.config, checkpoint.params, *tokens
   )
   return np.asarray(jax.nn.log_softmax(logits))
 

@@ -1,13 +1,13 @@
-"""Says what the training of a study costs, in chip-hours.
+"""Prints the chip-hours that training a study takes.
 
 Usage: python tools/cost_of_study.py GIN_FILE [--gin.NAME=VALUE]
        python tools/cost_of_study.py --check
 
 Every `train` stage is a program that `tools/make_plans.py` has compiled for a
-pod slice, known by run file, size, judge and batch. It costs the slice's chips
-times its steps times the plan's bound on a step: nothing is cheaper. Starting,
-saving, labelling and evaluating come on top. The check fails where the header
-of one of gin_configs/studies/paper/*.gin tells other costs.
+pod slice, identified by run file, size, judge and batch. Its cost is the number
+of chips times its steps times the plan's lower bound on a step. Startup,
+checkpoints, labelling and evaluation are not included. The check fails if the
+header of one of gin_configs/studies/paper/*.gin states other costs.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from rlhf_gap.study import experiment, pipeline, stages
 _ROOT = pathlib.Path(__file__).parents[1]
 _PLANS = _ROOT / "gin_configs/runs/plans.json"
 _RUNS, _MODELS = "--gin_file=gin_configs/runs/", "gin_configs/models/"
-# Run files whose steps are another's.
+# Run files whose training step is that of another run file.
 _AS = {
   "semi_online": "online",
   "best_of_two_online": "online",
@@ -36,13 +36,13 @@ _AS = {
 
 
 class Program(NamedTuple):
-  """What a training step is known by.
+  """Identifies the program of a training step.
 
   Attributes:
     kind: the run file's name.
-    model: gin file of what is trained.
-    judge: gin file of the judge; "" where nothing is sampled.
-    batch_size: rows a step.
+    model: gin file of the trained model.
+    judge: gin file of the judge; "" if nothing is sampled.
+    batch_size: rows per step.
   """
 
   kind: str
@@ -52,7 +52,7 @@ class Program(NamedTuple):
 
 
 def planned() -> dict[Program, dict[str, Any]]:
-  """Returns the committed plans; of several slices the first."""
+  """Returns the committed plans; the first slice of each program."""
   found: dict[Program, dict[str, Any]] = {}
   for row in json.loads(_PLANS.read_text()):
     words = row["command"]
@@ -74,37 +74,38 @@ def program_of(study: experiment.Study, stage: stages.Stage) -> Program:
 
   Args:
     study: the description.
-    stage: of it.
+    stage: one of its stages.
   """
   words = dict(word.partition("=")[::2] for word in stage.command)
   kind = next(w for w in stage.command if w.startswith(_RUNS))
   kind = kind.removeprefix(_RUNS).removesuffix(".gin")
   ablations = study.ablations
-  models = (
-    {size.name: size.policy for size in ablations.sizes} if ablations else {}
-  )
-  models["golden"] = study.golden
+  models = {
+    size.name: size.policy_gin_file
+    for size in (ablations.sizes if ablations else ())
+  }
+  models["golden"] = study.golden_gin_file
   judge = ""
   if "--gin.PROMPTS" in words:
     is_golden = "/golden/" in words["--gin.JUDGE_CHECKPOINT_PATH"]
-    judge = study.golden if is_golden else study.policy
+    judge = study.golden_gin_file if is_golden else study.policy_gin_file
   return Program(
     _AS.get(kind, kind),
-    models.get(stage.name.split("/")[1], study.policy),
+    models.get(stage.name.split("/")[1], study.policy_gin_file),
     judge,
     int(words["--gin.BATCH_SIZE"]),
   )
 
 
 def chip_hours(stage: stages.Stage, plan: dict[str, Any]) -> float:
-  """Returns what a `train` stage costs at the least.
+  """Returns a lower bound on the chip-hours of a `train` stage.
 
   Args:
-    stage: of a study.
-    plan: of its program.
+    stage: the stage.
+    plan: the plan of its program.
   """
   words = dict(word.partition("=")[::2] for word in stage.command)
-  # What an online run has recorded holds the reference's scores.
+  # The pairs that an online run records include the reference's scores.
   recorded = "replay" in stage.command[1]
   seconds = sum(
     bound["seconds"]
@@ -149,8 +150,8 @@ def costs(study: experiment.Study) -> dict[tuple[str, str], float]:
   return found
 
 
-def told(study: experiment.Study) -> str:
-  """Returns what a study file's header says of its costs.
+def header_sentence(study: experiment.Study) -> str:
+  """Returns the sentence on costs in a study file's header.
 
   SFT, judges and golden policy are trained once, however many seeds there are.
 
@@ -187,7 +188,7 @@ def _check() -> int:
   faults = 0
   for path in sorted((_ROOT / "gin_configs/studies/paper").glob("*.gin")):
     header = path.read_text().partition("from __gin__")[0]
-    expected = told(_study(str(path), []))
+    expected = header_sentence(_study(str(path), []))
     if expected not in " ".join(header.replace("\n#", " ").split()):
       faults += 1
       print(f"OUT OF DATE: {path.name}: its header does not say {expected}")
@@ -218,7 +219,7 @@ def main() -> int:
   for (part, topology), hours in found.items():
     print(f"{part:<16}{topology:<12}{hours:>10,.1f}")
   print(f"{_listed(_by_chip(found))} chip-hours, seeds {study.seeds}")
-  print(told(study))
+  print(header_sentence(study))
   return 0
 
 

@@ -1,4 +1,4 @@
-"""Commands in Markdown: found in fenced blocks, parsed, or really run."""
+"""Commands in Markdown: extracts them from fenced blocks, parses, runs them."""
 
 import argparse
 import importlib
@@ -30,7 +30,7 @@ _LOOP = re.compile(
 )
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _SECONDS = re.compile(r"\d+(?:\.\d+)? s\b")
-# Commands of others, whose flags are not ours to know.
+# Commands of other programs; their flags are not checked.
 _OTHERS = {"gcloud", "pip", "sbatch", "source"}
 _GIN_READERS = {"train": description.Run, "study": experiment.Study}
 

@@ -1,4 +1,4 @@
-"""Feeds every reader damaged files: it may refuse them, and nothing else.
+"""Fuzzes every reader with damaged files, which it must refuse cleanly.
 
   tools/fuzz.py --seconds=60             as CI does: an equal share for each
   tools/fuzz.py --seconds=1200           as every night
@@ -8,8 +8,8 @@
 Each reader (`tools/fuzz_targets.py`) runs in a process of its own with bounded
 memory. A sound example is mutated (`tools/fuzz_mutations.py`); the reader must
 return or raise `UserError`, within 10 seconds and without ending the process.
-Failures are minimized by hypothesis and printed as a line for --repeat; put
-that line into tests/corpus/failures.jsonl when the fault is mended.
+Hypothesis minimizes failures, which are printed as a line for --repeat. Add
+that line to tests/corpus/failures.jsonl when the fault is fixed.
 """
 
 import argparse
@@ -51,7 +51,7 @@ class _Worker:
     self.target.read(self._copy())  # also imports what it needs, unlimited
 
   def names(self) -> list[str]:
-    """Returns the example's files; those damaged often are named often."""
+    """Returns the example's files, repeated by how often they are damaged."""
     files = [p for p in sorted(self.sound.rglob("*")) if p.is_file()]
     names = [str(p.relative_to(self.sound)) for p in files]
     often = [n for n in names if n.endswith(self.target.often or ("\n",))]

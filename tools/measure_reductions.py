@@ -7,9 +7,9 @@ the same SFT policy with the same optimizer; only reduction and beta differ.
 
 Usage: python tools/measure_reductions.py TASK_FOLDER OUTPUT [--steps=300]
 
-TASK_FOLDER is a task's folder in a study's, such as
-runs/laptop/mini_helpfulness. The same command again goes on where it was
-interrupted.
+TASK_FOLDER is a task's folder within a study's folder, such as
+runs/laptop/mini_helpfulness. Rerun the same command to resume after an
+interruption.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _MARKER_TOKENS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-  """What a study has made of a task.
+  """Checkpoints and stores of one task of a study.
 
   Attributes:
     sft: the SFT policy's checkpoint.
@@ -79,7 +79,7 @@ def run(command: str, *words: object) -> None:
   """Runs a command of `rlhf-gap` in this process: it compiles once.
 
   Raises:
-    SystemExit: it did not succeed; it has said why.
+    SystemExit: it failed, after printing the reason.
   """
   if status := cli.main([command, *map(str, words)]):
     raise SystemExit(status)

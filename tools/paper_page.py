@@ -13,7 +13,7 @@ _ESTIMATE = re.compile(r"\d[\d.]* \[[^\]]*\]")
 
 
 class _Line(NamedTuple):
-  """A line of README.md's table: the claim that speaks for a figure.
+  """A line of README.md's table: the claim that represents a figure.
 
   Attributes:
     figure: of the paper.

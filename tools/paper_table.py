@@ -1,4 +1,4 @@
-"""The paper's figures: a line each in README.md, all numbers in the docs.
+"""Writes the paper's figures: one line each in README.md, all numbers in docs.
 
 Usage: python tools/paper_table.py WORKDIR
        python tools/paper_table.py --check
@@ -99,17 +99,17 @@ def measured(workdir: str) -> dict[str, Any]:
   Raises:
     UserError: there is none, or stages are missing.
   """
-  told = summary.read(workdir)
-  if told is None:
+  study = summary.read(workdir)
+  if study is None:
     raise errors.UserError(f"{workdir}: no study; expected one of {_WHOLE}")
-  missing = [s.name for s in told.stages if s.status != "done"]
+  missing = [s.name for s in study.stages if s.status != "done"]
   if missing:
     raise errors.UserError(
       f"{workdir}: {len(missing)} stages are not done, such as {missing[0]};"
       " run the study again"
     )
-  seconds = {stage.name: stage.seconds or 0.0 for stage in told.stages}
-  tasks = list(loading.load(workdir, told, statistics.BootstrapSettings()))
+  seconds = {stage.name: stage.seconds or 0.0 for stage in study.stages}
+  tasks = list(loading.load(workdir, study, statistics.BootstrapSettings()))
   answers = [answered for task in tasks for answered in task.answers()]
   first = next(r for task in tasks for r in task.evidence.records)
   rows = []

@@ -91,7 +91,7 @@ def train(words: list[str], stage: Stage, steps: int) -> None:
     steps: after which it ends.
 
   Raises:
-    subprocess.CalledProcessError: it did not succeed; it has said why.
+    subprocess.CalledProcessError: it failed, after printing the reason.
   """
   command, variables = train_command(words, stage, steps)
   subprocess.run(command, env=variables, check=True)

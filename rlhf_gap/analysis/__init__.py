@@ -1,1 +1,1 @@
-"""What the numbers mean: records in, estimates and verdicts out."""
+"""Statistics: records in, estimates and verdicts out."""

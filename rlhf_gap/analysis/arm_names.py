@@ -3,12 +3,17 @@
 METHODS = ("online", "tandem", "offline")
 """Arms of every study.
 
-"tandem" is how records and folders spell the offline runs on shuffled online
-data (the tandem setting of Ostrovski et al. 2021); readers never see the word.
+Records and folders store "tandem" for offline runs on shuffled online data (the
+tandem setting of Ostrovski et al. 2021). Reports and pages say "shuffled online
+data".
 """
 
-GENERATED = ("final_final", "early_final", "sft_early")
-"""Offline arms on generated pairs: the checkpoints of either response."""
+GENERATED = ("final_final", "sft_early", "early_final")
+"""Offline arms on generated pairs, named for the checkpoints of both responses.
+
+"early" and "final" are checkpoints of the online run. Tang et al. (2024), Figs.
+5 and 12, call the data sets 4k/4k, sft/800 and 800/4k.
+"""
 
 FULL_GRID = "offline_grid"
 """Offline arm that changes several settings of the baseline at once."""

@@ -86,15 +86,16 @@ def last_metric(
   """Returns a metric at the end of training.
 
   Args:
-    evidence: of one task, with its records.
+    evidence: one task's evidence, with its records.
     arm: runs of one configuration; see `arm`.
-    metric: such as "pair_accuracy_sum".
+    metric: the metric's name, such as "pair_accuracy_sum".
 
   Returns:
     The measurements, by seed.
 
   Raises:
-    UndefinedError: a run was not evaluated at its end, or not so measured.
+    UndefinedError: a run's last checkpoint was not evaluated, or lacks the
+      metric.
   """
   by_seed = {}
   length = steps_of(evidence)

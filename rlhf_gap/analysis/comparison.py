@@ -55,8 +55,8 @@ class Comparison:
     if high >= LEAST_KL_FACTOR * low:
       return None
     return Verdict.UNDERPOWERED, (
-      f"they share only KLs of {low:.2g} to {high:.2g} nats, a factor below"
-      f" {LEAST_KL_FACTOR:g}"
+      f"the arms share only KLs of {low:.2g} to {high:.2g} nats, less than a"
+      f" factor of {LEAST_KL_FACTOR:g}"
     )
 
 

@@ -42,8 +42,8 @@ def pearson(
   interval is Student's with one degree of freedom fewer than groups.
 
   Args:
-    x: such as accuracy, a value a checkpoint.
-    y: such as win rate.
+    x: values such as accuracy, one per checkpoint.
+    y: values such as win rate, one per checkpoint.
     groups: the run of each point.
 
   Returns:

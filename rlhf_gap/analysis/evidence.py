@@ -1,4 +1,4 @@
-"""Everything that a claim may look at: one task of a study."""
+"""The inputs of a claim: one task of a study, as measured."""
 
 import dataclasses
 from collections.abc import Mapping

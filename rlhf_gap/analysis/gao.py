@@ -36,7 +36,7 @@ def value(
   """Returns R(d).
 
   Args:
-    form: which.
+    form: the form.
     d: sqrt(KL in nats), > 0.
     a: the slope at d = 1, or at 0 for best-of-n.
     b: how fast the slope decreases.
@@ -65,15 +65,15 @@ def peak_kl(
     d*^2; infinite if R never falls (b <= 0); 0 if best-of-n falls from the
     start (a <= 0).
   """
-  falls = b > 0
-  ratio = np.divide(a, b, out=np.zeros_like(a), where=falls)
+  has_peak = b > 0
+  ratio = np.divide(a, b, out=np.zeros_like(a), where=has_peak)
   # exp(350)^2 is near the largest float64; such a peak is out of reach.
   top = (
     np.exp(np.minimum(ratio - 1, 350.0))
     if form == "reinforcement"
     else np.maximum(ratio / 2, 0.0)
   )
-  return np.where(falls, top**2, np.inf)
+  return np.where(has_peak, top**2, np.inf)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class Fit:
     form: which.
     a: see `value`.
     b: likewise.
-    peak_kl_nats: where the form is greatest; infinite where it never falls.
+    peak_kl_nats: KL at which the form is greatest; infinite if it never falls.
     residual: root mean square of win rates about the form.
     curve: gives the win rates at some KLs, with pointwise intervals.
   """

@@ -190,7 +190,7 @@ class Estimate:
 
 
 Statistic = Callable[[Resamples], np.ndarray]
-"""From resamples to values, a row a replicate; NaN if a replicate has none."""
+"""Maps resamples to values, one row per replicate; NaN if undefined."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -15,9 +15,9 @@ def tuned_alike(evidence: Evidence, method: str, size: str) -> arms.Arm:
   compared.
 
   Args:
-    evidence: of one task, with its records.
+    evidence: one task's evidence, with its records.
     method: one of `arm_names.METHODS`.
-    size: of the policy; "" is the study's own.
+    size: the policy's size; "" is the study's own.
 
   Returns:
     The arm. At the study's own size it has only the configurations whose loss,
@@ -61,7 +61,7 @@ def check_known(evidence: Evidence) -> None:
   ]
   if unknown:
     raise UndefinedError(
-      f"how many parameters the sizes have is not known ({', '.join(unknown)})"
+      f"the number of parameters is unknown for sizes {', '.join(unknown)}"
     )
 
 

@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
-from rlhf_gap import errors
+from rlhf_gap import errors, files
 from rlhf_gap.records import Measurement
 
 SCHEMA_VERSION = 1
@@ -54,7 +54,7 @@ class CalibrationBin:
 
   Attributes:
     predicted: the mean of the judge's r(y1, y2) over the bin, in [0, 1].
-    observed: how often y1 was the better one; its n is the bin's size.
+    observed: how often y1 was better; its n is the bin's size.
   """
 
   predicted: float
@@ -67,9 +67,9 @@ class Judge:
 
   Attributes:
     name: "golden" or "proxy".
-    accuracy: by what its verdicts were compared with: "rater" (the labels it
-      was to learn from people), "golden" (the golden model's labels) and
-      "utility" (the miniature's hidden utility); ties count 1/2.
+    accuracy: agreement by source of the labels: "rater" (a miniature's rater),
+      "human" (published labels), "golden" (the golden model's labels) and
+      "utility" (the miniature's hidden utility). Ties count 1/2.
     position_bias: probability that a response gains by being read first.
     calibration: its bins, in the order of `predicted`.
     calibrated_against: the key of `accuracy` that `observed` uses.
@@ -98,11 +98,11 @@ class LoggedCurve:
   """A metric of training over steps.
 
   Attributes:
-    run: the run's name; its `arm` groups runs: "online", "proxy", ...
-    arm: see there.
-    metric: as in the run's `metrics.jsonl`, such as "train/loss".
-    steps: updates made, rising.
-    values: of the metric, one a step.
+    run: the run's name.
+    arm: the group that the run belongs to, such as "online" or "proxy".
+    metric: the metric's name in `metrics.jsonl`, such as "train/loss".
+    steps: training steps, in ascending order.
+    values: the metric's value at each step.
   """
 
   run: str
@@ -124,15 +124,15 @@ class TaskSummary:
   """One data set with all its arms.
 
   Attributes:
-    name: such as "mini_helpfulness".
+    name: the task, such as "mini_helpfulness".
     records: the file of its records, relative to the work folder.
     judges: its preference models.
-    samples: of policies without records.
-    curves: of training.
-    arms: that the study was to run, finished or not.
-    online_data: the file of records of who can tell the better response of an
-      online run's own pairs, relative to the work folder; "" for none.
-    sizes: parameters of the policy, by size; "" is the study's own.
+    samples: samples of policies without records.
+    curves: training curves.
+    arms: names of the planned arms, finished or not.
+    online_data: the file of records of how well classifiers do on the online
+      runs' own pairs, relative to the work folder; "" for none.
+    sizes: number of parameters of the policy, by size; "" is the study's own.
   """
 
   name: str
@@ -150,9 +150,9 @@ class Summary:
   """All of `study.json`.
 
   Attributes:
-    name: the study's.
-    stages: in the order in which they run.
-    tasks: one in a study of one data set.
+    name: the study's name.
+    stages: its stages, in the order in which they run.
+    tasks: its tasks, one per data set.
   """
 
   name: str
@@ -161,20 +161,15 @@ class Summary:
 
 
 def write(folder: str | os.PathLike[str], summary: Summary) -> None:
-  """Writes `study.json`, whole or not at all.
+  """Writes `study.json` atomically.
 
   Args:
     folder: the study's work folder; it must exist.
     summary: what to write.
   """
-  path = os.path.join(os.fspath(folder), FILE_NAME)
   fields = {"schema_version": SCHEMA_VERSION} | dataclasses.asdict(summary)
-  with open(f"{path}.partial", "w", encoding="utf-8") as file:
-    json.dump(fields, file, ensure_ascii=False, indent=1, allow_nan=False)
-    file.write("\n")
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(f"{path}.partial", path)
+  text = json.dumps(fields, ensure_ascii=False, indent=1, allow_nan=False)
+  files.write_text(os.path.join(os.fspath(folder), FILE_NAME), f"{text}\n")
 
 
 def read(folder: str | os.PathLike[str]) -> Summary | None:
@@ -184,34 +179,23 @@ def read(folder: str | os.PathLike[str]) -> Summary | None:
     folder: the study's work folder.
 
   Returns:
-    The summary; None where there is no such file.
+    The summary; None if there is no such file.
 
   Raises:
-    UserError: the file is no summary, or one of another version.
+    UserError: the file does not describe a study, or has another version.
   """
   path = os.path.join(os.fspath(folder), FILE_NAME)
-  try:
-    with open(path, encoding="utf-8") as file:
-      fields = json.load(file)
-    version = fields.pop("schema_version")
-  except FileNotFoundError:
+  if not os.path.lexists(path):
     return None
-  except (ValueError, AttributeError, TypeError, KeyError) as error:
-    raise errors.UserError(
-      f"{path}: does not describe a study ({_first_line(error)}); rerun the"
-      " study command to rewrite it"
-    ) from error
-  if version != SCHEMA_VERSION:
-    raise errors.UserError(
-      f"{path}: version {version}; this rlhf-gap reads version"
-      f" {SCHEMA_VERSION}: rerun the study command"
-    )
   try:
-    return _summary(fields)
-  except (ValueError, TypeError, KeyError, AttributeError) as error:
+    return files.decode_versioned(
+      files.read_bytes(path), Summary, path, version=SCHEMA_VERSION
+    )
+  except errors.UserError as error:
+    reason = str(error).removeprefix(f"{errors.printable(path)}: ")
     raise errors.UserError(
-      f"{path}: does not describe a study ({_first_line(error)}); rerun the"
-      " study command to rewrite it"
+      f"{path}: does not describe a study ({reason}); rerun the study command"
+      " to rewrite it"
     ) from error
 
 
@@ -221,13 +205,13 @@ def thinned(
   """Returns steps and values of a metric, averaged to `most` points or fewer.
 
   [{"step": 1, "train/loss": 3.0}, {"step": 2, "train/loss": 1.0}] with most=1
-  gives (2,), (2.0,): the last step of a stretch, and the mean over it.
+  gives (2,), (2.0,): the last step of an interval, and the mean over it.
 
   Args:
-    lines: of a run's `metrics.jsonl`, by step; those without the metric, or
-      with one that is not finite, are left out.
-    metric: such as "train/loss".
-    most: how many points to keep, at least 1.
+    lines: lines of a run's `metrics.jsonl`, by step. Lines without a finite
+      value of the metric are ignored.
+    metric: the metric's name, such as "train/loss".
+    most: the largest number of points, at least 1.
 
   Returns:
     Steps and values for `LoggedCurve`.
@@ -237,53 +221,9 @@ def thinned(
     for line in lines
     if metric in line and math.isfinite(line[metric])
   ]
-  stretch = max(-(-len(points) // most), 1)
-  stretches = [points[i : i + stretch] for i in range(0, len(points), stretch)]
+  length = max(-(-len(points) // most), 1)
+  intervals = [points[i : i + length] for i in range(0, len(points), length)]
   return (
-    tuple(each[-1][0] for each in stretches),
-    tuple(math.fsum(v for _, v in each) / len(each) for each in stretches),
-  )
-
-
-def _first_line(error: Exception) -> str:
-  return str(error).split("\n")[0]
-
-
-def _summary(fields: Mapping[str, Any]) -> Summary:
-  return Summary(
-    name=str(fields["name"]),
-    stages=tuple(StageSummary(**stage) for stage in fields["stages"]),
-    tasks=tuple(map(_task, fields["tasks"])),
-  )
-
-
-def _task(fields: Mapping[str, Any]) -> TaskSummary:
-  curves = (
-    {**c, "steps": tuple(c["steps"]), "values": tuple(c["values"])}
-    for c in fields["curves"]
-  )
-  return TaskSummary(
-    **{
-      **fields,
-      "judges": tuple(map(_judge, fields["judges"])),
-      "samples": tuple(Sample(**sample) for sample in fields["samples"]),
-      "curves": tuple(LoggedCurve(**curve) for curve in curves),
-      "arms": tuple(fields.get("arms", ())),
-    }
-  )
-
-
-def _judge(fields: Mapping[str, Any]) -> Judge:
-  bias = fields["position_bias"]
-  accuracy = fields["accuracy"].items()
-  return Judge(
-    **{
-      **fields,
-      "accuracy": {key: Measurement(**value) for key, value in accuracy},
-      "position_bias": None if bias is None else Measurement(**bias),
-      "calibration": tuple(
-        CalibrationBin(one["predicted"], Measurement(**one["observed"]))
-        for one in fields["calibration"]
-      ),
-    }
+    tuple(each[-1][0] for each in intervals),
+    tuple(math.fsum(v for _, v in each) / len(each) for each in intervals),
   )

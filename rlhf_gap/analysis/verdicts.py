@@ -15,7 +15,7 @@ smallest difference that its figures could show.
 """
 
 MIN_SEEDS = 3
-"""With fewer, a difference cannot be told from the luck of a seed."""
+"""With fewer seeds, a difference cannot be distinguished from a seed's luck."""
 
 
 class Verdict(enum.StrEnum):

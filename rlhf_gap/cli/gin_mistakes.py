@@ -14,6 +14,12 @@ from rlhf_gap.cli.gin_sources import ROOT, Line
 
 _MACRO = "gin.macro"
 _PLACE = re.compile(r'(?:In file |\()"?(\S+?\.gin)"?, line (\d+)')
+# Former names of parameters, by (class, parameter).
+_RENAMED = {
+  ("Size", "policy"): "policy_gin_file",
+  ("Study", "policy"): "policy_gin_file",
+  ("Study", "golden"): "golden_gin_file",
+}
 # The start of what gin appends to an error.
 _ADDED = re.compile(
   r"\s*(In call to configurable|In bindings string|No values supplied by Gin)"
@@ -54,6 +60,9 @@ def _hint(text: str) -> str:
     configurable = gin.config._REGISTRY.get_match(match[1])
     if configurable is None:
       return ""
+    renamed = _RENAMED.get((match[1].split(".")[-1], match[2]))
+    if renamed is not None:
+      return f"; it is now called {renamed}"
     parameters = inspect.signature(configurable.wrapped).parameters
     return errors.did_you_mean(match[2], parameters)
   match = re.search(r"<module '([\w.]+)'.*has no attribute (\w+)", text)

@@ -1,13 +1,13 @@
 """Every task and mixture by its name. Plain Python, so that listing is quick.
 
-A task is a data set seen in one of four ways:
+A task is one of four views of a data set:
 
   sft         prompt to each of its responses
   pairs       prompt, chosen, rejected
   preference  prompt and two responses to A or B
   prompts     each prompt once
 
-or, the miniatures' pretraining, any text to any other:
+The miniatures' pretraining has a fifth, from any text to any other:
 
   text        span corruption and skills in words, to their targets
 """
@@ -18,7 +18,7 @@ import difflib
 from rlhf_gap import errors
 
 KINDS = ("sft", "pairs", "preference", "prompts")
-"""What comparisons can be seen as."""
+"""The views of comparisons."""
 
 WINDOWS = {"inputs": 1024, "targets": 128}
 """The paper's windows, in tokens, EOS included."""
@@ -31,8 +31,8 @@ class TaskEntry:
   """One seqio task.
 
   Attributes:
-    name: what `--gin.MIXTURE_OR_TASK_NAME` and `rlhf-gap data` call it.
-    dataset: where its rows come from.
+    name: its name in `--gin.MIXTURE_OR_TASK_NAME` and `rlhf-gap data`.
+    dataset: the source of its rows.
     kind: one of `KINDS`, or "text".
   """
 
@@ -143,7 +143,7 @@ def windows(name: str) -> dict[str, int]:
 
 
 def listing() -> str:
-  """Returns a line for each task and mixture: its name and what it reads."""
+  """Returns a line for each task and mixture: its name and its source."""
   both = {entry.name: entry.dataset for entry in TASKS} | {
     name: " + ".join(parts) for name, parts in MIXTURES.items()
   }
@@ -152,5 +152,5 @@ def listing() -> str:
 
 
 def is_procedural(entry: TaskEntry) -> bool:
-  """Whether a task's rows are generated, so that no files are read."""
+  """Returns whether a task's rows are generated rather than read from files."""
   return entry.dataset.startswith("mini_")

@@ -15,7 +15,7 @@ from rlhf_gap.data import published, surveys
 from rlhf_gap.data.formats import anthropic, arena, summarization
 
 _JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
-# Rows read to tell whether a file is an arena release.
+# Rows read to detect an arena release.
 _PEEKED_ROWS = 100
 
 

@@ -138,7 +138,7 @@ def _source(entry: catalog.TaskEntry, request: Request) -> sources.Source:
       raise errors.UserError(
         f"{entry.dataset} is generated and reads no files; remove --source"
       )
-    return sources.drawn(
+    return sources.generated(
       entry,
       seed=request.seed,
       split=request.split,

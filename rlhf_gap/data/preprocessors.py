@@ -1,11 +1,11 @@
 """seqio preprocessors: comparisons to token ids that fit their windows.
 
 Text is tokenized part by part and joined as ids. Truncation shortens the body
-of the prompt; a response that is too long is cut at its end and flagged, never
-in silence. A response that fits ends with EOS (1), a cut one does not, so that
-no model learns to stop where a window happened to end.
+of the prompt. A response that is too long is truncated at its end and flagged.
+A response that fits ends with EOS (1). A truncated one does not, so that no
+model learns to stop at the end of a window.
 
-Every task's examples hold, beside the features that T5X reads,
+Besides the features that T5X reads, every task's examples hold
 
   truncated      int32, bits of `stores.columns.Truncated`
   prompt_id      string
@@ -40,8 +40,8 @@ def tokenize(
 ) -> tf.data.Dataset:
   """Replaces each part's text by its token ids, without EOS.
 
-  Rows of which a response has no token at all (white space that the vocabulary
-  drops) are left out: its log-probability would be that of EOS alone.
+  Rows with a response without tokens (white space that the vocabulary drops)
+  are dropped: its log-probability would be that of EOS alone.
   """
   vocabulary = output_features["inputs"].vocabulary
   responses = [name for name in RESPONSES if name in dataset.element_spec]
@@ -77,7 +77,7 @@ def to_prompts(
 def to_sft(
   dataset: tf.data.Dataset, sequence_length: Lengths, *, keep: Keep
 ) -> tf.data.Dataset:
-  """Gives two examples a row, one a response: {"inputs", "targets"}."""
+  """Yields two examples per row, one per response: {"inputs", "targets"}."""
 
   def convert(example: Example) -> tf.data.Dataset:
     first, second = (
@@ -94,7 +94,7 @@ def to_sft(
 def to_text(
   dataset: tf.data.Dataset, sequence_length: Lengths, *, keep: Keep
 ) -> tf.data.Dataset:
-  """Gives a text and its one target: {"inputs", "targets"}."""
+  """Yields a text and its target: {"inputs", "targets"}."""
 
   def convert(example: Example) -> Example:
     return _respond(example, "response", sequence_length, keep)
@@ -119,7 +119,7 @@ def _respond(
 def to_pairs(
   dataset: tf.data.Dataset, sequence_length: Lengths, *, keep: Keep
 ) -> tf.data.Dataset:
-  """Gives {"inputs", "chosen", "rejected"}, the preferred response first."""
+  """Yields {"inputs", "chosen", "rejected"}, the preferred response first."""
 
   def convert(example: Example) -> Example:
     prompt, cut = _prompt(example, _length(sequence_length, "inputs"), keep)
@@ -135,15 +135,15 @@ def to_preference(
   *,
   keep: Keep,
 ) -> tf.data.Dataset:
-  """Gives the preference model's text, and the parts that it is made of.
+  """Yields the preference model's text and its parts.
 
   `inputs` is `{prompt} [RESPONSE A] {a} [RESPONSE B] {b}` and EOS; `targets` is
-  A or B and EOS: what T5X trains on as it is. `prompt`, `chosen`, `rejected`
-  are the same row for a pair store, from which the project's own preference
-  model assembles its input, on the device, in either order.
+  A or B and EOS. T5X trains on these directly. `prompt`, `chosen` and
+  `rejected` are the same row for a pair store, from which this package's
+  preference model assembles its input on the device, in either order.
 
-  The prompt is cut to what the two responses leave of the window, so that
-  whoever joins these parts has nothing left to cut.
+  The prompt is truncated to the part of the window that the two responses leave
+  free, so the joined parts need no further truncation.
 
   Raises:
     UserError: A or B is not one token, or the window cannot hold two
@@ -176,7 +176,7 @@ def to_preference(
 
 @dataclasses.dataclass(frozen=True)
 class _PreferenceLayout:
-  """Ids of what stands between the parts of a preference model's text."""
+  """Ids of the markers between the parts of a preference model's text."""
 
   markers: tuple[list[int], list[int]]
   labels: list[int]
@@ -274,12 +274,13 @@ def _prompt(
 
   Args:
     example: holds the ids of the three parts.
-    window: tokens that the prompt and its EOS may take; None: any number.
-    keep: which end of the body stays. Head and tail stay whole as long as the
-      two fit; then the head gives way.
+    window: largest number of tokens of the prompt and its EOS; None for no
+      limit.
+    keep: which end of the body to keep. Head and tail are kept whole if both
+      fit; otherwise the head is truncated.
 
   Returns:
-    int32 [<= window - 1] and the bits of what was cut.
+    int32 [<= window - 1], and the bits of the truncated parts.
   """
   head, body, tail = (
     example[f"prompt_{part}"] for part in ("head", "body", "tail")
@@ -303,7 +304,7 @@ def _prompt(
 def _response(
   tokens: tf.Tensor, sequence_length: Lengths
 ) -> tuple[tf.Tensor, tf.Tensor]:
-  """Ends a response with EOS if both fit, and says whether it was cut."""
+  """Appends EOS to a response if both fit; returns whether it was truncated."""
   length = _length(sequence_length, "targets")
   if length is None:
     return _with_eos(tokens), tf.constant(False)

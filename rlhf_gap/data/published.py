@@ -1,7 +1,8 @@
 """Reads published files row by row: JSON lines, CSV, Parquet; gzip or not.
 
-A line that is no record is yielded with its fault, never skipped. A file that
-cannot be read to its end is a `UserError`: how many rows it lost is unknown.
+A line that is not a record is yielded with its fault, never skipped. A file
+that cannot be read to its end is a `UserError`, because the number of lost rows
+is unknown.
 """
 
 import csv
@@ -27,10 +28,10 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """One record of a published file, or the reason why it is none.
+  """One record of a published file, or the reason why it is not one.
 
   Attributes:
-    line: where it is, from 1: the (last) line of a text file, or the row of a
+    line: its position, from 1: the (last) line in a text file, or the row in a
       Parquet file.
     fields: the record's columns, or None.
     fault: the reason why `fields` is None: "invalid_utf8", "malformed_json",
@@ -58,10 +59,10 @@ def rows(
   Args:
     name: the published name; it ends in one of `SUFFIXES`.
     path: a local or `gs://` path, whatever its own name.
-    on_bytes: is told how many more bytes of the file have been read.
+    on_bytes: called with the number of bytes read since the last call.
 
   Yields:
-    The rows, sound or not.
+    The rows, valid or not.
 
   Raises:
     UserError: the file is empty, of another kind, or damaged.
@@ -98,7 +99,7 @@ def fingerprint(paths: Mapping[str, etils.epath.Path]) -> str:
 
 
 def _check_regular(path: etils.epath.Path) -> None:
-  """Refuses what is local and no file: opening a FIFO would wait for ever."""
+  """Refuses local paths other than files: opening a FIFO would block."""
   if "://" not in str(path):
     files.check_regular(path)
 

@@ -1,4 +1,4 @@
-"""Makes the comparisons that a task reads ready, and says what they are."""
+"""Prepares and describes the comparisons that a task reads."""
 
 import contextlib
 import dataclasses
@@ -29,12 +29,12 @@ class Source:
 
   Attributes:
     entry: the task that reads them.
-    data: them, as seqio reads them.
-    counts: what became of the rows of each split, `surveys.UNKNOWN_SPLIT` too.
-    files: names of the published files, sorted; a miniature's own name.
-    fingerprint: names the content: of the files, or seed and size.
-    other_files: data files beside them that are not of this data set.
-    skipped: one JSON object a published row that gave no comparison.
+    data: the comparisons as a seqio source.
+    counts: counts of rows by split, including `surveys.UNKNOWN_SPLIT`.
+    files: sorted names of the published files, or the miniature's name.
+    fingerprint: identifies the content: a hash of the files, or seed and size.
+    other_files: data files in the same folder that belong to no such data set.
+    skipped: one JSON object for each published row without a comparison.
   """
 
   entry: catalog.TaskEntry
@@ -55,7 +55,7 @@ class Source:
       )
 
 
-def drawn(
+def generated(
   entry: catalog.TaskEntry, *, seed: int, split: str, num_rows: int | None
 ) -> Source:
   """Generates a miniature's comparisons; see `procedural.generate`."""
@@ -82,14 +82,14 @@ def prepared(
   tfds_data_dir: str,
   allow_malformed: bool,
 ) -> Source:
-  """Prepares published comparisons, or finds them prepared.
+  """Prepares published comparisons, or reuses prepared ones.
 
-  They are kept below `tfds_data_dir` under a name that depends on the files'
-  bytes, so that changed files are never answered with what they held before.
+  They are stored below `tfds_data_dir` under a name that depends on the files'
+  bytes, so that changed files are prepared anew.
 
   Args:
     entry: the task.
-    folder: where the published files are; None: their URLs are downloaded.
+    folder: the folder of the published files; None downloads them.
     tfds_data_dir: where TFDS keeps data sets.
     allow_malformed: whether more than 1% of the rows may be malformed.
 
@@ -102,10 +102,10 @@ def prepared(
     files, fingerprint = tuple(sorted(dataset.urls)), "published"
     others: tuple[str, ...] = ()
   else:
-    found = dataset.find(etils.epath.Path(folder))
-    files, fingerprint = tuple(found), published.fingerprint(found)
+    paths = dataset.find(etils.epath.Path(folder))
+    files, fingerprint = tuple(paths), published.fingerprint(paths)
     below = datasets.data_files(etils.epath.Path(folder))
-    others = tuple(name for name in below if name not in found)
+    others = tuple(name for name in below if name not in paths)
   data_dir = os.path.join(tfds_data_dir, "rlhf_gap", fingerprint)
   builder = tasks.tfds_builder(entry, data_dir)
   builder.allow_malformed = allow_malformed
@@ -117,7 +117,7 @@ def prepared(
   }
   side_file = builder.data_path / comparison_builder.SKIPPED_ROWS_FILE
   skipped = tuple(side_file.read_text().splitlines())
-  # A data set that was prepared with --allow_malformed may be found again.
+  # A data set that was prepared with --allow_malformed may be reused.
   surveys.check_malformed(
     counts,
     allowed=allow_malformed,
@@ -139,6 +139,6 @@ def _prepare(
 ) -> None:
   tfds.disable_progress_bar()
   config = tfds.download.DownloadConfig(manual_dir=folder)
-  # TFDS prints on standard output, which belongs to the command's own report.
+  # TFDS prints to standard output, which is reserved for the command's report.
   with contextlib.redirect_stdout(io.StringIO()):
     builder.download_and_prepare(download_config=config)

@@ -27,7 +27,7 @@ def miniature() -> vocabularies.Vocabulary:
 def seqio_vocabulary(
   vocabulary: vocabularies.Vocabulary,
 ) -> "seqio.Vocabulary":
-  """Returns what seqio tasks tokenize with."""
+  """Returns the vocabulary with which seqio tasks tokenize."""
   import seqio
 
   if vocabulary.kind == "bytes":

@@ -1,1 +1,1 @@
-"""The paper figure by figure: what it says, our picture and our claims."""
+"""The paper's figures: each with its statement, our picture and our claims."""

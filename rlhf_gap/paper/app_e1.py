@@ -11,7 +11,7 @@ from rlhf_gap.analysis.verdicts import all_of, within
 from rlhf_gap.analysis.wording import pairs_basis, plain
 from rlhf_gap.paper.section import Section, without_kl_axis
 from rlhf_gap.plotting import metric_over_steps
-from rlhf_gap.plotting.drawing import Picture
+from rlhf_gap.plotting.picture import Picture
 
 _OWN_ACCURACY = "own_pair_accuracy_sum"
 _CHANCE = (0.45, 0.55)

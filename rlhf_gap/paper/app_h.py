@@ -1,4 +1,4 @@
-"""Appendix H: what theory expects of the gap."""
+"""Appendix H: the gap that theory predicts."""
 
 import math
 
@@ -11,8 +11,8 @@ from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
 from rlhf_gap.paper.section import Section
 from rlhf_gap.plotting import over_kl, styles
-from rlhf_gap.plotting.drawing import Cell, Picture
 from rlhf_gap.plotting.over_kl import Series
+from rlhf_gap.plotting.picture import Cell, Picture
 from rlhf_gap.plotting.styles import BLUE, VERMILLION
 
 _AGAINST_SFT = "win_rate_vs_reference"
@@ -45,8 +45,8 @@ def plot_appendix_h(evidence: Evidence, log_base: float) -> Picture:
     high_kl=max(float(each.kl_nats[-1]) for each in series),
   )
 
-  def draw(ax: axes.Axes) -> None:
-    over_kl.draw(ax, series, log_base, "win rate against SFT", None)
+  def plot(ax: axes.Axes) -> None:
+    over_kl.plot(ax, series, log_base, "win rate against SFT", None)
     for name, color in (("online", BLUE), ("offline", VERMILLION)):
       kl, win_rate = optima[name]
       ax.plot(
@@ -72,7 +72,7 @@ def plot_appendix_h(evidence: Evidence, log_base: float) -> Picture:
       for name, (kl, win_rate) in optima.items()
       for x, y in zip(kl, win_rate, strict=True)
     ],
-    draw=draw,
+    plot=plot,
     missing=tuple(missing),
   )
 

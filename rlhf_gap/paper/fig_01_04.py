@@ -8,7 +8,7 @@ from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.paper import over_optimization
 from rlhf_gap.paper.section import Section
 from rlhf_gap.plotting import styles, win_rate_over_kl
-from rlhf_gap.plotting.drawing import Picture
+from rlhf_gap.plotting.picture import Picture
 from rlhf_gap.plotting.win_rate_over_kl import PlottedArm, in_method_color
 
 

@@ -6,8 +6,13 @@ from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.paper import ahead
 from rlhf_gap.paper.section import Section
 from rlhf_gap.plotting import win_rate_over_kl
-from rlhf_gap.plotting.drawing import Picture
+from rlhf_gap.plotting.picture import Picture
 from rlhf_gap.plotting.win_rate_over_kl import in_extra_color, in_method_color
+
+# Arms whose pairs hold a response of the final policy come first.
+_GENERATED = tuple(
+  sorted(arm_names.GENERATED, key=lambda name: not name.endswith("_final"))
+)
 
 
 def _plot_figure_5(evidence: Evidence, log_base: float) -> Picture:
@@ -32,7 +37,7 @@ def _plot_figure_12(evidence: Evidence, log_base: float) -> Picture:
   return win_rate_over_kl.plot(
     evidence,
     [
-      *(in_extra_color(name, n) for n, name in enumerate(arm_names.GENERATED)),
+      *(in_extra_color(name, n) for n, name in enumerate(_GENERATED)),
       in_method_color("offline"),
     ],
     name="fig_12",
@@ -50,7 +55,7 @@ def _final_policy_data_do_not_close(evidence: Evidence) -> Answer:
 
 
 def _no_data_close(evidence: Evidence) -> Answer:
-  return ahead.is_ahead_of_all(evidence, "online", arm_names.GENERATED)
+  return ahead.is_ahead_of_all(evidence, "online", _GENERATED)
 
 
 FIGURE_5 = Section(
@@ -90,9 +95,9 @@ FIGURE_12 = Section(
       " the pairs come from.",
       "Tang et al. (2024), Fig. 12",
       _no_data_close,
-      requires_any=arm_names.GENERATED,
+      requires_any=_GENERATED,
     ),
   ),
-  requires_any=arm_names.GENERATED,
-  own_arms=arm_names.GENERATED,
+  requires_any=_GENERATED,
+  own_arms=_GENERATED,
 )

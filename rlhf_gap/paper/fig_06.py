@@ -18,7 +18,7 @@ from rlhf_gap.analysis.verdicts import all_of, exceeds
 from rlhf_gap.analysis.wording import pairs_basis, plain, signed
 from rlhf_gap.paper.section import Section, without_kl_axis
 from rlhf_gap.plotting import metric_over_steps, styles
-from rlhf_gap.plotting.drawing import Picture
+from rlhf_gap.plotting.picture import Picture
 from rlhf_gap.plotting.styles import BLUE, PURPLE, Style
 from rlhf_gap.records import Measurement
 
@@ -59,9 +59,9 @@ def plot_figure_6(evidence: Evidence) -> Picture:
   if not accuracies:
     raise UndefinedError("no classifier was asked about online data")
 
-  def draw(ax: axes.Axes) -> None:
+  def plot(ax: axes.Axes) -> None:
     for name, by_step in accuracies.items():
-      _draw_classifier(ax, name, by_step)
+      _plot_classifier(ax, name, by_step)
     metric_over_steps.mark_level(ax, 0.5, "chance")
     ax.set_xlabel("step of the online run that sampled the pairs")
     ax.set_ylabel("agreement with golden labels")
@@ -76,12 +76,12 @@ def plot_figure_6(evidence: Evidence) -> Picture:
       for name, by_step in accuracies.items()
       for step in sorted(by_step)
     ],
-    draw=draw,
+    plot=plot,
     missing=tuple(_missing_pairs(accuracies)),
   )
 
 
-def _draw_classifier(ax: axes.Axes, name: str, by_step: Accuracies) -> None:
+def _plot_classifier(ax: axes.Axes, name: str, by_step: Accuracies) -> None:
   label, style = _CLASSIFIERS[name]
   steps = sorted(by_step)
   values = np.array([_pool_seeds(by_step[step])[:3] for step in steps])

@@ -28,7 +28,7 @@ from rlhf_gap.analysis.verdicts import (
 from rlhf_gap.analysis.wording import pairs_basis, plain, signed
 from rlhf_gap.paper.section import Section, without_kl_axis
 from rlhf_gap.plotting import metric_over_steps, styles
-from rlhf_gap.plotting.drawing import Picture
+from rlhf_gap.plotting.picture import Picture
 
 _ACCURACY = "pair_accuracy_sum"
 _WINNERS_LOG_RATIO = "chosen_log_ratio_nats"
@@ -64,7 +64,7 @@ def _correlation(points: Sequence[Point]) -> correlation.Correlation:
 
 
 def plot_figure_7(evidence: Evidence) -> Picture:
-  """Plots win rate over accuracy, a point a checkpoint."""
+  """Plots win rate over accuracy, one point per checkpoint."""
   points = _baseline_checkpoints(evidence)
   if not points:
     raise UndefinedError("no checkpoint's accuracy on golden pairs is known")
@@ -78,7 +78,7 @@ def plot_figure_7(evidence: Evidence) -> Picture:
     ),
     header=("arm", "run", "step", "accuracy", "win_rate"),
     rows=points,
-    draw=lambda ax: _draw_points(ax, points),
+    plot=lambda ax: _plot_points(ax, points),
     missing=tuple(
       f"{arm_names.title(method)}: no such checkpoints"
       for method in arm_names.METHODS
@@ -98,7 +98,7 @@ def _describe_correlation(points: Sequence[Point]) -> str:
   )
 
 
-def _draw_points(ax: axes.Axes, points: Sequence[Point]) -> None:
+def _plot_points(ax: axes.Axes, points: Sequence[Point]) -> None:
   for method in arm_names.METHODS:
     own = [(x, y) for name, _, _, x, y in points if name == method]
     style = styles.method_style(method)

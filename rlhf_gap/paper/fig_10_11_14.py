@@ -20,7 +20,7 @@ from rlhf_gap.analysis.verdicts import Verdict, all_of, exceeds, within
 from rlhf_gap.analysis.wording import basis, signed
 from rlhf_gap.paper.section import PlotPicture, Section, without_kl_axis
 from rlhf_gap.plotting import styles, win_rate_over_kl
-from rlhf_gap.plotting.drawing import Cell, Picture
+from rlhf_gap.plotting.picture import Cell, Picture
 from rlhf_gap.plotting.win_rate_over_kl import PlottedArm
 
 QUANTILE = 0.9
@@ -96,9 +96,9 @@ def _plot_performance(
     for size, best in by_size.items()
   ]
 
-  def draw(ax: axes.Axes) -> None:
+  def plot(ax: axes.Axes) -> None:
     for method, by_size in performance.items():
-      _draw_method(ax, method, by_size, positions)
+      _plot_method(ax, method, by_size, positions)
     ax.set_xlabel("log2 of parameters, relative to the smallest policy")
     ax.set_ylabel(y_label)
 
@@ -114,12 +114,12 @@ def _plot_performance(
       *("ci95_low", "ci95_high", "prompts", "seeds"),
     ),
     rows=rows,
-    draw=draw,
+    plot=plot,
     missing=tuple(dict.fromkeys(missing)),
   )
 
 
-def _draw_method(
+def _plot_method(
   ax: axes.Axes, method: str, by_size: BySize, positions: Mapping[str, float]
 ) -> None:
   style = styles.method_style(method)

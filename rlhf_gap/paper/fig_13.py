@@ -11,7 +11,7 @@ from rlhf_gap.analysis.verdicts import MIN_SEEDS, Verdict, few_seeds
 from rlhf_gap.paper import ahead
 from rlhf_gap.paper.section import Section
 from rlhf_gap.plotting import styles, win_rate_over_kl
-from rlhf_gap.plotting.drawing import Picture
+from rlhf_gap.plotting.picture import Picture
 from rlhf_gap.plotting.win_rate_over_kl import PlottedArm, in_extra_color
 
 _PREFIX = "shuffle_"

@@ -29,7 +29,7 @@ def _proxy_is_over_optimized(evidence: Evidence) -> Answer:
     verdict = rises
     reason = "the golden win rate falls, and the proxy's opinion does not rise"
     if why:
-      reason = f"the golden win rate falls; of the proxy's opinion {why}"
+      reason = f"the golden win rate falls; for the proxy's opinion, {why}"
   return Answer(verdict, _numbers(measured), reason)
 
 

@@ -1,6 +1,6 @@
-"""What a file of this folder declares: one figure of the paper.
+"""A section of the report: one figure of the paper.
 
-A figure's file holds what the paper says, the arms that it needs, our pictures
+A figure's file states the paper's result, the arms that it needs, our pictures
 and our claims. `registry` lists the sections in the order of the report.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 
 from rlhf_gap.analysis.claims import Claim, any_matches
 from rlhf_gap.analysis.evidence import Evidence
-from rlhf_gap.plotting.drawing import Picture
+from rlhf_gap.plotting.picture import Picture
 
 PlotPicture = Callable[[Evidence, float], Picture]
 """Plots a task's evidence, given the base of the KL axis's logarithm."""

@@ -1,4 +1,4 @@
-"""How old may an online run's pairs be? Not in the paper.
+"""Staleness: how old may an online run's pairs be? Not in the paper.
 
 The sampling parameters are refreshed every s steps: s = 1 is online, and s =
 the whole run is training on the SFT policy's own samples (Lanchantin et al.
@@ -18,7 +18,7 @@ from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
 from rlhf_gap.paper import ahead
 from rlhf_gap.paper.section import Section, without_kl_axis
-from rlhf_gap.plotting.drawing import Cell, Picture
+from rlhf_gap.plotting.picture import Cell, Picture
 from rlhf_gap.plotting.styles import BLUE, GREEN, PURPLE, VERMILLION
 
 _PREFIXES = ("stale_", "reuse_")
@@ -66,8 +66,8 @@ def gap_to_online(evidence: Evidence, name: str) -> statistics.MatchedGap:
   """Returns an arm's win rate minus online's at the KLs that both reach.
 
   Args:
-    evidence: of one task.
-    name: of the arm.
+    evidence: one task's evidence.
+    name: the arm's name.
 
   Raises:
     UndefinedError: an arm is missing, or they reach no common KL.
@@ -81,7 +81,7 @@ def points(evidence: Evidence) -> tuple[list[Point], list[str]]:
   """Returns every arm's point, and a line for each missing arm.
 
   Args:
-    evidence: of one task.
+    evidence: one task's evidence.
   """
   stale, missing = [], []
   names = (n for n in evidence.names if n.startswith(_PREFIXES))
@@ -126,7 +126,7 @@ def plot_staleness(evidence: Evidence) -> Picture:
       *(_row(p.arm, p.age_steps, p.passes, p.gap) for p in stale),
       *(_row(name, "", "", gap) for name, gap in levels.items()),
     ],
-    draw=lambda ax: _draw(ax, stale, levels),
+    plot=lambda ax: _plot(ax, stale, levels),
     missing=tuple(missing),
   )
 
@@ -141,7 +141,7 @@ def _row(
   )
 
 
-def _draw(
+def _plot(
   ax: axes.Axes,
   stale: Sequence[Point],
   levels: Mapping[str, statistics.MatchedGap],

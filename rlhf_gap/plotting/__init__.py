@@ -1,1 +1,1 @@
-"""Drawing shared by all figures: styles, axes, SVG, PNG and CSV files."""
+"""Plotting shared by all figures: styles, axes, SVG, PNG and CSV files."""

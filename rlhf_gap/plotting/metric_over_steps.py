@@ -10,7 +10,7 @@ from rlhf_gap.analysis import arm_names, baselines
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
 from rlhf_gap.plotting import styles, win_rate_over_kl
-from rlhf_gap.plotting.drawing import Cell, Picture
+from rlhf_gap.plotting.picture import Cell, Picture
 
 HEADER = ("arm", "run", "seed", "step", "value", "ci95_low", "ci95_high", "n")
 
@@ -72,14 +72,14 @@ def plot(
     caption=f"{caption} Thin lines are seeds, thick ones their means.",
     header=HEADER,
     rows=rows,
-    draw=functools.partial(
-      _draw, by_method=by_method, y_label=y_label, level=level
+    plot=functools.partial(
+      _plot_methods, by_method=by_method, y_label=y_label, level=level
     ),
     missing=tuple(missing),
   )
 
 
-def _draw(
+def _plot_methods(
   ax: axes.Axes,
   *,
   by_method: Mapping[str, Values],
@@ -87,7 +87,7 @@ def _draw(
   level: float | None,
 ) -> None:
   for method, by_seed in by_method.items():
-    _draw_method(ax, method, by_seed)
+    _plot_method(ax, method, by_seed)
   if level is not None:
     mark_level(ax, level, "chance" if level == 0.5 else "SFT")
   ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
@@ -95,7 +95,7 @@ def _draw(
   ax.set_ylabel(y_label)
 
 
-def _draw_method(ax: axes.Axes, method: str, by_seed: Values) -> None:
+def _plot_method(ax: axes.Axes, method: str, by_seed: Values) -> None:
   style = styles.method_style(method)
   for by_step in by_seed.values():
     steps = sorted(by_step)
@@ -116,5 +116,5 @@ def _draw_method(ax: axes.Axes, method: str, by_seed: Values) -> None:
 
 
 def mark_level(ax: axes.Axes, level: float, label: str) -> None:
-  """Draws a dotted horizontal line with an entry in the legend."""
+  """Plots a dotted horizontal line with an entry in the legend."""
   ax.axhline(level, color="0.35", lw=1.2, ls=(0, (1, 2)), label=label)

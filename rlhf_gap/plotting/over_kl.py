@@ -9,7 +9,7 @@ from matplotlib import axes
 
 from rlhf_gap.analysis import arms, curves, resampling, statistics
 from rlhf_gap.analysis.resampling import UndefinedError
-from rlhf_gap.plotting.drawing import Cell
+from rlhf_gap.plotting.picture import Cell
 from rlhf_gap.plotting.styles import Style
 
 HEADER = (
@@ -57,23 +57,25 @@ def frontier(
     raise UndefinedError(f"{arm.name} has no run with two checkpoints")
   grid = curves.grid_of(ends)
 
-  def along(resamples: resampling.Resamples) -> np.ndarray:
-    found = curves.by_configuration(arm, resamples, grid, metric=metric)
-    return curves.frontier(found)
+  def statistic(resamples: resampling.Resamples) -> np.ndarray:
+    return curves.frontier(
+      curves.by_configuration(arm, resamples, grid, metric=metric)
+    )
 
-  return np.exp(grid), resampling.spread(along, settings.design(arm))
+  return np.exp(grid), resampling.spread(statistic, settings.design(arm))
 
 
 def points(arm: arms.Arm, metric: str = arms.WIN) -> np.ndarray:
   """Returns KL and win rate of checkpoints with a KL, [points, 2]."""
-  found = [
-    (kl, win)
+  moved = [
+    (kl, win_rate)
     for run in arm.runs
-    for kl, win in zip(
+    for kl, win_rate in zip(
       run.kl_nats.mean(axis=1), run.outcomes[metric].mean(axis=1), strict=True
     )
+    if kl >= curves.LEAST_KL_NATS
   ]
-  return np.array([one for one in found if one[0] >= curves.LEAST_KL_NATS])
+  return np.array(moved, np.float64).reshape(-1, 2)
 
 
 def without_curve(arm: arms.Arm) -> Iterator[str]:
@@ -136,7 +138,7 @@ def peak_row(label: str, peak: statistics.Peak) -> tuple[Cell, ...]:
   )
 
 
-def draw(
+def plot(
   ax: axes.Axes,
   series: list[Series],
   log_base: float,
@@ -157,13 +159,13 @@ def draw(
     return np.log(kl_nats) / math.log(log_base)
 
   for each in series:
-    _draw_series(ax, each, x_of(each.kl_nats), x_of(each.points[:, 0]))
+    _plot_series(ax, each, x_of(each.kl_nats), x_of(each.points[:, 0]))
   if level is not None:
     ax.axhline(level, color="0.35", lw=1.2, ls=(0, (1, 2)), label="SFT")
   label_axes(ax, log_base, y_label)
 
 
-def _draw_series(
+def _plot_series(
   ax: axes.Axes, series: Series, x: np.ndarray, points_x: np.ndarray
 ) -> None:
   color = series.style.color

@@ -1,6 +1,6 @@
-"""The picture that most figures share: win rate over KL, an arm a colour.
+"""The picture that most figures share: win rate over KL, one colour per arm.
 
-A picture that lacks records lists what is missing and plots the rest.
+If records are missing, the picture lists them and plots the rest.
 """
 
 import dataclasses
@@ -10,8 +10,8 @@ from rlhf_gap.analysis import arm_names, arms, baselines
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
 from rlhf_gap.plotting import over_kl, styles
-from rlhf_gap.plotting.drawing import Cell, Picture
 from rlhf_gap.plotting.over_kl import Series
+from rlhf_gap.plotting.picture import Cell, Picture
 from rlhf_gap.plotting.styles import Style
 
 
@@ -107,7 +107,7 @@ def plot(
     caption=caption,
     header=over_kl.HEADER,
     rows=rows,
-    draw=lambda ax: over_kl.draw(
+    plot=lambda ax: over_kl.plot(
       ax, series, log_base, "win rate against the golden policy", level
     ),
     missing=tuple(missing),

@@ -1,4 +1,4 @@
-"""From a study's folder to one HTML file, made from records alone.
+"""Writes a study's report as one HTML file, from records alone.
 
 report/index.html             everything, in one file
 report/figures/<task>/*.svg   every figure, also as .png, its numbers as .csv
@@ -42,7 +42,7 @@ class Options:
     if self.settings.replicates < 100:
       raise errors.UserError(
         f"--replicates={self.settings.replicates}; expected at least 100, since"
-        " the ends of intervals would otherwise be chance"
+        " intervals from fewer are noise"
       )
     if self.settings.seed < 0:
       raise errors.UserError(f"--seed={self.settings.seed}; expected 0 or more")

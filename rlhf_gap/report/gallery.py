@@ -11,12 +11,13 @@ from rlhf_gap import progress
 from rlhf_gap.analysis.resampling import UndefinedError
 from rlhf_gap.paper import registry
 from rlhf_gap.paper.section import Section
-from rlhf_gap.plotting import drawing, styles
+from rlhf_gap.plotting import styles
+from rlhf_gap.plotting.picture import Picture, write
 from rlhf_gap.report import pictures, training_pictures
 from rlhf_gap.report.loading import MeasuredTask
 
-Plan = tuple[str, Callable[[], drawing.Picture]]
-"""A title, in case there is no picture, and what plots it."""
+Plan = tuple[str, Callable[[], Picture]]
+"""A title, in case there is no picture, and the function that plots it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Shown:
     caption: how to read it.
     svg: the picture, in base64.
     csv: its numbers, in base64.
-    missing: what it should show and cannot, a line each.
+    missing: a line for everything that it should show but cannot.
   """
 
   title: str
@@ -83,7 +84,7 @@ def plot_all(
     for first, by_section, more in plans
   )
   galleries = []
-  with progress.bar("drawing", total, "figures") as bar:
+  with progress.bar("plotting", total, "figures") as bar:
     for task, (first, by_section, more) in zip(tasks, plans, strict=True):
       folder = os.path.join(output, "figures", task.described.name)
       plot = functools.partial(_plot, folder=folder, done=bar.update)
@@ -107,7 +108,7 @@ def _judges_plan(task: MeasuredTask, arm: str, log_base: float) -> Plan:
   plot = functools.partial(
     pictures.plot_judges, task.main_evidence, arm, log_base
   )
-  return f"What the judges think of {arm}", plot
+  return f"{arm} according to each judge", plot
 
 
 def _section_plans(
@@ -166,12 +167,12 @@ def _plot(
     except UndefinedError as error:
       shown.append(Shown(title, reason=str(error)))
     else:
-      shown.append(_embed(picture, drawing.write(picture, folder)))
+      shown.append(_embed(picture, write(picture, folder)))
     done(1)
   return shown
 
 
-def _embed(picture: drawing.Picture, stem: str) -> Shown:
+def _embed(picture: Picture, stem: str) -> Shown:
   svg, numbers = (
     base64.b64encode(pathlib.Path(f"{stem}.{ending}").read_bytes()).decode()
     for ending in ("svg", "csv")

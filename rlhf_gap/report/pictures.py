@@ -1,7 +1,7 @@
 """The report's own pictures: the gap, the judges, Gao's form, calibration.
 
-Each function returns a `drawing.Picture`, or raises `UndefinedError` with the
-reason why there is none.
+Each function returns a `Picture`, or raises `UndefinedError` with the reason
+why there is none.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from rlhf_gap.analysis import arms, curves, gao, statistics
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
 from rlhf_gap.plotting import over_kl, styles
-from rlhf_gap.plotting.drawing import Cell, Picture
+from rlhf_gap.plotting.picture import Cell, Picture
 from rlhf_gap.records import Measurement
 
 JUDGES = {
@@ -68,7 +68,7 @@ def plot_gap(evidence: Evidence, log_base: float = 10.0) -> Picture:
     ),
     header=over_kl.HEADER,
     rows=rows,
-    draw=lambda ax: over_kl.draw(
+    plot=lambda ax: over_kl.plot(
       ax,
       series,
       log_base,
@@ -79,12 +79,12 @@ def plot_gap(evidence: Evidence, log_base: float = 10.0) -> Picture:
   )
 
 
-def _not_plotted(evidence: Evidence, drawn: Collection[str]) -> Iterator[str]:
+def _not_plotted(evidence: Evidence, plotted: Collection[str]) -> Iterator[str]:
   for name in evidence.names:
     if name not in evidence.arms:
       yield f"{name}: no records"
   for name, arm in evidence.arms.items():
-    if name not in drawn and arm.num_checkpoints > 1:
+    if name not in plotted and arm.num_checkpoints > 1:
       yield f"{name}: no configuration of which all runs have two checkpoints"
 
 
@@ -114,14 +114,14 @@ def plot_judges(
   policy = f"{name} ({label})" if label else name
   return Picture(
     name=f"goodhart_{name}",
-    title=f"What the judges think of {name}",
+    title=f"{name} according to each judge",
     caption=(
-      f"How often {policy} wins by each judge's opinion. Where the proxy's"
-      " rises and the others fall, the proxy is over-optimized."
+      f"Win rate of {policy} according to each judge. If the proxy's rises"
+      " while the others fall, the proxy is over-optimized."
     ),
     header=tuple("judge" if h == "arm" else h for h in over_kl.HEADER),
     rows=rows,
-    draw=lambda ax: over_kl.draw(
+    plot=lambda ax: over_kl.plot(
       ax, series, log_base, "win rate by each judge", None
     ),
   )
@@ -163,7 +163,7 @@ def plot_gao_fits(evidence: Evidence, log_base: float = 10.0) -> Picture:
     ),
     header=over_kl.HEADER,
     rows=rows,
-    draw=lambda ax: over_kl.draw(
+    plot=lambda ax: over_kl.plot(
       ax,
       series,
       log_base,
@@ -185,28 +185,24 @@ def plot_calibration(evidence: Evidence) -> Picture:
   look = styles.styles_of(judged)
   header = ("judge", "against", "predicted", "observed", "ci95_low")
   rows: list[tuple[Cell, ...]] = [
-    (name, judge.calibrated_against, one.predicted, *_interval(one.observed))
+    (name, judge.calibrated_against, each.predicted, *_interval(each.observed))
     for name, judge in judged.items()
-    for one in judge.calibration
+    for each in judge.calibration
   ]
 
-  def draw(ax: axes.Axes) -> None:
-    low = min(one.predicted for j in judged.values() for one in j.calibration)
+  def plot(ax: axes.Axes) -> None:
+    low = min(b.predicted for j in judged.values() for b in j.calibration)
     low = 0.5 if low >= 0.5 else 0.0
     ax.plot((low, 1), (low, 1), color="0.4", lw=1, label="perfect")
     for name, judge in judged.items():
-      x = [one.predicted for one in judge.calibration]
-      y = [one.observed.value for one in judge.calibration]
-      below = [
-        o.observed.value - o.observed.ci95_low for o in judge.calibration
-      ]
-      above = [
-        o.observed.ci95_high - o.observed.value for o in judge.calibration
-      ]
+      observed = [each.observed for each in judge.calibration]
       ax.errorbar(
-        x,
-        y,
-        (below, above),
+        [each.predicted for each in judge.calibration],
+        [rate.value for rate in observed],
+        (
+          [rate.value - rate.ci95_low for rate in observed],
+          [rate.ci95_high - rate.value for rate in observed],
+        ),
         color=look[name].color,
         marker=look[name].marker,
         linestyle=look[name].line,
@@ -222,7 +218,7 @@ def plot_calibration(evidence: Evidence) -> Picture:
     caption="On held-out pairs, with 95% intervals; on the line is perfect.",
     header=(*header, "ci95_high", "pairs"),
     rows=rows,
-    draw=draw,
+    plot=plot,
   )
 
 
@@ -240,5 +236,5 @@ def _farthest(arm: arms.Arm) -> arms.Arm:
   alone = [
     dataclasses.replace(arm, configurations=(c,)) for c in arm.configurations
   ]
-  reach = [(curves.extent(one) or (0.0, -math.inf))[1] for one in alone]
+  reach = [(curves.extent(each) or (0.0, -math.inf))[1] for each in alone]
   return alone[int(np.argmax(reach))]

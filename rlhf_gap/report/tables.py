@@ -182,7 +182,7 @@ def _policy(
 
 
 def provenance(records: Iterable[RunRecord]) -> list[tuple[str, str]]:
-  """Returns what records were made with; all values where they differ."""
+  """Returns the versions and settings of records; all values if they differ."""
   values: dict[str, dict[str, None]] = {}
   count = 0
   for record in records:

@@ -10,7 +10,7 @@ from rlhf_gap.analysis import summary
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
 from rlhf_gap.plotting import styles
-from rlhf_gap.plotting.drawing import Cell, Picture
+from rlhf_gap.plotting.picture import Cell, Picture
 
 METRICS = {
   "win_rate": "win rate against the golden policy",
@@ -32,7 +32,7 @@ def plot_metric(evidence: Evidence, metric: str) -> Picture:
   """Plots a metric of the records over steps, a line per configuration.
 
   Args:
-    evidence: of one task, with its records.
+    evidence: one task's evidence, with its records.
     metric: one of `METRICS`.
   """
   place = {
@@ -66,10 +66,10 @@ def plot_metric(evidence: Evidence, metric: str) -> Picture:
   return Picture(
     name=f"over_steps_{metric}",
     title=f"{METRICS[metric][0].upper()}{METRICS[metric][1:]} over training",
-    caption="A line a configuration, the mean over its seeds.",
+    caption="One line per configuration: the mean over its seeds.",
     header=(*header, "ci95_low", "ci95_high", "n"),
     rows=rows,
-    draw=lambda ax: _draw(
+    plot=lambda ax: _plot(
       ax,
       [
         (
@@ -88,8 +88,8 @@ def plot_logged(curves: Iterable[summary.LoggedCurve], metric: str) -> Picture:
   """Plots a metric of the training logs over steps, a line per run.
 
   Args:
-    curves: of one task.
-    metric: as in the logs, such as "train/loss".
+    curves: one task's logged curves.
+    metric: the metric's name in the logs, such as "train/loss".
   """
   wanted = [curve for curve in curves if curve.metric == metric]
   if not wanted:
@@ -97,20 +97,20 @@ def plot_logged(curves: Iterable[summary.LoggedCurve], metric: str) -> Picture:
   return Picture(
     name="logged_" + re.sub(r"[^\w]+", "_", metric),
     title=f"{metric} while training",
-    caption="A line a run, averaged over stretches of steps.",
+    caption="One line per run, averaged over intervals of steps.",
     header=("arm", "run", "step", "value"),
     rows=[
       (curve.arm, curve.run, step, value)
       for curve in wanted
       for step, value in zip(curve.steps, curve.values, strict=True)
     ],
-    draw=lambda ax: _draw(
+    plot=lambda ax: _plot(
       ax, [(c.arm, c.steps, c.values) for c in wanted], metric, marked=False
     ),
   )
 
 
-def _draw(
+def _plot(
   ax: axes.Axes,
   lines: Iterable[tuple[str, Iterable[int], Iterable[float]]],
   y_label: str,

@@ -4,17 +4,11 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 
+from rlhf_gap.analysis.arm_names import GENERATED
 from rlhf_gap.study.ablations import Ablations, Size
 from rlhf_gap.study.commands import Commands, Trained, label_of
 from rlhf_gap.study.experiment import Study, Sweep, Training
 from rlhf_gap.study.stages import Stage
-
-GENERATED = ("final_final", "sft_early", "early_final")
-"""Generated data sets, named for the checkpoints of both responses.
-
-"early" and "final" are checkpoints of the online run. Tang et al. (2024), Figs.
-5 and 12, call the data sets 4k/4k, sft/800 and 800/4k.
-"""
 
 
 def stages(study: Study) -> Iterator[Stage]:
@@ -57,7 +51,7 @@ def starts(study: Study, task: str) -> list[tuple[str, str]]:
 
 
 def classified(study: Study, task: str) -> list[str]:
-  """Returns the stages that classify the online runs' own pairs.
+  """Returns the stages that classify the pairs of online runs.
 
   Args:
     study: the description.
@@ -82,7 +76,7 @@ class _AblationStages(Commands):
     if self.ablations.generated_pairs is not None:
       yield from map(self._generate, GENERATED)
     for size in self.ablations.sizes:
-      yield self.train_sft(f"{size.name}/sft", size.policy, size.start)
+      yield self.train_sft(f"{size.name}/sft", size.policy_gin_file, size.start)
       yield self._evaluation_of_start(size)
     opponents = self.full_name("evaluation/sft")
     for run in self.trained():
@@ -113,13 +107,13 @@ class _AblationStages(Commands):
     settings = sweep.settings(self.study.baseline, self.study.beta)
     return [training for training, _ in settings]
 
-  def _checkpoint_of(self, which: str) -> str:
-    """Returns the checkpoint that GENERATED calls `which`."""
+  def _checkpoint_of(self, policy: str) -> str:
+    """Returns the checkpoint of a policy named in `GENERATED`."""
     study = self.study
-    if which == "sft":
+    if policy == "sft":
       return self.checkpoint("sft", study.sft)
     step = study.baseline.steps
-    if which == "early":
+    if policy == "early":
       step = self.ablations.early_step or step
     return f"{self.at(f'online/seed_{study.seeds[0]}')}/checkpoint_{step}"
 
@@ -144,12 +138,12 @@ class _AblationStages(Commands):
     )
 
   def _rest_of_the_grid(self, seed: int) -> Iterator[Trained]:
-    """Yields the combinations that the study's own sweep leaves out."""
+    """Yields the combinations that the study's own sweep omits."""
     study = self.study
     full_sweep = dataclasses.replace(study.offline, full_grid=True)
-    done = study.offline.settings(study.baseline, study.beta)
+    swept = study.offline.settings(study.baseline, study.beta)
     for training, beta in full_sweep.settings(study.baseline, study.beta):
-      if (training, beta) not in done:
+      if (training, beta) not in swept:
         name = f"offline_grid/{label_of(training, beta)}_seed_{seed}"
         stage = self.train_offline(name, seed, training, beta)
         yield Trained(stage, "offline_grid", training)
@@ -275,7 +269,7 @@ class _AblationStages(Commands):
       yield at_size(stage, "tandem", training)
 
   def _classify(self, seed: int) -> Stage:
-    """Returns the classification of an online run's pairs by all judges."""
+    """Returns the stage in which all judges classify an online run's pairs."""
     study = self.study
     online = f"online/seed_{seed}"
     setting = label_of(study.baseline, study.beta)

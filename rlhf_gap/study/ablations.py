@@ -36,19 +36,19 @@ class Size:
 
   Attributes:
     name: such as "xl"; its arms are called "online@xl" and so on.
-    policy: gin file of its architecture.
+    policy_gin_file: path of the gin file with its architecture.
     start: checkpoint to start its SFT from; None initializes at random.
     batch_size: batch size of its policy runs; None is the baseline's.
-    kl_prompts: number of prompts for its KL; None is that of all others.
-    sft_steps: steps of its SFT; None is that of the study's own size.
-    sft_batch_size: batch size of its SFT; None is that of the study's own size.
+    kl_prompts: number of prompts for its KL; None is the study's.
+    sft_steps: steps of its SFT; None is the study's.
+    sft_batch_size: batch size of its SFT; None is the study's.
     sft_microbatches: microbatches per batch of its SFT.
-    train_flags: additional arguments of its `rlhf-gap train`; None is those of
-      all others.
+    train_flags: additional arguments of its `rlhf-gap train`; None is the
+      study's.
   """
 
   name: str
-  policy: str
+  policy_gin_file: str
   start: str | None = None
   batch_size: int | None = None
   kl_prompts: int | None = None
@@ -81,15 +81,15 @@ class Ablations:
     tasks: which of the study's tasks.
     learning_rates: learning rates of every tuned arm below; empty is the
       baseline's only.
-    full_grid: whether to run also all combinations of the offline sweep's
-      hyper-parameters (Fig. 1).
+    full_grid: whether to run all combinations of the offline sweep's
+      hyper-parameters as well (Fig. 1).
     generated_pairs: number of pairs to sample from two checkpoints for offline
       runs (Figs. 5 and 12); None for none.
     generated_steps: steps of these runs, saved ten times; None is the
       baseline's.
     early_step: the early checkpoint that some pairs come from (the paper's 800
       of 4,000); one of the baseline's early steps.
-    best_of_two: whether to run also Best-of-2 instead of IPO (Fig. 9).
+    best_of_two: whether to run Best-of-2 as well as IPO (Fig. 9).
     shuffle_blocks: batches per block, for offline runs on online data that are
       shuffled within blocks (Fig. 13); 1 keeps their order.
     sizes: additional sizes of the policy (Figs. 10, 11 and 14).

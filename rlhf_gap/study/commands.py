@@ -8,8 +8,9 @@ from rlhf_gap.study.stages import Stage
 
 RUNS = "gin_configs/runs"
 _WORKDIR = "{workdir}"
-# "[RESPONSE A]", "[RESPONSE B]" and EOS take 12 tokens at most in T5's
-# vocabulary and the miniatures'; in bytes they take 25.
+# An upper bound of `judge.marker_tokens`: 25 in bytes, at most 12 in T5's
+# vocabulary and the miniatures'. It does not depend on the vocabulary, because
+# the commands of finished studies contain it.
 _MARKER_TOKENS = 27
 
 
@@ -22,7 +23,7 @@ class Trained:
     arm: its arm.
     training: how it is trained.
     reference: the stage of the SFT policy that it starts from.
-    kl_prompts: number of prompts for its KL; None is that of all others.
+    kl_prompts: number of prompts for its KL; None is the study's.
   """
 
   stage: Stage
@@ -72,8 +73,8 @@ class Commands:
     self, name: str, command: tuple[str, ...], needs: tuple[str, ...]
   ) -> Stage:
     """Returns a stage, given names within the task."""
-    full = dict.fromkeys(map(self.full_name, needs))  # each once, in order
-    return Stage(self.full_name(name), command, tuple(full))
+    distinct = dict.fromkeys(map(self.full_name, needs))  # keeps the order
+    return Stage(self.full_name(name), command, tuple(distinct))
 
   def train(
     self,
@@ -99,7 +100,7 @@ class Commands:
     return self.stage(name, words, needs)
 
   def size_of(self, reference: str) -> Size | None:
-    """Returns the size whose SFT a stage is; None is the study's own size."""
+    """Returns the size of an SFT stage's policy; None is the study's own."""
     ablations = self.study.ablations
     for size in ablations.sizes if ablations else ():
       if reference == f"{size.name}/sft":
@@ -307,12 +308,12 @@ class Commands:
       f"{self.at(name)}/checkpoint_{step}"
       for step in trained.training.saved_steps
     ]
-    drawn = opponents.removeprefix(f"{self.task}/")
+    opponents = opponents.removeprefix(f"{self.task}/")
     return self.evaluate(
       name,
       trained.arm,
       saved,
-      needs=(name, drawn),
+      needs=(name, opponents),
       reference=trained.reference,
       kl_prompts=trained.kl_prompts,
     )

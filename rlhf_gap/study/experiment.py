@@ -84,7 +84,7 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-  """The data of a study and how much of them is used.
+  """The data of a study, and how much of it is used.
 
   Attributes:
     source: folder of the published files; None for miniatures.
@@ -206,8 +206,8 @@ class Evaluation:
 
   Attributes:
     num_prompts: prompts for win rates.
-    kl_prompts: how many of them to measure the KL on.
-    own_pairs: how many of them to classify own samples on.
+    kl_prompts: how many of these prompts to use for the KL.
+    own_pairs: how many of these prompts to use for classifying own samples.
     num_pairs: golden-labelled pairs to classify.
     batch_size: rows per batch.
   """
@@ -233,9 +233,11 @@ class Study:
   Attributes:
     name: the study's name.
     tasks: data sets, such as ("mini_helpfulness",); each has its own arms.
-    data: where the data come from.
-    policy: gin file with the architecture of policy and proxy.
-    golden: gin file with the architecture of the golden preference model.
+    data: the source and size of the data.
+    policy_gin_file: path of the gin file with the architecture of policy and
+      proxy.
+    golden_gin_file: path of the gin file with the architecture of the golden
+      preference model.
     policy_start: checkpoint to start SFT from; None initializes at random.
     golden_start: checkpoint to start the golden model from; None starts it
       from the SFT policy.
@@ -244,8 +246,8 @@ class Study:
     proxy_training: training of the proxy, on the golden model's labels.
     baseline: training of the online runs, and the offline runs' baseline.
     golden_policy: training of the golden policy; None is the baseline. Use
-      fewer steps if the baseline over-optimizes the golden model itself, since
-      hardly any response would then win against the golden policy.
+      fewer steps if the baseline over-optimizes the golden model: hardly any
+      response would then win against the golden policy.
     beta: the baseline's beta.
     reduction: reduction of log-probabilities over tokens, "sum" or "mean".
     offline: the sweep of the offline runs.
@@ -263,8 +265,8 @@ class Study:
   name: str
   tasks: tuple[str, ...]
   data: Data
-  policy: str
-  golden: str
+  policy_gin_file: str
+  golden_gin_file: str
   sft: Training
   golden_training: Training
   proxy_training: Training
@@ -291,7 +293,7 @@ class Study:
   def __post_init__(self) -> None:
     checks.several(tasks=self.tasks, seeds=self.seeds)
     for task in self.tasks:
-      catalog.entries(f"{task}_pairs")  # raises where there is no such task
+      catalog.entries(f"{task}_pairs")  # raises for an unknown task
     for seed in self.seeds:
       checks.counts(at_least=0, seeds=seed)
     checks.positive(beta=self.beta)
@@ -300,7 +302,7 @@ class Study:
       raise errors.UserError("a study needs at least one task and one seed")
     for name, values in (("tasks", self.tasks), ("seeds", self.seeds)):
       if len(set(values)) != len(values):
-        raise errors.UserError(f"{name}={values}: one stands twice")
+        raise errors.UserError(f"{name}={values}; expected no duplicates")
     if self.ablations is not None:
       self._check(self.ablations)
 

@@ -1,4 +1,4 @@
-"""From the stages' folders to what the report reads: records and summary."""
+"""Gathers the stages' results into the report's inputs: records and summary."""
 
 import functools
 import glob
@@ -19,7 +19,7 @@ from rlhf_gap.study.scheduler import Result
 from rlhf_gap.study.stages import Stage
 from rlhf_gap.training import metric_log
 
-# task -> (prompt, response) -> hidden utility; None where there is none
+# task -> (prompt, response) -> hidden utility; None if the task has none
 UtilityOf = Callable[[str], judges.Utility | None]
 
 _STATUS: Mapping[str, summary.Status] = {
@@ -49,9 +49,9 @@ def write(
   Args:
     study: the description.
     stages: its stages.
-    results: how they stand.
+    results: the status of each stage.
     workdir: the study's folder.
-    utility_of: finds a miniature's hidden utility.
+    utility_of: returns a miniature's hidden utility.
   """
   for task in study.tasks:
     _merge_records(study, task, workdir)
@@ -141,8 +141,8 @@ def _task(
 
 
 def _sizes(study: Study, task: str, workdir: str) -> dict[str, int]:
-  """Counts the parameters of the SFT policies, as far as there are any."""
-  found = {}
+  """Counts the parameters of the SFT policies that exist."""
+  counts = {}
   commands = Commands(study, task)
   others = ablation_stages.starts(study, task)
   for stage, arm in ((f"{task}/sft", "sft"), *others):
@@ -150,16 +150,16 @@ def _sizes(study: Study, task: str, workdir: str) -> dict[str, int]:
     path = os.path.join(workdir, stage, f"checkpoint_{steps}")
     if others and os.path.isdir(path):
       shapes = t5.param_shapes(checkpoints.open(path).config)
-      found[arms.size_of(arm)] = sum(
+      counts[arms.size_of(arm)] = sum(
         leaf.size for leaf in jax.tree.leaves(shapes)
       )
-  return found
+  return counts
 
 
 def _golden_policy(samples: str) -> Iterator[summary.Sample]:
-  """The opponents' responses: no record is of them."""
-  whole = os.path.join(samples, "golden_policy_*", "manifest.json")
-  for path in sorted(glob.glob(whole)):
+  """Yields the opponents' responses, which no record contains."""
+  manifests = os.path.join(samples, "golden_policy_*", "manifest.json")
+  for path in sorted(glob.glob(manifests)):
     store = stores.open(os.path.dirname(path))
     decode = stores.decoder(store.manifest.vocabulary)
     # The records' examples are of the same first prompts.

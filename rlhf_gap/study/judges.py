@@ -1,4 +1,4 @@
-"""Preference models examined: accuracy, calibration and position bias."""
+"""Checks of preference models: accuracy, calibration and position bias."""
 
 from collections.abc import Callable, Iterator
 
@@ -31,23 +31,24 @@ def examine(
   """Compares a judge's verdicts on held-out pairs with other labels.
 
   Args:
-    name: the judge's.
-    labelled: the pairs with the judge's winner as chosen, in the source's
-      order.
-    source: the same pairs with another's winner as chosen.
-    source_labels: whose: "rater", "human" or "golden".
-    utility: the hidden utility of a response, on miniatures.
+    name: the judge's name.
+    labelled: the pairs, with the judge's winner as chosen response, in the
+      source's order.
+    source: the same pairs, with the source's winner as chosen response.
+    source_labels: the origin of the source's labels: "rater", "human" or
+      "golden".
+    utility: the hidden utility of a response; None for published data.
 
   Returns:
     Accuracy against the source's labels and the utility (ties of either count
-    half), calibration against the utility if there is one, else the source's
-    labels, and the position bias.
+    1/2), calibration against the utility if there is one and otherwise against
+    the source's labels, and the position bias.
   """
   rows = range(labelled.num_rows)
   values = labelled.read(rows, _COLUMNS)
   before = source.read(rows, ("chosen_tokens",))["chosen_tokens"]
   r12, r21 = (values[n].astype(np.float64) for n in ("judge_r12", "judge_r21"))
-  sure = 0.5 * (r12 + 1 - r21)  # of its own winner: >= 1/2
+  sure = 0.5 * (r12 + 1 - r21)  # probability of its own winner, >= 1/2
   same = (values["chosen_tokens"] == before).all(axis=1)
   agrees = np.where(sure == 0.5, 0.5, same)
   accuracy = {source_labels: intervals.win_rate(agrees)}
@@ -79,9 +80,9 @@ def _by_utility(
 
   better = np.empty(len(sure))
   for row, prompt in enumerate(values["prompt_tokens"]):
-    asked = text(prompt)
+    prompt_text = text(prompt)
     chosen, rejected = (
-      utility(asked, text(values[f"{side}_tokens"][row]))
+      utility(prompt_text, text(values[f"{side}_tokens"][row]))
       for side in ("chosen", "rejected")
     )
     better[row] = 0.5 * (1 + np.sign(chosen - rejected))
@@ -89,7 +90,7 @@ def _by_utility(
 
 
 def _bins(sure: np.ndarray, truth: np.ndarray) -> Iterator[CalibrationBin]:
-  """Equal stretches of the judge's probability of its own winner."""
+  """Yields bins of equal width in the judge's probability of its own winner."""
   place = np.minimum((2 * (sure - 0.5) * _NUM_BINS).astype(int), _NUM_BINS - 1)
   for number in range(_NUM_BINS):
     inside = place == number

@@ -1,4 +1,4 @@
-"""From a study's description to its stages.
+"""Turns a study's description into its stages.
 
 initial data -> SFT -> golden model -> golden labels -> proxy -> golden policy
 -> online, recorded -> offline sweep, offline on shuffled online data
@@ -73,11 +73,11 @@ class _MainStages(Commands):
       )
 
   def judges(self) -> Iterator[Stage]:
-    """Yields SFT, golden model, its labels, proxy and both judges' checks."""
+    """Yields SFT, both preference models, their checks and golden labels."""
     study = self.study
-    yield self.train_sft("sft", study.policy, study.policy_start)
+    yield self.train_sft("sft", study.policy_gin_file, study.policy_start)
     yield self._golden_model()
-    # Checked before any other stage uses them: a model at chance stops here.
+    # Before any other stage uses it: a model at chance stops the study here.
     yield self.label("golden_validation", "golden", "data/validation")
     yield self.label(
       "golden_labels", "golden", "data/pairs", needs=("golden_validation",)

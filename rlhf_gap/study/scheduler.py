@@ -133,9 +133,9 @@ def forget_stale(
       continue
     if not force:
       raise errors.UserError(
-        f"{workdir}: the stage {name} was made otherwise ({result.reason});"
-        " --force runs it and its dependants again, or choose another"
-        " --workdir"
+        f"{workdir}: the stage {name} was run with other inputs"
+        f" ({result.reason}); --force runs it and its dependants again, or"
+        " choose another --workdir"
       )
     ledger.forget(name)
     shutil.rmtree(os.path.join(workdir, name), ignore_errors=True)
@@ -165,7 +165,7 @@ def run(
 
 
 class _Run:
-  """Stages that wait, run and have ended."""
+  """State of one call of `run`."""
 
   def __init__(
     self,
@@ -193,9 +193,9 @@ class _Run:
         while waiting or self._running:
           waiting = self._start_ready(pool, waiting, num_workers)
           if not self._running:
-            break  # the rest needs a stage that failed or was not requested
+            break  # the others need a stage that failed or was not requested
           bar.note(", ".join(s.name for s in self._running.values()))
-          bar.update(self._take_ended())
+          bar.update(self._collect_finished())
       except concurrent.futures.BrokenExecutor:
         pass  # a process died, and with it the pool: see `_blocker`
       except BaseException:
@@ -230,11 +230,11 @@ class _Run:
         still_waiting.append(stage)
     return still_waiting
 
-  def _take_ended(self) -> int:
-    ended, _ = concurrent.futures.wait(
+  def _collect_finished(self) -> int:
+    finished, _ = concurrent.futures.wait(
       self._running, return_when=concurrent.futures.FIRST_COMPLETED
     )
-    for future in ended:
+    for future in finished:
       stage = self._running.pop(future)
       result = self._result_of(future, stage)
       self._results[stage.name] = result
@@ -247,7 +247,7 @@ class _Run:
         f"{stamp} {stage.name}: {result.status}, {result.seconds:.1f} s{why}",
         flush=True,
       )
-    return len(ended)
+    return len(finished)
 
   def _result_of(
     self, future: concurrent.futures.Future, stage: Stage
@@ -262,10 +262,10 @@ class _Run:
     return Result("done", seconds)
 
   def _blocker(self, stage: Stage) -> str:
-    lacking = [n for n in stage.needs if self._results[n].status != "done"]
-    if not lacking:
-      return "another stage's process died; run the same command again"
-    return f"needs {', '.join(lacking)}"
+    unfinished = [n for n in stage.needs if self._results[n].status != "done"]
+    if not unfinished:
+      return "another stage's process died; rerun the same command"
+    return f"needs {', '.join(unfinished)}"
 
 
 def _last_line(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Stages of a study: commands, what they need, and whether they are done."""
+"""Stages of a study: commands, their dependencies and a ledger of them."""
 
 import dataclasses
 import hashlib
@@ -7,8 +7,11 @@ import os
 import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
-from rlhf_gap import errors
+from rlhf_gap import errors, files
+
+Schema = TypeVar("Schema")
 
 _INCLUDE = re.compile(r"""^\s*include\s+['"](.+?)['"]""", re.MULTILINE)
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -19,9 +22,9 @@ class Stage:
   """One command of a study.
 
   Attributes:
-    name: distinct within the study; the stage writes to WORKDIR/name.
-    command: the words after `rlhf-gap`; `{workdir}` stands for the study's
-      folder, so that a study may be moved.
+    name: unique within the study; the stage writes to WORKDIR/name.
+    command: the arguments of `rlhf-gap`. `{workdir}` stands for the study's
+      folder, so that a study can be moved.
     needs: names of the stages whose output the command reads.
   """
 
@@ -30,19 +33,19 @@ class Stage:
   needs: tuple[str, ...] = ()
 
   def argv(self, workdir: str) -> list[str]:
-    """Returns the command's words with the folder filled in."""
+    """Returns the arguments with the folder filled in."""
     return [word.replace("{workdir}", workdir) for word in self.command]
 
 
 def check(stages: Sequence[Stage]) -> None:
-  """Checks that every stage can come to its turn.
+  """Checks that stages have unique names and depend only on earlier ones.
 
   Args:
-    stages: a study's, in an order in which they could run one by one.
+    stages: a study's stages, in an order in which they could run one by one.
 
   Raises:
-    UserError: two stages share a name, or one needs what no earlier stage
-      makes.
+    UserError: two stages share a name, or one needs a stage that does not come
+      before it.
   """
   made: set[str] = set()
   for stage in stages:
@@ -58,14 +61,14 @@ def check(stages: Sequence[Stage]) -> None:
 
 
 def recipes(stages: Iterable[Stage]) -> dict[str, dict[str, str]]:
-  """Returns what each stage's output depends on.
+  """Returns the inputs that determine each stage's output.
 
   Args:
-    stages: a study's, in order.
+    stages: a study's stages, in order.
 
   Returns:
-    By stage, what it depends on by name: its words, the contents of its gin
-    files, and the fingerprints of the stages it needs.
+    By stage, its inputs by name: its arguments, hashes of its gin files, and
+    the fingerprints of the stages that it needs.
   """
   made: dict[str, dict[str, str]] = {}
   for stage in stages:
@@ -81,13 +84,13 @@ def recipes(stages: Iterable[Stage]) -> dict[str, dict[str, str]]:
 
 
 def fingerprint(recipe: Mapping[str, str]) -> str:
-  """Returns a hash of what a stage depends on."""
+  """Returns a hash of a stage's inputs."""
   text = json.dumps(dict(recipe), sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _hash_gin(file: str) -> str:
-  """Hashes a gin file and all that it includes."""
+  """Hashes a gin file and the files that it includes."""
   digest = hashlib.sha256()
   waiting, seen = [file], set()
   while waiting:
@@ -108,10 +111,10 @@ def _hash_gin(file: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Done:
-  """What is kept of a stage that has ended well.
+  """The ledger's entry of a finished stage.
 
   Attributes:
-    recipe: what it depended on.
+    recipe: the inputs that it depended on; see `recipes`.
     seconds: wall time of the run that finished it.
   """
 
@@ -120,55 +123,44 @@ class Done:
 
 
 class Ledger:
-  """Which stages of a folder are done: one small file each."""
+  """Records which stages of a folder have finished: one small file each."""
 
   def __init__(self, workdir: str):
-    """Takes the study's folder."""
+    """Opens the ledger of a study's folder."""
     self._folder = os.path.join(workdir, "stages")
 
   def read(self, name: str) -> Done | None:
-    """Returns what is kept of a stage; None if it has not ended well."""
-    try:
-      with open(self._path(name), encoding="utf-8") as file:
-        return Done(**json.load(file))
-    except (FileNotFoundError, ValueError, TypeError):
-      return None
+    """Returns the entry of a finished stage; None if it has not finished."""
+    return _read(self._path(name), Done)
 
   def write(self, name: str, done: Done) -> None:
-    """Notes that a stage has ended well."""
-    self._put(self._path(name), dataclasses.asdict(done))
+    """Records that a stage has finished."""
+    self._write(self._path(name), done)
 
   def begun(self, name: str) -> Mapping[str, str] | None:
-    """Returns what a stage depends on that has begun; None if it has not."""
-    try:
-      with open(self._begun_path(name), encoding="utf-8") as file:
-        return dict(json.load(file))
-    except (FileNotFoundError, ValueError, TypeError):
-      return None
+    """Returns the recipe of a started stage; None if it has not started."""
+    return _read(self._begun_path(name), dict[str, str])
 
   def begin(self, name: str, recipe: Mapping[str, str]) -> None:
-    """Notes that a stage begins: what it leaves is of this recipe."""
-    self._put(self._begun_path(name), recipe)
+    """Records that a stage starts with this recipe."""
+    self._write(self._begun_path(name), dict(recipe))
 
   def forget(self, name: str) -> None:
-    """Takes back that a stage is done or has begun."""
+    """Removes the entries of a stage."""
     for path in (self._path(name), self._begun_path(name)):
       if os.path.exists(path):
         os.remove(path)
 
-  def _put(self, path: str, value: Mapping[str, object]) -> None:
+  def _write(self, path: str, value: Done | dict[str, str]) -> None:
     os.makedirs(self._folder, exist_ok=True)
-    partial = f"{path}.partial"
-    with open(partial, "w", encoding="utf-8") as file:
-      json.dump(value, file, indent=1)
-    os.replace(partial, path)
+    files.write_json(path, value)
 
   def log_path(self, name: str) -> str:
-    """Returns where a stage's output goes."""
+    """Returns the path of a stage's log."""
     return os.path.join(self._folder, f"{_flat(name)}.log")
 
   def lock_path(self, name: str) -> str:
-    """Returns the file that whoever runs a stage by itself holds."""
+    """Returns the file that a process locks to run this stage alone."""
     return os.path.join(self._folder, f"{_flat(name)}.lock")
 
   def _path(self, name: str) -> str:
@@ -178,19 +170,30 @@ class Ledger:
     return os.path.join(self._folder, f"{_flat(name)}.begun.json")
 
 
+def _read(path: str, schema: type[Schema]) -> Schema | None:
+  """Reads an entry; a missing or damaged one makes its stage run again."""
+  if not os.path.exists(path):
+    return None
+  content = files.read_bytes(path)
+  try:
+    return files.decode_json(content, schema, path)
+  except errors.UserError:
+    return None
+
+
 def _flat(name: str) -> str:
   return name.replace("/", "--")
 
 
 def what_changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-  """Says in what two recipes of a stage differ.
+  """Describes how two recipes of a stage differ.
 
   Args:
-    before: what the stage depended on when it ran.
-    now: what it depends on.
+    before: the recipe with which the stage ran.
+    now: its current recipe.
 
   Returns:
-    The first few differences; "" for none.
+    The first three differences; "" if there are none.
   """
   words = [
     {v for k, v in recipe.items() if k.startswith("word ")}

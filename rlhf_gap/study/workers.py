@@ -1,8 +1,8 @@
-"""Processes that run stages: one a core, each with its own compiled programs.
+"""Processes that run stages: one per core, each with its own compiled programs.
 
-A miniature is too small for two cores to share a matrix product: two stages
-side by side, each on a core of its own, do nearly twice the work. A process
-stays for many stages, so that imports and compiled programs are paid for once.
+A miniature is too small for two cores to share a matrix product. Two stages in
+parallel, each on its own core, do nearly twice the work. A process runs many
+stages, so imports and compilations happen once.
 """
 
 import concurrent.futures
@@ -18,12 +18,12 @@ from collections.abc import Callable
 Execute = Callable[[list[str]], int]
 
 _PR_SET_PDEATHSIG = 1
-# glibc's mallopt: memory given back to the system after every step, and asked
-# for again in the next, was a third of a miniature step's time.
+# glibc's mallopt: returning memory to the system after every step, and
+# requesting it again in the next, took a third of a miniature step's time.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MOST_BYTES, _MOST_MMAP_BYTES = 2**31 - 1, 2**25
-# glibc reads it where a process begins: its heap in pages of 2 MiB. With both a
-# step of a miniature preference model took 85 ms instead of 140.
+# glibc reads it when a process starts and then uses 2 MiB pages for the heap.
+# With both, a step of a miniature preference model took 85 ms instead of 140.
 _TUNABLES, _HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 
 
@@ -31,10 +31,10 @@ def pool(num_workers: int) -> concurrent.futures.ProcessPoolExecutor:
   """Returns processes that end when this one does, even if it is killed.
 
   Args:
-    num_workers: how many; each gets a share of the cores to itself.
+    num_workers: number of processes; each is pinned to its share of the cores.
 
   Returns:
-    The pool; JAX is not imported in it yet.
+    The pool. Its processes have not imported JAX yet.
   """
   os.environ.setdefault(_TUNABLES, _HUGE_PAGES)
   context = multiprocessing.get_context("spawn")
@@ -57,7 +57,7 @@ def _shares(num_workers: int) -> list[list[int]]:
 def _settle_in(
   shares: "multiprocessing.SimpleQueue[list[int]]", parent: int
 ) -> None:
-  # A worker must not outlive a study that was killed: it would go on holding
+  # A worker must not outlive a killed study, because it would keep the lock of
   # its run's folder.
   libc = ctypes.CDLL(None)
   libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -65,22 +65,22 @@ def _settle_in(
     os._exit(1)
   libc.mallopt(_M_TRIM_THRESHOLD, _MOST_BYTES)
   libc.mallopt(_M_MMAP_THRESHOLD, _MOST_MMAP_BYTES)
-  # Ctrl-C is for the study, which ends its workers.
+  # The study handles Ctrl-C and ends its workers.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
-  # Before JAX is imported: it makes as many threads as it may use cores.
+  # Before JAX is imported: it starts one thread per available core.
   os.sched_setaffinity(0, shares.get())
 
 
 def run(execute: Execute, argv: list[str], log_path: str) -> tuple[int, float]:
-  """Runs one command in this process, its output in a file.
+  """Runs one command in this process, with its output in a file.
 
   Args:
-    execute: the command line's entry.
-    argv: the words after the program's name.
-    log_path: where standard output and error go; it is appended to.
+    execute: the entry point of the command line.
+    argv: the arguments after the program's name.
+    log_path: the file to which standard output and error are appended.
 
   Returns:
-    The exit code, and wall seconds.
+    The exit code and the wall time in seconds.
   """
   start = time.monotonic()
   os.makedirs(os.path.dirname(log_path), exist_ok=True)
@@ -108,7 +108,7 @@ def _guarded(execute: Execute, argv: list[str]) -> int:
   except SystemExit as stop:  # a misused flag
     return int(stop.code) if isinstance(stop.code, int) else 1
   except Exception:
-    # The log gets what a person would have seen; the study goes on with the
-    # stages that do not need this one.
+    # The log gets the traceback; the study continues with the stages that do
+    # not need this one.
     sys.excepthook(*sys.exc_info())
     return 1

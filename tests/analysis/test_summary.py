@@ -51,7 +51,7 @@ def test_without_a_file_there_is_none(tmp_path):
       lambda text: text.replace('"done"', '"finished"'),
       "does not describe a study",
     ),
-    (lambda text: text.replace('"tasks"', '"task"'), "'tasks'"),
+    (lambda text: text.replace('"tasks"', '"task"'), "unknown key `task`"),
     (lambda text: text.replace('"value"', '"worth"'), "does not describe"),
     (
       lambda text: json.dumps(

@@ -244,6 +244,36 @@ def test_a_mistake_on_the_command_line(capsys, flag, expected):
   assert re.search(expected, error)
 
 
+@pytest.mark.parametrize(
+  ("setting", "new_name", "in_file"),
+  [
+    ("experiment.Study.policy", "policy_gin_file", False),
+    ("experiment.Study.policy", "policy_gin_file", True),
+    ("experiment.Study.golden", "golden_gin_file", False),
+    ("xl/ablations.Size.policy", "policy_gin_file", True),
+  ],
+)
+def test_a_renamed_setting_names_its_new_name(
+  capsys, tmp_path, setting, new_name, in_file
+):
+  text = (
+    "from __gin__ import dynamic_registration\n"
+    "from rlhf_gap.study import ablations\n"
+    "from rlhf_gap.study import experiment\n"
+    'include "gin_configs/studies/laptop.gin"\n'
+  )
+  binding = f"{setting} = 'gin_configs/models/mini_small.gin'\n"
+  path = tmp_path / "study.gin"
+  path.write_text(text + (binding if in_file else ""))
+  flag = f"--gin.{setting}=gin_configs/models/mini_small.gin"
+  words = ["study", f"--gin_file={path}", f"--workdir={tmp_path}", "--dry_run"]
+  assert main.main([*words, *([] if in_file else [flag])]) == 2
+  error = capsys.readouterr().err
+  assert error.endswith(f"; it is now called {new_name}\n")
+  assert (f"{path}:5: " if in_file else flag) in error
+  assert error.count("\n") == 1
+
+
 def test_what_must_be_set_is_named_with_the_flags_that_do(capsys):
   file = "--gin_file=gin_configs/runs/semi_online.gin"
   assert main.main(["train", file, "--gin.MODEL_DIR=runs/a"]) == 2

@@ -1,4 +1,4 @@
-"""Reading published files: every bad line is told, no bad file is read."""
+"""Reading published files: bad lines are reported, bad files refused."""
 
 import gzip
 import json

@@ -35,7 +35,7 @@ def test_a_short_range_of_kl_decides_nothing():
   name = "better data do not close the gap"
   answers.check(name, exact.evidence(paths), OPEN)
   assert (
-    "KLs of 6 to 8 nats alone"
+    "share only KLs of 6 to 8 nats, less than a factor of 1.5"
     in answers.answer(name, exact.evidence(paths)).reason
   )
   paths["final_final"] = exact.flat(0.3, (5.0, 30.0))

@@ -27,7 +27,7 @@ from rlhf_gap.paper import (
   registry,
   staleness,
 )
-from rlhf_gap.plotting import drawing
+from rlhf_gap.plotting import picture
 from tests.analysis import exact
 
 _METRICS = {
@@ -65,7 +65,7 @@ def evidence():
 
 
 def _rows(figure, folder):
-  stem = drawing.write(figure, str(folder))
+  stem = picture.write(figure, str(folder))
   with open(f"{stem}.csv", encoding="utf-8", newline="") as file:
     return list(csv.DictReader(file))
 
@@ -277,7 +277,7 @@ def test_quantiles_of_two_arms_are_compared(evidence):
 
 def test_sizes_of_unknown_parameters_have_no_place(evidence):
   unknown = dataclasses.replace(evidence, sizes={})
-  expected = r"parameters the sizes have is not known \(own, small\)"
+  expected = "parameters is unknown for sizes own, small"
   with pytest.raises(UndefinedError, match=expected):
     fig_10_11_14.plot_absolute_performance(unknown)
 

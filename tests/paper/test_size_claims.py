@@ -74,7 +74,7 @@ def test_an_uncounted_size_is_neither_smallest_nor_largest():
   for counted in ({}, {"": 9}):
     evidence = exact.evidence(paths, sizes=counted)
     answers.check(_LARGER, evidence, OPEN)
-    assert "is not known" in answers.answer(_LARGER, evidence).reason
+    assert "is unknown for sizes" in answers.answer(_LARGER, evidence).reason
 
 
 def test_sizes_are_compared_at_the_settings_that_all_of_them_have():

@@ -10,7 +10,7 @@ import pytest
 
 from rlhf_gap.analysis import arms, curves, resampling, statistics
 from rlhf_gap.analysis.evidence import Evidence
-from rlhf_gap.plotting import drawing, over_kl, styles
+from rlhf_gap.plotting import over_kl, picture, styles
 from rlhf_gap.report import pictures, training_pictures
 from tests.analysis import made_up
 
@@ -25,7 +25,7 @@ def evidence():
 
 
 def _written(figure, folder):
-  stem = drawing.write(figure, str(folder))
+  stem = picture.write(figure, str(folder))
   with open(f"{stem}.csv", encoding="utf-8", newline="") as file:
     return stem, list(csv.DictReader(file))
 
@@ -79,10 +79,10 @@ def test_curves_lie_within_their_bands_over_the_arm_s_range(evidence, tmp_path):
     ),
   ],
 )
-def test_a_run_that_has_hardly_begun_leaves_the_rest_to_be_drawn(
+def test_a_run_that_has_hardly_begun_leaves_the_rest_to_be_plotted(
   evidence, arm, lacks
 ):
-  """As a report sees it that is made while the study goes on."""
+  """A report can be made while its study still runs."""
   begun = [
     record
     for record in evidence.records
@@ -180,7 +180,7 @@ def test_logged_curves_are_those_of_one_metric(tmp_path):
     (lambda e: training_pictures.plot_metric(e, "kl_nats"), "two records"),
   ],
 )
-def test_a_figure_that_cannot_be_drawn_says_why(make, reason):
+def test_a_figure_that_cannot_be_plotted_says_why(make, reason):
   with pytest.raises(resampling.UndefinedError, match=reason):
     make(Evidence("", {}, settings=SETTINGS))
 

@@ -123,7 +123,7 @@ def test_missing_arms_leave_holes_not_errors(tmp_path):
   sft = made_up.World(**SMALL).records({})
   records.write(tmp_path / "mini_helpfulness" / "records.jsonl", sft)
   text = _text(build.make(str(tmp_path), OPTIONS))
-  assert "Win rate against KL cannot be drawn: no arm has two" in text
+  assert "Win rate against KL cannot be plotted: no arm has two" in text
 
 
 def _text(made):

@@ -186,8 +186,8 @@ def _small(**changes):
     name="s",
     tasks=(_TASK,),
     data=experiment.Data(),
-    policy="p",
-    golden="g",
+    policy_gin_file="p",
+    golden_gin_file="g",
     sft=_TRAINING,
     golden_training=_TRAINING,
     proxy_training=_TRAINING,
@@ -309,9 +309,9 @@ def _num_parameters(model):
 @pytest.mark.parametrize("file", _PAPER, ids=lambda p: p.stem)
 def test_the_models_of_an_experiment_build_without_weights(file):
   study = _experiment(file)
-  models = {study.policy, study.golden}
+  models = {study.policy_gin_file, study.golden_gin_file}
   if study.ablations is not None:
-    models |= {size.policy for size in study.ablations.sizes}
+    models |= {size.policy_gin_file for size in study.ablations.sizes}
   counts = [_num_parameters(model) for model in sorted(models)]
   assert min(counts) > 7e8
   assert max(counts) > 1e10

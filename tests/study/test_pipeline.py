@@ -1,5 +1,6 @@
 """The studies of gin_configs/studies become commands that parse."""
 
+import dataclasses
 import math
 import pathlib
 import re
@@ -8,10 +9,12 @@ import sys
 
 import pytest
 
-from rlhf_gap import checks, errors
+from rlhf_gap import checks, errors, stores
 from rlhf_gap.cli import gin_files, main
+from rlhf_gap.data import mini
+from rlhf_gap.inference import judge
 from rlhf_gap.paper import registry
-from rlhf_gap.study import experiment, pipeline, stages
+from rlhf_gap.study import commands, experiment, pipeline, stages
 from rlhf_gap.training import description
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -100,6 +103,18 @@ def test_the_sweep_varies_one_thing_at_a_time_or_everything():
 
 
 @pytest.mark.parametrize(
+  "vocabulary", [stores.byte(), stores.sentencepiece(mini.VOCABULARY_PATH)]
+)
+def test_the_judges_window_holds_prompt_responses_and_markers(vocabulary):
+  study = _study(_ROOT / "gin_configs" / "studies" / "laptop.gin")
+  data = dataclasses.replace(study.data, judge_length=None)
+  study = dataclasses.replace(study, data=data)
+  markers = judge.marker_tokens(judge.words_of(vocabulary))
+  window = commands.Commands(study, study.tasks[0]).judge_length
+  assert window >= data.inputs_length + 2 * data.targets_length + markers
+
+
+@pytest.mark.parametrize(
   ("make", "expected"),
   [
     (lambda: experiment.Training(9, 4, 1e-5, early_steps=(3, 9)), "rising"),
@@ -121,7 +136,7 @@ def test_a_setting_that_cannot_be(make, expected):
   ("binding", "expected"),
   [
     ("tasks=('mini_helpfulnes',)", "did you mean mini_helpfulness_pairs?"),
-    ("tasks=('mini_arena', 'mini_arena')", "one stands twice"),
+    ("tasks=('mini_arena', 'mini_arena')", "expected no duplicates"),
     ("beta=-0.5", "beta=-0.5; expected a finite number above 0"),
     ("reduction='summ'", "reduction='summ'; expected one of sum, mean"),
   ],

@@ -29,7 +29,7 @@ def _chain(text="x"):
 def test_stages_run_in_order_and_only_once(tmp_path):
   assert _run(_chain("first"), tmp_path) == {"a": "done", "b": "done"}
   assert (tmp_path / "b" / "out").read_text() == "first"
-  os.remove(tmp_path / "a" / "out")  # nobody writes it again
+  os.remove(tmp_path / "a" / "out")  # a finished stage does not write it again
   assert _run(_chain("first"), tmp_path) == {"a": "done", "b": "done"}
   assert not (tmp_path / "a" / "out").exists()
 
@@ -60,7 +60,7 @@ def test_a_process_that_dies_is_a_failed_stage(tmp_path):
 
 
 def test_half_a_stage_of_other_settings_is_stale(tmp_path):
-  """As a kill leaves it: with the same settings it is gone on with."""
+  """A killed stage is resumed only if its settings have not changed."""
   os.makedirs(tmp_path / "dies")
   planned = [stages.Stage("dies", ("die",))]
   _run(planned, tmp_path)
@@ -163,7 +163,7 @@ def test_different_stages_run_at_a_time(tmp_path):
 def test_a_stage_alone_asks_for_no_other_to_be_fresh(tmp_path):
   _run(_chain("first"), tmp_path)
   changed = _chain("second")
-  with pytest.raises(errors.UserError, match="the stage a was made otherwise"):
+  with pytest.raises(errors.UserError, match="stage a was run with other inp"):
     scheduler.forget_stale(changed, str(tmp_path), force=False, only=["a"])
   scheduler.forget_stale(
     [*changed, _write("c")], str(tmp_path), force=False, only=["c"]

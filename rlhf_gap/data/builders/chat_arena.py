@@ -10,7 +10,7 @@ from rlhf_gap.data.builders import comparison_builder
 
 @dataclasses.dataclass
 class ChatArenaConfig(tfds.core.BuilderConfig):
-  """How battles are read in which the two models' histories differ.
+  """Configures how to read battles in which the models' histories differ.
 
   Attributes:
     cut_to_shared_prefix: False drops them; True keeps the first answers that

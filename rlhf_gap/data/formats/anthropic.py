@@ -27,21 +27,21 @@ def comparison(fields: Mapping[str, object], subset: str) -> rows.Comparison:
 
   The prompt ends at the last "\n\nAssistant:" inside the longest common prefix
   of the two dialogues. The last marker of each dialogue would give two prompts
-  where a response holds a marker of its own, and the bare common prefix would
-  swallow the first words that two answers share.
+  if a response contains a marker, and the common prefix alone would include the
+  first words that two answers share.
 
-  The published order tells the label, so the two sides are put in an order
-  that depends on their text alone: a model that reads (a, b) cannot learn it.
+  The published order reveals the label. The two sides are therefore ordered by
+  their text alone, so that a model that reads (a, b) cannot learn the order.
 
   Args:
     fields: one JSON object.
-    subset: the publisher's folder: "helpful-base" ...
+    subset: the publisher's folder, such as "helpful-base".
 
   Raises:
     MalformedError: the keys or types are wrong, or a side is no dialogue.
     DroppedError: `no_shared_prompt`, `identical_responses`, `empty_response`,
-      or `response_has_human_turn`: one side goes on, so that its last answer
-      replies to something the other side never saw.
+      or `response_has_human_turn`: one side continues, so its last answer
+      replies to a turn that the other side lacks.
   """
   chosen, rejected = (
     rows.text(fields, "chosen"),

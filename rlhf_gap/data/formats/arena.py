@@ -1,7 +1,7 @@
 """Chatbot Arena and MT-bench battles: two models, one user, one vote.
 
 Zheng et al. (2023), arXiv 2306.05685; Chiang et al. (2024), arXiv 2403.04132.
-Four releases are read, told apart by their columns:
+Four releases are read and are distinguished by their columns:
 
   arena_33k    lmsys/chatbot_arena_conversations: lists of {content, role}
   mt_bench     lmsys/mt_bench_human_judgments: the same; `turn` was judged
@@ -43,11 +43,11 @@ def release(fields: Mapping[str, object]) -> str:
 def split(fields: Mapping[str, object]) -> str:
   """Puts a row in train or validation by its first user message.
 
-  The releases have one split. Rows of one question (MT-bench has up to
-  dozens) fall on one side, whichever models and raters they have.
+  The releases have one split. All rows of a question (MT-bench has up to
+  dozens) are in the same split, whatever their models and raters.
 
   Raises:
-    MalformedError: there is no first user message to go by.
+    MalformedError: there is no first user message.
     DroppedError: it is not text.
   """
   side, _ = _conversations(fields)
@@ -62,14 +62,14 @@ def comparison(
   """Reads one battle.
 
   The vote is about the last answers; those of `mt_bench`, about turn `turn`.
-  In later turns the two models usually have different histories, and then no
-  one prompt exists that both last answers reply to.
+  In later turns the two models usually have different histories, so there is no
+  common prompt to which both last answers reply.
 
   Args:
     fields: one row.
-    cut_to_shared_prefix: use such an arena row all the same, with the first
-      answers that differ. The vote was about the whole conversation, so its
-      label is noisier. Never done for `mt_bench`, where the vote names a turn.
+    cut_to_shared_prefix: keep such arena rows, with the first answers that
+      differ. The vote was about the whole conversation, so the label is
+      noisier. Rows of `mt_bench` are never cut: their vote names a turn.
 
   Raises:
     MalformedError: the keys or types are wrong, `unknown_winner`, `bad_roles`.

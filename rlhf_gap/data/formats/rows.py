@@ -1,21 +1,21 @@
-"""What every format gives, what it refuses, and how it reads a field."""
+"""Types, errors and field readers shared by all formats."""
 
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 
-# Turn markers, as words: the T5 vocabulary turns newlines into spaces, so the
-# published "\n\nHuman:" could not be told from a "Human:" that somebody wrote.
+# Turn markers are words: the T5 vocabulary turns newlines into spaces, so the
+# published "\n\nHuman:" would be indistinguishable from "Human:" in the text.
 HUMAN = "[HUMAN]"
 ASSISTANT = "[ASSISTANT]"
 
 
 class RowError(Exception):
-  """A row that gives no comparison.
+  """A row that yields no comparison.
 
   Attributes:
-    reason: a short name, the same for all rows of that kind.
-    detail: what was found in this row.
+    reason: a short name, the same for all rows of this kind.
+    detail: the offending content of this row.
   """
 
   def __init__(self, reason: str, detail: str = ""):
@@ -25,11 +25,11 @@ class RowError(Exception):
 
 
 class MalformedError(RowError):
-  """The row is not what its publisher's schema promises."""
+  """The row does not match its publisher's schema."""
 
 
 class DroppedError(RowError):
-  """A sound row that says nothing about which response is better."""
+  """A well-formed row without a usable preference."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Comparison:
     response_b: the other.
     label: 0 if `response_a` is the better one, 1 if `response_b` is.
     prompt_id: 16 hex digits; rows of one prompt share it and one split.
-    published: the publisher's own columns that are worth keeping.
-    notes: oddities of a row that is kept all the same; they are counted.
+    published: the publisher's columns to keep.
+    notes: oddities of a row that is kept nevertheless; they are counted.
   """
 
   prompt_head: str
@@ -84,7 +84,7 @@ def digest(*texts: str) -> str:
 
 
 def field(fields: Mapping[str, object], key: str) -> object:
-  """Returns a field that has to be there.
+  """Returns a required field.
 
   Raises:
     MalformedError: `missing_key`.
@@ -122,7 +122,7 @@ def text(fields: Mapping[str, object], key: str) -> str:
 
 
 def optional_text(fields: Mapping[str, object], key: str) -> str:
-  """Returns a text field, or "" where it is absent or null."""
+  """Returns a text field, or "" if it is absent or null."""
   value = fields.get(key)
   return "" if value is None else unicode_text(value, key)
 
@@ -162,7 +162,7 @@ def sequence(value: object, key: str) -> Sequence[object]:
 
 
 def check_responses(response_a: str, response_b: str) -> None:
-  """Refuses responses that cannot be told apart or are not there.
+  """Refuses identical or empty responses.
 
   Raises:
     DroppedError: `identical_responses` or `empty_response`.

@@ -25,8 +25,8 @@ def split(fields: Mapping[str, object]) -> str:
 def comparison(fields: Mapping[str, object]) -> rows.Comparison:
   """Reads one row.
 
-  A post's id is missing in some batches, so `prompt_id` is a hash of what the
-  prompt says. Some batches write "r/" before the subreddit and some do not,
+  A post's id is missing in some batches, so `prompt_id` is a hash of the
+  prompt's text. Some batches write "r/" before the subreddit and some do not,
   and most, but not all, start a summary with a space; neither is kept.
 
   Raises:
@@ -75,7 +75,7 @@ def comparison(fields: Mapping[str, object]) -> rows.Comparison:
 
 
 def _confidence(fields: Mapping[str, object]) -> int:
-  """Returns the rater's confidence, 1 (first) to 9, or 0 where not given."""
+  """Returns the rater's confidence, 1 (first) to 9, or 0 if it is missing."""
   extra = fields.get("extra")
   if extra is None:
     return 0

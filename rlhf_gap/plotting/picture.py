@@ -1,4 +1,4 @@
-"""A picture with the numbers that it shows, written as SVG, PNG and CSV."""
+"""A picture and its numbers, written as SVG, PNG and CSV."""
 
 import contextlib
 import csv
@@ -12,11 +12,11 @@ from matplotlib.backends import backend_agg
 
 SIZE_INCHES = (5.2, 3.9)
 _PNG_DPI = 200
-# Of a legend's entry: a letter on average, and all that is beside the words.
+# Widths in a legend: an average letter, and an entry's handle with its margins.
 _LETTER_INCHES, _HANDLE_INCHES = 0.076, 0.7
 
 Cell = str | int | float
-Draw = Callable[[axes.Axes], None]
+PlotOn = Callable[[axes.Axes], None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,8 +29,8 @@ class Picture:
     caption: how to read it, in a sentence or two.
     header: column names of its CSV.
     rows: the numbers.
-    draw: draws them on axes.
-    missing: a line for everything that it should show and cannot.
+    plot: plots the numbers on axes.
+    missing: a line for everything that it should show but cannot.
   """
 
   name: str
@@ -38,7 +38,7 @@ class Picture:
   caption: str
   header: tuple[str, ...]
   rows: Sequence[tuple[Cell, ...]]
-  draw: Draw
+  plot: PlotOn
   missing: tuple[str, ...] = ()
 
 
@@ -59,7 +59,7 @@ def write(picture: Picture, folder: str) -> str:
     canvas = figure.Figure(figsize=SIZE_INCHES, layout="constrained")
     backend_agg.FigureCanvasAgg(canvas)
     subplot = canvas.add_subplot()
-    picture.draw(subplot)
+    picture.plot(subplot)
     handles, labels = subplot.get_legend_handles_labels()
     if handles:
       wide = _LETTER_INCHES * max(map(len, labels)) + _HANDLE_INCHES
