@@ -1,4 +1,4 @@
-"""Checks of settings, from gin or flags, before anything rests on them."""
+"""Checks of settings from gin or flags, before any work begins."""
 
 import math
 import numbers
@@ -12,23 +12,23 @@ LARGEST = 2**31 - 1
 """Largest count: steps, rows and sizes are 32-bit integers on a device."""
 
 LARGEST_SEED = 2**32 - 1
-"""Largest seed: JAX drops higher bits, so that larger ones repeat others."""
+"""Largest seed: JAX drops higher bits, so a larger one would repeat another."""
 
 LONGEST = 2**16
-"""Longest window in tokens; a longer one is a mistake."""
+"""Longest window in tokens; anything longer is taken for a mistake."""
 
 
 def counts(*, at_least: int = 1, at_most: int = LARGEST, **values: Any) -> None:
   """Checks whole numbers.
 
   Args:
-    at_least: the smallest allowed.
-    at_most: the largest allowed.
-    **values: by the name that the user knows them by, such as
-      "--batch_size"; None is passed over.
+    at_least: the smallest value allowed.
+    at_most: the largest value allowed.
+    **values: by the user's name for them, such as "--batch_size"; None is
+      ignored.
 
   Raises:
-    UserError: one is no whole number, or out of range.
+    UserError: a value is not a whole number, or out of range.
   """
   for name, value in values.items():
     if value is None:
@@ -40,7 +40,7 @@ def counts(*, at_least: int = 1, at_most: int = LARGEST, **values: Any) -> None:
       )
     if value > at_most:
       raise errors.UserError(
-        f"{name}={value!r}; expected a whole number, {at_most:,} at most"
+        f"{name}={value!r}; expected a whole number, at most {at_most:,}"
       )
 
 
@@ -48,10 +48,10 @@ def required(**values: Any) -> None:
   """Checks settings that must not be None.
 
   Args:
-    **values: by the name that the user knows them by.
+    **values: by the user's name for them.
 
   Raises:
-    UserError: one is None.
+    UserError: a value is None.
   """
   for name, value in values.items():
     if value is None:
@@ -59,13 +59,13 @@ def required(**values: Any) -> None:
 
 
 def lengths(**values: Any) -> None:
-  """Checks lengths in tokens; None is passed over.
+  """Checks lengths in tokens; None is ignored.
 
   Args:
-    **values: by the name that the user knows them by.
+    **values: by the user's name for them.
 
   Raises:
-    UserError: one is no whole number, or out of range.
+    UserError: a value is not a whole number, or out of range.
   """
   counts(at_most=LONGEST, **values)
 
@@ -74,10 +74,10 @@ def seeds(**values: Any) -> None:
   """Checks seeds.
 
   Args:
-    **values: by the name that the user knows them by.
+    **values: by the user's name for them.
 
   Raises:
-    UserError: one is no whole number from 0 to `LARGEST_SEED`.
+    UserError: a value is not a whole number from 0 to `LARGEST_SEED`.
   """
   required(**values)
   for name, value in values.items():
@@ -92,10 +92,10 @@ def positive(**values: Any) -> None:
   """Checks finite numbers above 0, such as learning rates.
 
   Args:
-    **values: by the name that the user knows them by.
+    **values: by the user's name for them.
 
   Raises:
-    UserError: one is no such number.
+    UserError: a value is not such a number.
   """
   for name, value in values.items():
     if not (_is_finite(value) and value > 0):
@@ -107,15 +107,15 @@ def positive(**values: Any) -> None:
 def between(
   low: float | int, high: float | int = math.inf, **values: Any
 ) -> None:
-  """Checks finite numbers.
+  """Checks finite numbers in a closed interval.
 
   Args:
-    low: the smallest allowed.
-    high: the largest allowed.
-    **values: by the name that the user knows them by.
+    low: the smallest value allowed.
+    high: the largest value allowed.
+    **values: by the user's name for them.
 
   Raises:
-    UserError: one is no such number.
+    UserError: a value is not such a number.
   """
   highest = "" if high == math.inf else f" and at most {high:g}"
   for name, value in values.items():
@@ -132,13 +132,13 @@ def _is_finite(value: Any) -> bool:
 
 
 def below_one(**values: Any) -> None:
-  """Checks shares from 0 to below 1, such as dropout rates.
+  """Checks rates in [0, 1), such as dropout.
 
   Args:
-    **values: by the name that the user knows them by.
+    **values: by the user's name for them.
 
   Raises:
-    UserError: one is no such number.
+    UserError: a value is not such a number.
   """
   for name, value in values.items():
     if not (_is_finite(value) and 0 <= value < 1):
@@ -148,13 +148,13 @@ def below_one(**values: Any) -> None:
 
 
 def several(**values: object) -> None:
-  """Checks that values are tuples or lists, which a lone value is not.
+  """Checks that values are tuples or lists.
 
   Args:
-    **values: by the name that the user knows them by.
+    **values: by the user's name for them.
 
   Raises:
-    UserError: one is neither.
+    UserError: a value is neither.
   """
   for name, value in values.items():
     if not isinstance(value, (tuple, list)):
@@ -165,29 +165,27 @@ def several(**values: object) -> None:
 
 
 def texts(**values: object) -> None:
-  """Checks texts, such as paths; None is passed over.
+  """Checks strings, such as paths; None is ignored.
 
   Args:
-    **values: by the name that the user knows them by.
+    **values: by the user's name for them.
 
   Raises:
-    UserError: one is no text, or empty.
+    UserError: a value is not a string, or empty.
   """
   for name, value in values.items():
     if value is not None and not (isinstance(value, str) and value):
-      raise errors.UserError(
-        f"{name}={value!r}; expected a text that is not empty"
-      )
+      raise errors.UserError(f"{name}={value!r}; expected a non-empty string")
 
 
 def flags(**values: object) -> None:
   """Checks that values are True or False.
 
   Args:
-    **values: by the name that the user knows them by.
+    **values: by the user's name for them.
 
   Raises:
-    UserError: one is neither.
+    UserError: a value is neither.
   """
   for name, value in values.items():
     if not isinstance(value, bool):
@@ -195,14 +193,14 @@ def flags(**values: object) -> None:
 
 
 def one_of(choices: Iterable[str], **values: object) -> None:
-  """Checks words.
+  """Checks that values are among the choices.
 
   Args:
-    choices: that there are.
-    **values: by the name that the user knows them by.
+    choices: the allowed words.
+    **values: by the user's name for them.
 
   Raises:
-    UserError: one is none of the choices.
+    UserError: a value is not among them.
   """
   known = tuple(choices)
   for name, value in values.items():

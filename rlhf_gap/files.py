@@ -1,9 +1,8 @@
-"""Reads the small files a user hands us, and writes files atomically.
+"""Reads small files that users provide, and writes files atomically.
 
-Everything here is defensive in the same way: only regular files are opened (a
-FIFO or device would block forever), sizes are bounded, text is UTF-8 with an
-optional byte-order mark, and JSON is decoded against a schema before any of it
-is used.
+Input is not trusted: only regular files are opened (a FIFO or device would
+block forever), sizes are bounded, text is UTF-8 with an optional byte-order
+mark, and JSON is decoded against a schema.
 """
 
 import codecs
@@ -67,7 +66,7 @@ def check_tree(folder: str | os.PathLike[str]) -> None:
     try:
       status = os.stat(path)
       entries = list(os.scandir(path))
-    except OSError:  # gone, or not a folder, or unreadable: the reader says so
+    except OSError:  # missing, a file, or unreadable: the reader reports it
       continue
     if (status.st_dev, status.st_ino) in seen:  # a link to a parent
       continue
@@ -217,7 +216,7 @@ def decode_dataclass(
     content: UTF-8 bytes, with or without a byte-order mark.
     schema: a dataclass; its fields may be dataclasses as well.
     place: the file's name, for messages.
-    beside: keys of the outermost object that are no fields of `schema`.
+    beside: keys of the outermost object that are not fields of `schema`.
 
   Returns:
     The decoded value.
@@ -256,6 +255,16 @@ def _unknown_key(raw: Any, value: Any) -> str | None:
     if unknown:
       return f"{key}.{unknown}"
   return None
+
+
+def without_place(error: errors.UserError, place: str) -> str:
+  """Returns the message of a decoding error without the leading "place: ".
+
+  Args:
+    error: as `decode_json` or `decode_dataclass` raised it.
+    place: as it was given to them.
+  """
+  return str(error).removeprefix(f"{errors.printable(place)}: ")
 
 
 def read_json(path: str | os.PathLike[str], schema: type[Schema]) -> Schema:

@@ -14,7 +14,7 @@ _is_silent = False
 
 
 def silence() -> None:
-  """Disables progress output, where another process of the run reports it."""
+  """Disables progress output, because another process of the run reports it."""
   global _is_silent
   _is_silent = True
 

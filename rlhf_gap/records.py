@@ -1,8 +1,8 @@
-"""What was measured, on what and with which seeds: one JSON object a line.
+"""Records of measurements, one JSON object per line.
 
-A record holds all that is needed to repeat a measurement and all that a figure
-is drawn from. What may differ between two runs of the same study on the same
-machine (time, place) is apart, in `environment`: everything else is equal.
+A record holds everything needed to reproduce a measurement and to plot its
+figures. Repeating a study on the same machine gives equal records, except for
+`environment`, which holds times and places.
 """
 
 import dataclasses
@@ -19,22 +19,22 @@ from rlhf_gap import errors, files
 SCHEMA_VERSION = 1
 
 Value = str | int | float | bool | None
-"""What a hyper-parameter may be."""
+"""Type of a hyperparameter."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-  """A figure and how sure it is.
+  """An estimate with its uncertainty.
 
   Attributes:
     value: the estimate.
     sem: its standard error.
     ci95_low: lower end of its 95% interval.
-    ci95_high: upper end.
-    n: how many independent observations it rests on.
+    ci95_high: upper end of its 95% interval.
+    n: number of independent observations.
 
   Raises:
-    ValueError: a number is not finite, or they contradict each other.
+    ValueError: a number is not finite, or the numbers contradict each other.
   """
 
   value: float
@@ -48,19 +48,19 @@ class Measurement:
     if not all(map(math.isfinite, numbers)):
       raise ValueError(f"not every number is finite: {self}")
     if self.sem < 0 or self.ci95_low > self.ci95_high or self.n < 1:
-      raise ValueError(f"no measurement can be {self}")
+      raise ValueError(f"the numbers contradict each other: {self}")
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class TrainingRun:
   """The training run that a checkpoint belongs to.
 
   Attributes:
-    name: distinct for every run of a study.
-    arm: what the study compares it as, such as "online" or "offline".
-    method: the loss, such as "ipo"; "" where none was used.
-    hyperparameters: by name; what distinguishes runs of one arm.
-    seed: of the run's own random bits.
+    name: unique within a study.
+    arm: the group that the study compares, such as "online" or "offline".
+    method: the loss, such as "ipo"; "" if none was used.
+    hyperparameters: by name, those that distinguish the runs of an arm.
+    seed: the run's random seed.
   """
 
   name: str
@@ -71,12 +71,12 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpoint:
-  """Parameters: which, whatever folder they lie in.
+class EvaluatedCheckpoint:
+  """The parameters that were measured, independent of their folder.
 
   Attributes:
     fingerprint: SHA-256 of names and bits (`checkpoints.fingerprint`).
-    step: the training step they were saved at.
+    step: the training step of the checkpoint.
   """
 
   fingerprint: str
@@ -85,16 +85,16 @@ class Checkpoint:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """What a checkpoint was measured against, and how.
+  """The models, data and settings of a measurement.
 
   Attributes:
     golden: fingerprint of the golden preference model.
-    proxy: of the proxy; None where there was none.
-    reference: of the reference policy.
-    golden_policy: of the policy whose samples are the opponents.
-    prompts: SHA-256 of the prompts that were chosen, in their order.
-    pairs: of the labelled pairs that were chosen; None where there were none.
-    settings: numbers of prompts and pairs, lengths, seed and the like.
+    proxy: fingerprint of the proxy preference model; None if not used.
+    reference: fingerprint of the reference policy.
+    golden_policy: fingerprint of the policy whose samples are the opponents.
+    prompts: SHA-256 of the selected prompts, in order.
+    pairs: SHA-256 of the selected labelled pairs; None if not used.
+    settings: numbers of prompts and pairs, lengths, seed and so on.
   """
 
   golden: str
@@ -108,12 +108,12 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Code:
-  """The program that measured.
+  """The versions of the program that measured.
 
   Attributes:
-    git_commit: of this repository, "-dirty" where files differed from it; ""
-      outside of one.
-    python: its version.
+    git_commit: of this repository, with "-dirty" if files had changed; "" if
+      not in a git checkout.
+    python: Python's version.
     packages: version by package.
   """
 
@@ -124,12 +124,12 @@ class Code:
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-  """What may differ when the same measurement is made again.
+  """Circumstances that may differ when a measurement is repeated.
 
   Attributes:
-    device: kind of the accelerator, and how many.
-    wall_seconds: what the measurement took, compilation and sampling included.
-    paths: where the checkpoints and stores lay, by role.
+    device: number and kind of accelerators.
+    wall_seconds: duration, including compilation and sampling.
+    paths: locations of checkpoints and stores, by role.
   """
 
   device: str
@@ -139,7 +139,7 @@ class Environment:
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-  """A prompt and what the policy answered, as text."""
+  """A prompt and the policy's response, as text."""
 
   prompt: str
   response: str
@@ -147,23 +147,22 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-  """One checkpoint, measured.
+  """The measurements of one checkpoint.
 
   Attributes:
-    run: the run that the checkpoint belongs to.
-    checkpoint: what was measured.
-    evaluation: what it was measured against, and how.
-    code: the program that did.
-    metrics: the figures, by name; units are in the names.
-    by_prompt: the values behind some of the figures, one a prompt in the
-      evaluation's order, for bootstraps over prompts: equal places are equal
-      prompts in all records of equal `evaluation`.
+    run: the training run that the checkpoint belongs to.
+    checkpoint: the parameters that were measured.
+    evaluation: the models, data and settings of the measurement.
+    code: the versions of the program.
+    metrics: estimates by name, with the unit in the name.
+    by_prompt: per-prompt values of some metrics, for bootstraps over prompts.
+      Records with equal `evaluation` list the same prompts in the same order.
     examples: the first few prompts with the policy's responses.
-    environment: what may differ when the same is measured again.
+    environment: circumstances that may differ when it is repeated.
   """
 
-  run: Run
-  checkpoint: Checkpoint
+  run: TrainingRun
+  checkpoint: EvaluatedCheckpoint
   evaluation: Evaluation
   code: Code
   metrics: Mapping[str, Measurement]
@@ -174,7 +173,7 @@ class RunRecord:
   def identity(self) -> str:
     """Returns the record without `environment`, as JSON.
 
-    Equal for two measurements of the same on the same machine.
+    Repeating a measurement on the same machine gives the same identity.
     """
     fields = _fields(self)
     del fields["environment"]
@@ -182,12 +181,12 @@ class RunRecord:
 
   @property
   def key(self) -> tuple[str, str, int]:
-    """(arm, run, step): at most one record of a file has it."""
+    """(arm, run, step), unique within a file."""
     return (self.run.arm, self.run.name, self.checkpoint.step)
 
 
 def dumps(record: RunRecord) -> str:
-  """Returns a record as one line of JSON, a function of the record alone."""
+  """Returns a record as one line of JSON; equal records give equal lines."""
   return _json(_fields(record))
 
 
@@ -204,27 +203,29 @@ class _Version(msgspec.Struct):
 
 
 def loads(line: str | bytes, place: str) -> RunRecord:
-  """Returns the record in a line of JSON.
+  """Parses a line of JSON.
 
   Args:
     line: as `dumps` writes it.
-    place: file and line, for messages.
+    place: file and line number, for messages.
 
   Raises:
-    UserError: the line is damaged, or of another version.
+    UserError: the line is damaged, or has another schema version.
   """
   content = line.encode() if isinstance(line, str) else line
   try:
     version = files.decode_json(content, _Version, place).schema_version
   except errors.UserError as error:
     raise errors.UserError(
-      f"{place}: no record, or one cut short ({_reason(error, place)}); remove"
-      " the line and evaluate again"
+      f"{place}: not a record, or one cut short"
+      f" ({files.without_place(error, place)}); remove the line and evaluate"
+      " again"
     ) from error
   if version != SCHEMA_VERSION:
     raise errors.UserError(
-      f"{place}: a record of version {version}; this rlhf-gap reads version"
-      f" {SCHEMA_VERSION}: evaluate again, or install a version that knows it"
+      f"{place}: a record of version {version}; expected version"
+      f" {SCHEMA_VERSION}: evaluate again, or install the rlhf-gap that wrote"
+      " it"
     )
   try:
     return files.decode_dataclass(
@@ -232,23 +233,20 @@ def loads(line: str | bytes, place: str) -> RunRecord:
     )
   except errors.UserError as error:
     raise errors.UserError(
-      f"{place}: does not describe a measurement ({_reason(error, place)});"
-      " remove the line and evaluate again"
+      f"{place}: does not describe a measurement"
+      f" ({files.without_place(error, place)}); remove the line and evaluate"
+      " again"
     ) from error
-
-
-def _reason(error: Exception, place: str) -> str:
-  return str(error).removeprefix(f"{errors.printable(place)}: ")
 
 
 def read(path: str | os.PathLike[str]) -> list[RunRecord]:
   """Returns all records of a file.
 
   Args:
-    path: a file of JSON lines; one that does not exist holds no records.
+    path: a file of JSON lines. A missing file has no records.
 
   Raises:
-    UserError: a line is damaged or of another version; it is named.
+    UserError: a line is damaged or has another schema version.
   """
   path = os.fspath(path)
   if not os.path.lexists(path):
@@ -261,19 +259,21 @@ def read(path: str | os.PathLike[str]) -> list[RunRecord]:
 
 
 def put(path: str | os.PathLike[str], record: RunRecord) -> None:
-  """Adds a record to a file, in the place of one with the same `key`.
+  """Adds a record to a file, replacing any with the same `key`.
 
-  The file is replaced as a whole, so a kill leaves it as it was or as it will
-  be. Records stay sorted by key: the order of measuring does not show.
+  The file is replaced as a whole, so a killed process leaves either the old or
+  the new file. Records are sorted by key, independent of the order of
+  measuring.
 
   Args:
-    path: a file of JSON lines; its folder must exist. One process writes it.
-    record: what to add.
+    path: a file of JSON lines; its folder must exist. Only one process may
+      write to it.
+    record: the record to add.
 
   Raises:
-    UserError: the file holds a line that is no record.
+    UserError: a line of the file is not a record.
   """
-  others = [one for one in read(path) if one.key != record.key]
+  others = [other for other in read(path) if other.key != record.key]
   write(path, [*others, record])
 
 
@@ -282,11 +282,11 @@ def write(path: str | os.PathLike[str], records: Iterable[RunRecord]) -> None:
 
   Args:
     path: a file of JSON lines; its folder must exist.
-    records: all that it shall hold.
+    records: the new content.
   """
   partial = f"{os.fspath(path)}.partial"
   with open(partial, "w", encoding="utf-8") as file:
-    for record in sorted(records, key=lambda one: one.key):
+    for record in sorted(records, key=lambda record: record.key):
       file.write(dumps(record) + "\n")
     file.flush()
     os.fsync(file.fileno())

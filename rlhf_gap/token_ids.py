@@ -1,14 +1,14 @@
-"""The ids that every vocabulary of this project reserves: T5's.
+"""T5's special token ids, which every vocabulary of this project shares.
 
-Stores, models and samplers compute with these numbers, so a vocabulary that
-puts padding or EOS elsewhere is refused (`stores.vocabularies`).
+Stores, models and samplers rely on them, so a vocabulary with other ids for
+padding or EOS is refused (`stores.vocabularies`).
 """
 
 PAD_ID = 0
-"""Padding. Also the token that the decoder starts from."""
+"""Padding, and the token that the decoder starts from."""
 
 EOS_ID = 1
 """End of sequence."""
 
 BYTE_UNK_ID = 2
-"""Unknown, in the byte vocabulary; a SentencePiece model names its own."""
+"""Unknown, in the byte vocabulary. A SentencePiece model has its own."""

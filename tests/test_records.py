@@ -9,8 +9,10 @@ import pytest
 from rlhf_gap import errors, records
 
 RECORD = records.RunRecord(
-  run=records.Run("ipo_1", "online", "ipo", {"beta": 0.1, "lr": "1e-5"}, 3),
-  checkpoint=records.Checkpoint("ab" * 32, 400),
+  run=records.TrainingRun(
+    "ipo_1", "online", "ipo", {"beta": 0.1, "lr": "1e-5"}, 3
+  ),
+  checkpoint=records.EvaluatedCheckpoint("ab" * 32, 400),
   evaluation=records.Evaluation(
     golden="g",
     proxy=None,
@@ -116,9 +118,9 @@ def _edited(change):
 @pytest.mark.parametrize(
   ("line", "expected"),
   [
-    (records.dumps(RECORD)[:-20], "no record, or one cut short"),
-    ("[]", "no record"),
-    ("{}", "no record"),
+    (records.dumps(RECORD)[:-20], "not a record, or one cut short"),
+    ("[]", "not a record"),
+    ("{}", "not a record"),
     (_edited(lambda f: f.update(schema_version=2)), "a record of version 2"),
     (_edited(lambda f: f.pop("code")), "does not describe a measurement"),
     (_edited(lambda f: f.update(extra=1)), "does not describe.*extra"),
@@ -126,7 +128,7 @@ def _edited(change):
     (_edited(lambda f: f["metrics"]["win_rate"].pop("n")), "does not describe"),
     (
       _edited(lambda f: f["metrics"]["win_rate"].update(ci95_low=0.9)),
-      "no measurement can be",
+      "contradict each other",
     ),
   ],
 )
@@ -157,5 +159,5 @@ def test_another_file_is_no_records(tmp_path):
   ],
 )
 def test_no_measurement_is_nonsense(numbers):
-  with pytest.raises(ValueError, match="measurement|finite"):
+  with pytest.raises(ValueError, match="contradict|finite"):
     records.Measurement(*numbers)

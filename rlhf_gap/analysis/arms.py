@@ -218,7 +218,7 @@ def _check_seeds(runs: Sequence[Trajectory]) -> None:
       )
 
 
-def _settings(run: records.Run) -> dict[str, str]:
+def _settings(run: records.TrainingRun) -> dict[str, str]:
   values = {
     key: str(value)
     for key, value in run.hyperparameters.items()

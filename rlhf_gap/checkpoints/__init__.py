@@ -1,13 +1,13 @@
-"""Checkpoints of T5: T5X's format, its Orbax layout, Hugging Face, our own.
+"""T5 checkpoints in T5X's format, its Orbax layout and Hugging Face's.
 
     ckpt = checkpoints.load(path)              # the format is detected
     checkpoints.save(path, ckpt, format="hf")
 
-`open` reads names and shapes alone; `load` reads the arrays into place.
+`open` reads only names and shapes; `load` reads the arrays onto devices.
+Training checkpoints use T5X's Orbax layout.
 """
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import os
@@ -22,9 +22,9 @@ import jax
 from rlhf_gap import errors, stores
 from rlhf_gap.checkpoints import (
   architecture,
+  architecture_file,
   files,
   hf,
-  record,
   stored,
   t5x,
   t5x_orbax,
@@ -58,9 +58,9 @@ class Checkpoint:
   Attributes:
     config: the architecture.
     params: nested dictionaries of arrays under T5X's names.
-    step: training step, 0 where the source has none.
-    optimizer_state: the optimizer's state under T5X's names, as it stands below
-      `state/param_states`; None where there is none.
+    step: training step; 0 if the source has none.
+    optimizer_state: the optimizer's state under T5X's names below
+      `state/param_states`; None if there is none.
   """
 
   config: t5.T5Config
@@ -78,24 +78,23 @@ def open(
   """Detects a checkpoint's format and reads its names and shapes.
 
   Args:
-    path: the checkpoint's folder, `checkpoint_<step>` for T5X; local or, for
-      T5X's formats, in object storage ("gs://...").
-    mlp_activations: the feed-forward layer's, such as ("silu", "linear"), which
-      names and shapes do not tell. None takes what the checkpoint records, and
-      assumes T5's own where it records nothing.
-    max_distance: of the relative positions; None as above.
+    path: the checkpoint's folder, `checkpoint_<step>` for T5X. T5X's formats
+      may be in object storage ("gs://...").
+    mlp_activations: activations of the feed-forward layer, such as ("silu",
+      "linear"), which names and shapes do not determine. None uses those that
+      the checkpoint records, or T5's defaults if it records none.
+    max_distance: largest distance of the relative positions; None as above.
 
   Returns:
-    The checkpoint; its arrays are read when asked for. What was assumed is in
-    its notes.
+    The checkpoint; arrays are read on demand. Its notes state assumptions.
 
   Raises:
-    UserError: nothing whole is there, it is no T5, or it contradicts what is
-      given.
+    UserError: there is no complete checkpoint, it is not a T5, or it
+      contradicts the arguments.
   """
   path = os.fspath(path)
   files.check_readable(path)
-  return record.settle(
+  return architecture_file.complete(
     _read(path),
     path,
     mlp_activations=None if mlp_activations is None else tuple(mlp_activations),
@@ -110,36 +109,37 @@ def _read(path: str) -> StoredCheckpoint:
     return t5x.read(path)
   if files.is_remote(path):
     raise errors.UserError(
-      f"{path}: no T5X checkpoint is there; expected the folder"
-      " checkpoint_<step> (Hugging Face folders are read locally)"
+      f"{path}: no T5X checkpoint here; expected the folder"
+      " checkpoint_<step> (Hugging Face folders must be local)"
     )
   names = sorted(os.listdir(path))
   if hf.holds(names):
     return hf.read(path)
-  raise errors.UserError(f"{path}: {_what_else(path, names)}")
+  raise errors.UserError(f"{path}: {_why_none(path, names)}")
 
 
-def _what_else(path: str, names: list[str]) -> str:
+def _why_none(path: str, names: list[str]) -> str:
+  """Explains why a folder with these entries is not a checkpoint."""
   steps = [name for name in names if name.startswith("checkpoint_")]
   if steps:
     latest = max(steps, key=lambda name: (len(name), name))
     return (
-      f"holds {len(steps)} checkpoints ({', '.join(steps[:4])}...); name one"
-      f" of them, such as {os.path.join(path, latest)}"
+      f"holds {len(steps)} checkpoints ({', '.join(steps[:4])}...); give the"
+      f" path of one, such as {os.path.join(path, latest)}"
     )
   if any(name.startswith("target.") for name in names):
     return (
       f"holds arrays of a T5X checkpoint but not its index {t5x.INDEX}; the"
-      " save or the copy was interrupted"
+      " save or copy was interrupted"
     )
   if t5x_orbax.ITEM in names:
     return (
       f"holds {t5x_orbax.ITEM}/ but not {t5x_orbax.ITEM}/{t5x_orbax.INDEX};"
-      " the save or the copy was interrupted"
+      " the save or copy was interrupted"
     )
   shown = ", ".join(names[:4]) or "nothing"
   return (
-    f"no checkpoint is there (found {shown}); expected T5X's index"
+    f"not a checkpoint (found {shown}); expected T5X's index"
     f" {t5x.INDEX}, an Orbax {t5x_orbax.ITEM}/, or {hf.CONFIG}"
   )
 
@@ -154,30 +154,31 @@ def load(
   mlp_activations: Sequence[str] | None = None,
   max_distance: int | None = None,
 ) -> Checkpoint:
-  """Loads a checkpoint of any known format.
+  """Loads a checkpoint in any supported format.
 
   Args:
     path: the checkpoint's folder (see `open`).
-    shardings: where each parameter goes: a `jax.sharding.Sharding` for all,
-      nested dictionaries of them like the parameters, or a function that
-      returns these for an architecture (`partitioning.parameters_on`); None for
-      the default device. Hosts read only the slices that their devices hold.
-    dtype: type to cast parameters to as they are read, "float32" or
-      "bfloat16"; None keeps them bit for bit.
-    activations: for a model that is only computed with: the type of its
-      activations. Each parameter is cast as it is read to the type that it is
-      computed with (`precision.as_computed`): no wider one is ever in memory.
-    optimizer_state: whether to load the optimizer's state too, if there is any;
-      what has its parameter's shape goes where that goes, the rest to all its
-      devices.
+    shardings: placement of each parameter: one `jax.sharding.Sharding` for all,
+      nested dictionaries of them in the parameters' structure, or a function
+      from the architecture to such dictionaries (`partitioning.parameters_on`);
+      None for the default device. Each host reads only its devices' slices.
+    dtype: type to cast parameters to while reading, "float32" or "bfloat16";
+      None keeps their bits.
+    activations: type of the activations, for a model that is not trained. Each
+      parameter is cast while reading to the type it is computed with
+      (`precision.as_computed`), so no wider copy is ever in memory.
+    optimizer_state: whether to load the optimizer's state, if there is any.
+      An array of its parameter's shape is placed like the parameter; any other
+      is replicated over the same devices.
     mlp_activations: see `open`.
     max_distance: see `open`.
 
   Returns:
-    The model. No more than one copy of it is held on the way.
+    The model. At most one copy of it is in memory while loading.
 
   Raises:
-    UserError: nothing whole is there, it is no T5, or an array is damaged.
+    UserError: there is no complete checkpoint, it is not a T5, or an array is
+      damaged.
   """
   source = open(
     path, mlp_activations=mlp_activations, max_distance=max_distance
@@ -215,7 +216,7 @@ def load(
 
 @functools.cache
 def _report(path: str, notes: tuple[str, ...]) -> None:
-  """Says once, on one host, what was assumed of a checkpoint."""
+  """Prints a checkpoint's notes once, on one host."""
   if jax.process_index() == 0:
     for note in notes:
       print(errors.printable(f"{path}: {note}"), file=sys.stderr)
@@ -236,30 +237,30 @@ def _places(
 def _moment_places(
   places: Mapping[str, jax.sharding.Sharding | None], source: StoredCheckpoint
 ) -> dict[str, jax.sharding.Sharding | None]:
-  found: dict[str, jax.sharding.Sharding | None] = {}
+  moment_places: dict[str, jax.sharding.Sharding | None] = {}
   for name, array in source.optimizer_arrays.items():
     parameter = name.rpartition("/")[0]
     place = places.get(parameter)
-    other = parameter in places and (
+    has_other_shape = parameter in places and (
       source.arrays[parameter].shape != array.shape
     )
-    if other and isinstance(place, jax.sharding.NamedSharding):
+    if has_other_shape and isinstance(place, jax.sharding.NamedSharding):
       place = jax.sharding.NamedSharding(
         place.mesh, jax.sharding.PartitionSpec()
       )
-    found[name] = place
-  return found
+    moment_places[name] = place
+  return moment_places
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:
-  """Returns a hash of a checkpoint's parameters, whatever their format.
+  """Returns a hash of a checkpoint's parameters, independent of the format.
 
   Args:
     path: the checkpoint's folder (see `open`).
 
   Returns:
-    SHA-256 over the sorted names and the bits of all parameters, hexadecimal;
-    equal for a checkpoint and its conversions.
+    SHA-256 over the sorted names and the bits of all parameters, hexadecimal.
+    A checkpoint and its conversions have the same hash.
 
   Raises:
     UserError: as `load`.
@@ -274,7 +275,7 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
 
 
 def in_memory(checkpoint: Checkpoint) -> StoredCheckpoint:
-  """Views a model in memory as a stored one, to be written."""
+  """Wraps a model in memory as a stored checkpoint, ready to be written."""
   params = stored.flatten(checkpoint.params)
   states = stored.flatten(checkpoint.optimizer_state or {})
   return StoredCheckpoint(
@@ -292,14 +293,15 @@ def save(
   """Saves a model.
 
   Args:
-    path: a local folder that does not exist yet. T5X looks for folders named
+    path: a local folder that does not exist yet. T5X expects the name
       `checkpoint_<step>`.
     checkpoint: the model. "hf" keeps neither step nor optimizer state.
     format: "t5x", "t5x_orbax" or "hf".
 
   Raises:
-    UserError: the format is unknown, `path` exists or cannot be made, the disk
-      is full, or parameters and configuration disagree. Nothing is left behind.
+    UserError: the format is unknown, `path` exists or cannot be created, the
+      disk is full, or parameters and configuration disagree. Nothing is left
+      behind.
   """
   path, source = os.fspath(path), in_memory(checkpoint)
   module = _module(format)
@@ -314,15 +316,14 @@ def _write(
 ) -> None:
   module.write(folder, checkpoint)
   if module is not hf:
-    record.write(folder, checkpoint.config)
+    architecture_file.write(folder, checkpoint.config)
 
 
 def _module(format: str) -> types.ModuleType:
   if format not in _FORMATS:
-    near = difflib.get_close_matches(format, FORMATS, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
     raise errors.UserError(
-      f"unknown format {format!r}{hint}; expected one of {', '.join(FORMATS)}"
+      f"unknown format {format!r}; expected one of {', '.join(FORMATS)}"
+      f"{errors.did_you_mean(format, FORMATS)}"
     )
   return _FORMATS[format]
 
@@ -340,22 +341,21 @@ def convert(
   """Rewrites a checkpoint in another format and reads it back.
 
   Args:
-    source: a checkpoint of any known format; it is not touched.
+    source: a checkpoint in any supported format; it is not modified.
     destination: a local folder that does not exist yet.
     format: "t5x", "t5x_orbax" or "hf".
-    dtype: type to cast parameters to; None keeps them bit for bit.
+    dtype: type to cast parameters to; None keeps their bits.
     vocabulary: a SentencePiece model or `bytes`, checked against the
       embedding; a Hugging Face folder gets a copy of the model.
-    mlp_activations: of the source, see `open`.
-    max_distance: of the source, see `open`.
+    mlp_activations: activations of the source, see `open`.
+    max_distance: largest distance of the source, see `open`.
 
   Returns:
-    The new checkpoint, with the source's notes. Every array and the
-    architecture have been read back and compared, and so have the logits (see
-    `verifying`).
+    The new checkpoint, with the source's notes. Its arrays, architecture and
+    logits have been read back and compared (see `verifying`).
 
   Raises:
-    UserError: as `open` and `save`, or what was read back differs.
+    UserError: as `open` and `save`, or the copy differs from its source.
   """
   source, destination = os.fspath(source), os.fspath(destination)
   module = _module(format)
@@ -364,8 +364,8 @@ def convert(
     source, mlp_activations=mlp_activations, max_distance=max_distance
   )
   if vocabulary is not None:
-    tokens = stores.named(vocabulary)
-    check_vocabulary(original.config, stores.size(tokens), source)
+    named = stores.named(vocabulary)
+    check_vocabulary(original.config, stores.size(named), source)
   if dtype is not None:
     arrays = {n: a.astype(dtype) for n, a in original.arrays.items()}
     original = dataclasses.replace(original, arrays=arrays)
@@ -374,9 +374,9 @@ def convert(
   noted, digests = stored.with_digests(original)
   with files.new_folder(destination, original.nbytes) as folder:
     _write(module, folder, noted)
-    if module is hf and vocabulary is not None and tokens.path:
+    if module is hf and vocabulary is not None and named.path:
       path = os.path.join(folder, hf.VOCABULARY)
-      pathlib.Path(path).write_bytes(stores.model_bytes(tokens))
-    read_back = record.settle(module.read(folder), folder)
+      pathlib.Path(path).write_bytes(stores.model_bytes(named))
+    read_back = architecture_file.complete(module.read(folder), folder)
     verifying.verify(original, digests, read_back, destination)
   return dataclasses.replace(open(destination), notes=original.notes)

@@ -1,6 +1,5 @@
-"""The `T5Config` that names and shapes tell, and what contradicts it."""
+"""Infers a `T5Config` from parameter names and shapes, and checks it."""
 
-import difflib
 import re
 from collections.abc import Mapping
 
@@ -15,23 +14,23 @@ _RELATIVE = "encoder/relpos_bias/rel_embedding"
 _QUERY = "encoder/layers_0/attention/query/kernel"
 _LAYER = re.compile(r"(encoder|decoder)/layers_(0|[1-9][0-9]{0,2})/")
 
-# Larger than any model's, and small enough for every computation with sizes.
+# Above any real model's, yet a product of two sizes fits in 64 bits.
 _MAX_SIZE = 2**31
 
 
 def infer(shapes: Shapes, path: str) -> t5.T5Config:
   """Infers the architecture from the parameters' names and shapes.
 
-  The number of heads is the first axis of the relative-position table, the
-  output head is tied where there is no `logits_dense`, and the gate is GELU
-  where there are two input kernels, ReLU where there is one, as in T5X.
+  The number of heads is the first axis of the relative-position table. The
+  output head is tied if there is no `logits_dense`. Two input kernels mean
+  gated GELU and one means ReLU, as in T5X.
 
   Args:
-    shapes: shape of each parameter under T5X's name.
+    shapes: shape of each parameter by T5X's name.
     path: the checkpoint, for messages.
 
   Returns:
-    The architecture; what shapes cannot tell has its default.
+    The architecture; fields that shapes do not determine have their defaults.
 
   Raises:
     UserError: the parameters are not those of a T5.
@@ -41,8 +40,8 @@ def infer(shapes: Shapes, path: str) -> t5.T5Config:
   _, joined = _matrix(shapes, _QUERY, path)
   if joined % num_heads:
     raise errors.UserError(
-      f"{path}: {_QUERY} has {joined} columns, which {num_heads} heads"
-      f" (rows of {_RELATIVE}) do not divide; the file is damaged"
+      f"{path}: {_QUERY} has {joined} columns, not divisible by the"
+      f" {num_heads} heads (rows of {_RELATIVE}); the file is damaged"
     )
   gated = "encoder/layers_0/mlp/wi_0/kernel" in shapes
   first = f"encoder/layers_0/mlp/{'wi_0' if gated else 'wi'}/kernel"
@@ -66,29 +65,29 @@ def _matrix(shapes: Shapes, name: str, path: str) -> tuple[int, int]:
   if name not in shapes:
     raise errors.UserError(
       f"{path}: holds no {name}{_hint(shapes)}; expected the parameters of"
-      " a T5 encoder-decoder, one folder a layer"
+      " a T5 encoder-decoder, one folder per layer"
     )
   shape = shapes[name]
   if len(shape) != 2 or not all(0 < size < _MAX_SIZE for size in shape):
     raise errors.UserError(
       f"{path}: {name} has shape {shape}; expected a matrix of at least one"
-      " row and column; the file is damaged or no T5's"
+      " row and column; the file is damaged or not a T5"
     )
   return shape[0], shape[1]
 
 
 def _hint(shapes: Shapes) -> str:
   for name in shapes:
-    # scalable_t5 scans its layers: one array holds those of all of them.
+    # scalable_t5 scans its layers: each array is stacked over all of them.
     if re.match(r"(encoder/encoder|decoder/decoder|encoder/layers)/", name):
       return (
-        " (its layers are stacked, as T5X's scalable_t5 scans them; such a"
-        " checkpoint is not supported)"
+        " (its layers are stacked, as in T5X's scalable_t5, which is not"
+        " supported)"
       )
     if re.match(r"encoder/layers_[0-9]+/relpos_bias/", name):
       return (
-        " (it has a relative-position table in every layer, as umT5, which is"
-        " not supported)"
+        " (it has a relative-position table in every layer, as in umT5, which"
+        " is not supported)"
       )
   return f" among its {len(shapes)} parameters"
 
@@ -107,15 +106,15 @@ def _count_layers(shapes: Shapes, stack: str, path: str) -> int:
 
 
 def check(config: t5.T5Config, shapes: Shapes, path: str) -> None:
-  """Raises a `UserError` unless `shapes` are those of `config`.
+  """Checks that the parameters are those of an architecture.
 
   Args:
     config: the expected architecture.
-    shapes: shape of each parameter under T5X's name.
+    shapes: shape of each parameter by T5X's name.
     path: the checkpoint, for messages.
 
   Raises:
-    UserError: a parameter is missing, unknown, or of another shape.
+    UserError: a parameter is missing, unknown, or has the wrong shape.
   """
   _check_buckets(config, path)
   flat = stored.flatten(t5.param_shapes(config))
@@ -123,14 +122,12 @@ def check(config: t5.T5Config, shapes: Shapes, path: str) -> None:
   for name in sorted(set(expected) - set(shapes)):
     raise errors.UserError(
       f"{path}: {name} is missing; expected shape {expected[name]}; the"
-      " checkpoint is incomplete or of another architecture"
+      " checkpoint is incomplete or has another architecture"
     )
   for name in sorted(set(shapes) - set(expected)):
-    near = difflib.get_close_matches(name[:120], expected, n=1)
     raise errors.UserError(
-      f"{path}: {name[:120]} is no parameter of T5"
-      + (f" (did you mean {near[0]}?)" if near else "")
-      + "; the checkpoint is of another architecture"
+      f"{path}: {name[:120]} is not a parameter of T5; the checkpoint has"
+      f" another architecture{errors.did_you_mean(name[:120], expected)}"
     )
   for name, shape in sorted(shapes.items()):
     if shape != expected[name]:
@@ -141,20 +138,20 @@ def check(config: t5.T5Config, shapes: Shapes, path: str) -> None:
 
 
 def _check_buckets(config: t5.T5Config, path: str) -> None:
-  # Half of an encoder's buckets are for each direction, and half of those are
-  # a distance each; the rest grow with the logarithm up to max_distance.
+  # An encoder has half of its buckets for each direction. Half of those cover
+  # one distance each; the others grow logarithmically up to max_distance.
   if config.num_buckets < 4 or config.max_distance <= config.num_buckets // 2:
     raise errors.UserError(
-      f"{path}: {config.num_buckets} buckets of relative positions up to"
+      f"{path}: num_buckets={config.num_buckets} with"
       f" max_distance={config.max_distance}; expected at least 4 buckets and a"
-      " distance of more than half of them"
+      " distance of more than half their number"
     )
 
 
 def check_vocabulary(
   config: t5.T5Config, vocabulary_size: int, path: str
 ) -> None:
-  """Raises a `UserError` if the vocabulary does not fit the embedding.
+  """Checks that the embedding has a row for every id of the vocabulary.
 
   Args:
     config: the architecture.
@@ -162,11 +159,10 @@ def check_vocabulary(
     path: the checkpoint, for messages.
 
   Raises:
-    UserError: an id of the vocabulary would have no row in the embedding.
+    UserError: an id would have no row.
   """
   if vocabulary_size > config.vocab_size:
     raise errors.UserError(
       f"{path}: its embedding has {config.vocab_size:,} rows, but the"
-      f" vocabulary has {vocabulary_size:,} ids; it is the vocabulary of"
-      " another model"
+      f" vocabulary has {vocabulary_size:,} ids; it belongs to another model"
     )

@@ -1,4 +1,4 @@
-"""Local folders and object storage, read and written with the same care."""
+"""Reads and writes checkpoint folders, local or in object storage."""
 
 import contextlib
 import errno
@@ -17,12 +17,12 @@ from rlhf_gap.stores import locations
 
 TENSORSTORE_ERRORS = locations.ERRORS
 
-# T5X and Orbax write into a folder so named and rename it when it is whole.
+# T5X and Orbax write into a folder of such a name and rename it at the end.
 _HALF_WRITTEN = re.compile(r"(\.tmp-|\.orbax-checkpoint-tmp)")
 
 
 def is_remote(path: str) -> bool:
-  """Tells object storage ("gs://...") from a local path."""
+  """Returns whether `path` is in object storage ("gs://...")."""
   return "://" in path
 
 
@@ -34,14 +34,14 @@ def kvstore(path: str) -> dict[str, Any]:
 
 
 def read(path: str, name: str) -> bytes | None:
-  """Returns the content of file `name` in folder `path`; None if absent.
+  """Reads the file `name` in the folder `path`.
 
   Args:
-    path: a local folder or an address in object storage.
-    name: a file's name in it; may hold slashes.
+    path: a local folder or a URL.
+    name: the file's name in it; may contain slashes.
 
   Returns:
-    The file's bytes.
+    The file's bytes; None if there is no such file.
 
   Raises:
     UserError: the storage cannot be read, or the file is a FIFO or device.
@@ -53,28 +53,28 @@ def read(path: str, name: str) -> bytes | None:
     return local_files.read_bytes(file)
   try:
     store = ts.KvStore.open(kvstore(path)).result()
-    found = store.read(name).result()
+    result = store.read(name).result()
   except TENSORSTORE_ERRORS as error:
     raise errors.UserError(
       f"{path}: cannot be read ({first_line(error)}); check the address and"
       " your credentials"
     ) from error
-  return found.value if found.state == "value" else None
+  return result.value if result.state == "value" else None
 
 
 def check_readable(path: str) -> None:
-  """Raises a `UserError` unless `path` is a folder that is whole.
+  """Checks that `path` is a readable folder that was written completely.
 
   Args:
-    path: a local folder or an address in object storage, which is not checked.
+    path: a local folder; for a URL, only its name is checked.
 
   Raises:
-    UserError: nothing is there, a file is there, or a half-written folder.
+    UserError: `path` is missing, a file, unreadable, or half-written.
   """
   if _HALF_WRITTEN.search("/".join(path.rstrip("/").split("/")[-2:])):
     raise errors.UserError(
-      f"{path}: a half-written checkpoint, left by a save that was"
-      " interrupted; load another step, or finish the save"
+      f"{path}: a half-written checkpoint, left by an interrupted save; load"
+      " another step"
     )
   if is_remote(path):
     return
@@ -100,7 +100,7 @@ def _nearest(path: str) -> str:
 
 
 def size_bytes(path: str) -> int | None:
-  """Returns the bytes of all files under a local folder, None if remote."""
+  """Returns the total size of a local folder's files; None for a URL."""
   if is_remote(path):
     return None
   regular = (p for p in pathlib.Path(path).rglob("*") if p.is_file())
@@ -114,23 +114,23 @@ def first_line(error: BaseException) -> str:
 
 
 def check_new(path: str) -> None:
-  """Raises a `UserError` unless the folder `path` can be made.
+  """Checks that the folder `path` can be created.
 
   Args:
-    path: where a checkpoint is to be written.
+    path: the folder of a new checkpoint.
 
   Raises:
-    UserError: something is there, it is remote, or its parent is read-only.
+    UserError: `path` exists or is a URL, or its parent is read-only.
   """
   if is_remote(path):
     raise errors.UserError(
-      f"{path}: checkpoints are written to local folders; write one and copy"
-      " it with `gcloud storage cp --recursive`"
+      f"{path}: checkpoints are written to local folders only; write one and"
+      " copy it with `gcloud storage cp --recursive`"
     )
   if os.path.lexists(path):
     raise errors.UserError(
-      f"{path}: exists already and is not overwritten; name another folder"
-      " or remove it"
+      f"{path}: exists already and is not overwritten; choose another folder"
+      " or remove this one"
     )
   parent = os.path.dirname(os.path.abspath(path))
   while not os.path.exists(parent):
@@ -139,39 +139,39 @@ def check_new(path: str) -> None:
     raise errors.UserError(f"{path}: {parent} is a file, not a folder")
   if not os.access(parent, os.W_OK | os.X_OK) or _is_read_only(parent):
     raise errors.UserError(
-      f"{path}: no permission to write in {parent}; name a folder that you"
-      " may write"
+      f"{path}: no permission to write in {parent}; choose a writable folder"
     )
 
 
 def _is_read_only(folder: str) -> bool:
-  # `os.access` tells root that a read-only file system may be written.
+  # For root, `os.access` calls even a read-only file system writable.
   return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 @contextlib.contextmanager
 def new_folder(path: str, needed_bytes: int = 0) -> Iterator[str]:
-  """Yields a folder that becomes `path` when the block ends well.
+  """Yields a folder that is renamed to `path` if the block succeeds.
 
-  Whatever goes wrong in the block, nothing is left behind; a killed process
-  leaves a folder named `.tmp-`, which no reader takes for a checkpoint.
+  If the block raises, nothing is left behind. A killed process leaves a folder
+  with `.tmp-` in its name, which readers refuse as half-written.
 
   Args:
-    path: the folder to make; its missing parents are made too.
-    needed_bytes: what the content takes at most, for the message when it does
-      not fit.
+    path: the folder to create, with any missing parents.
+    needed_bytes: upper bound on the content's size, for the message when the
+      disk is full.
 
   Yields:
     The folder to write into.
 
   Raises:
-    UserError: `path` cannot be made, or the disk is full.
+    UserError: `path` cannot be created, or the disk is full.
   """
   check_new(path)
   path = os.path.abspath(path)
-  made = _make_parents(path)
+  created = _make_parents(path)
   scratch = f"{path}.tmp-{os.getpid()}"
-  # Orbax writes beside the folder it is given: that has to lie in ours too.
+  # Orbax also writes beside the folder it is given, so that needs a parent of
+  # its own.
   folder = os.path.join(scratch, os.path.basename(path))
   try:
     os.makedirs(folder)
@@ -180,7 +180,7 @@ def new_folder(path: str, needed_bytes: int = 0) -> Iterator[str]:
     os.rmdir(scratch)
   except BaseException as error:
     shutil.rmtree(scratch, ignore_errors=True)
-    for parent in reversed(made):
+    for parent in reversed(created):
       os.rmdir(parent)
     if _is_full(error):
       raise errors.UserError(
@@ -191,18 +191,19 @@ def new_folder(path: str, needed_bytes: int = 0) -> Iterator[str]:
 
 
 def _make_parents(path: str) -> list[str]:
-  made: list[str] = []
+  """Creates the missing parents of `path` and returns them, outermost first."""
+  missing: list[str] = []
   parent = os.path.dirname(path)
   while not os.path.exists(parent):
-    made.insert(0, parent)
+    missing.insert(0, parent)
     parent = os.path.dirname(parent)
-  for folder in made:
+  for folder in missing:
     os.mkdir(folder)
-  return made
+  return missing
 
 
 def _is_full(error: BaseException) -> bool:
-  # TensorStore and safetensors report the system's error inside their own.
+  # TensorStore and safetensors put the system's error inside their own.
   if isinstance(error, OSError) and error.errno in (
     errno.ENOSPC,
     errno.EDQUOT,

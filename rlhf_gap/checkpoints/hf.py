@@ -1,4 +1,4 @@
-"""Hugging Face folders: `config.json` and safetensors, one file or sharded."""
+"""Hugging Face folders: `config.json` and safetensors, whole or sharded."""
 
 import os
 import re
@@ -22,13 +22,13 @@ NAME = "hf"
 CONFIG = hf_config.CONFIG
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-VOCABULARY = "spiece.model"  # the name transformers looks for
+VOCABULARY = "spiece.model"  # the name that transformers expects
 
-# The largest file that transformers itself writes by default.
 MAX_FILE_BYTES = 5 * 10**9
+"""Size above which weights are sharded: the default of transformers."""
 
-# Weights that transformers can rewrite as safetensors: how it is asked to read
-# them, and which transformers it takes.
+# Weights that transformers can rewrite as safetensors: the file's name, the
+# arguments that make `from_pretrained` read it, and what must be installed.
 _OTHER_WEIGHTS = (
   (
     re.compile(r"model\.(?P<variant>\w+)(-\d+-of-\d+)?\.safetensors"),
@@ -54,14 +54,18 @@ class _Index(msgspec.Struct):
 
 
 def holds(names: list[str]) -> bool:
-  """Tells from the names of its files whether a folder is Hugging Face's."""
+  """Returns whether files of these names form a Hugging Face folder."""
   return any(
-    name in (CONFIG, WEIGHTS, INDEX) or _other(name) is not None
+    name in (CONFIG, WEIGHTS, INDEX) or _rewriting(name) is not None
     for name in names
   )
 
 
-def _other(name: str) -> tuple[str, str] | None:
+def _rewriting(name: str) -> tuple[str, str] | None:
+  """Returns the arguments and the packages that read a weights file.
+
+  None if the file holds no weights, or safetensors that are read here.
+  """
   for pattern, keywords, needs in _OTHER_WEIGHTS:
     match = pattern.fullmatch(name)
     if match:
@@ -79,10 +83,10 @@ def read(path: str) -> stored.StoredCheckpoint:
     The checkpoint, not yet read. It has no step and no optimizer state.
 
   Raises:
-    UserError: files are damaged or missing, it is no T5, or `config.json`
+    UserError: files are damaged or missing, it is not a T5, or `config.json`
       contradicts the arrays.
   """
-  # First, so that the model of another kind is called by its name.
+  # First, so that the message about another model names its type.
   described = hf_config.read(path)
   arrays, notes = hf_names.to_t5x(_tensors(path), path, described)
   shapes = {name: array.shape for name, array in arrays.items()}
@@ -102,24 +106,24 @@ def _tensors(path: str) -> dict[str, stored.StoredArray]:
     raise errors.UserError(_no_weights(path))
   weight_map = local_files.read_json(place, _Index).weight_map
   if not weight_map:
-    raise errors.UserError(f"{path}: {INDEX} names no files; it is damaged")
+    raise errors.UserError(f"{path}: {INDEX} lists no files; it is damaged")
   tensors: dict[str, stored.StoredArray] = {}
   for file in sorted(set(weight_map.values())):
     full = local_files.inside(path, file, place)
     if not os.path.lexists(full):
       raise errors.UserError(
-        f"{full}: missing, though {INDEX} names it; the download is incomplete"
+        f"{full}: missing, but {INDEX} lists it; the download is incomplete"
       )
     part = safetensors_file.read(full)
     for name in sorted(set(part) & set(tensors)):
       raise errors.UserError(
-        f"{full}: holds {name}, as another file of {INDEX} does; files of two"
-        " models are mixed"
+        f"{full}: holds {name}, which another file of {INDEX} holds too; files"
+        " of two models are mixed"
       )
     for name in sorted(n for n, f in weight_map.items() if f == file):
       if name not in part:
         raise errors.UserError(
-          f"{full}: holds no {name}, though {INDEX} says so; files of two"
+          f"{full}: holds no {name}, but {INDEX} says it does; files of two"
           " models are mixed"
         )
     tensors.update(part)
@@ -129,23 +133,23 @@ def _tensors(path: str) -> dict[str, stored.StoredArray]:
 def _no_weights(path: str) -> str:
   names = sorted(os.listdir(path))
   for name in sorted(names, key=_preference):
-    other = _other(name)
-    if other is None:
+    rewriting = _rewriting(name)
+    if rewriting is None:
       continue
-    keywords, needs = other
+    keywords, needs = rewriting
     code = (
       "from transformers import AutoModelForSeq2SeqLM as M;"
       f' M.from_pretrained("{path}"{keywords}).save_pretrained("DIR")'
     )
     return (
       f"{path}: holds {name} but no {WEIGHTS}; only safetensors without a"
-      f" variant are read: where transformers{needs} is installed, run python"
-      f" -c {shlex.quote(code)} and give DIR"
+      f" variant are supported: with transformers{needs} installed, run python"
+      f" -c {shlex.quote(code)} and give DIR instead"
     )
   if any(re.fullmatch(r"model-\d+-of-\d+\.safetensors", n) for n in names):
     return (
-      f"{path}: holds parts of a sharded model but not {INDEX}; the download"
-      " is incomplete"
+      f"{path}: holds shards of a model but not {INDEX}; the download is"
+      " incomplete"
     )
   return (
     f"{path}: holds {CONFIG} but neither {WEIGHTS} nor {INDEX}; the download"
@@ -154,7 +158,7 @@ def _no_weights(path: str) -> str:
 
 
 def _preference(name: str) -> tuple[int, bool, str]:
-  """Sorts what transformers 5 reads first, an index before its parts."""
+  """Sort key: transformers 5's own order, each index before its shards."""
   kinds = [bool(pattern.fullmatch(name)) for pattern, _, _ in _OTHER_WEIGHTS]
   kind = kinds.index(True) if any(kinds) else len(kinds)
   return kind, not name.endswith(".json"), name
@@ -165,7 +169,7 @@ def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
 
   Args:
     path: an existing, empty, local folder.
-    checkpoint: what to write; step and optimizer state have no place there.
+    checkpoint: what to write, without its step and optimizer state.
   """
   tensors = hf_names.from_t5x(checkpoint.arrays)
   dtypes = {array.dtype.name for array in tensors.values()}

@@ -1,8 +1,8 @@
-"""Hugging Face's `config.json` of a T5, and the `T5Config` it stands for.
+"""Converts between Hugging Face's `config.json` of a T5 and `T5Config`.
 
-Every field that changes what is computed is honoured or refused by name. The
-rules are those of transformers 5 (`T5Config`, `MT5Config`); where transformers
-4 computed something else from the same file, a note says so.
+Every field that changes the model's output is either honoured or refused by
+name. The rules are those of transformers 5 (`T5Config`, `MT5Config`). A note
+says where transformers 4 would compute something else from the same file.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ CONFIG = "config.json"
 GENERATION = "generation_config.json"
 MODEL_TYPES = ("t5", "mt5")
 
-# The ids that this project computes with: decoding starts from padding.
+# The ids that this project assumes. Decoding starts from padding.
 SPECIAL_IDS = {
   "decoder_start_token_id": 0,
   "eos_token_id": 1,
@@ -29,16 +29,15 @@ SPECIAL_IDS = {
 
 _UNSUPPORTED = {
   "umt5": (
-    "umT5 has a relative-position table in every layer, T5 one for the encoder"
-    " and one for the decoder"
+    "umT5 has a relative-position table in every layer, T5 only one per stack"
   ),
   "longt5": "LongT5's encoder attends locally",
   "switch_transformers": "Switch Transformers are mixtures of experts",
   "pix2struct": "Pix2Struct reads images",
 }
 
-# transformers' activations -> ours. Both of the first are the tanh
-# approximation, as in T5X; transformers' "gelu" is the exact one.
+# transformers' activations -> ours. The first two are the tanh approximation,
+# as in T5X. transformers' "gelu" is exact and has no counterpart.
 _ACTIVATIONS = {
   "gelu_new": "gelu",
   "gelu_pytorch_tanh": "gelu",
@@ -53,7 +52,7 @@ _Ids = int | list[int] | None
 
 
 class SpecialIds(msgspec.Struct):
-  """The ids that `config.json` or `generation_config.json` names."""
+  """The special ids of `config.json` or `generation_config.json`."""
 
   decoder_start_token_id: int | None = None
   eos_token_id: _Ids = None
@@ -65,10 +64,9 @@ class _Kind(msgspec.Struct):
 
 
 class HfConfig(SpecialIds, kw_only=True):
-  """The fields of `config.json` that change what a T5 computes.
+  """The fields of `config.json` that change a T5's output.
 
-  Attributes have transformers' names; those that may be missing are None or
-  UNSET.
+  Attributes have transformers' names. A missing field is None or UNSET.
   """
 
   model_type: str = "t5"
@@ -89,7 +87,7 @@ class HfConfig(SpecialIds, kw_only=True):
   tie_word_embeddings: bool | None | msgspec.UnsetType = msgspec.UNSET
   scale_decoder_outputs: bool | msgspec.UnsetType = msgspec.UNSET
   transformers_version: str | None = None
-  # Whatever these hold, the model computes something else.
+  # Not supported: each of these changes the model's output if set.
   tie_encoder_decoder: Any = None
   pruned_heads: Any = None
   per_layer_config: Any = None
@@ -97,7 +95,7 @@ class HfConfig(SpecialIds, kw_only=True):
 
   @property
   def feed_forward(self) -> str:
-    """The feed-forward layer; the default depends on `model_type`."""
+    """Type of the feed-forward layer; its default depends on `model_type`."""
     default = "gated-gelu" if self.model_type == "mt5" else "relu"
     return self.feed_forward_proj or default
 
@@ -118,10 +116,10 @@ def read(path: str) -> HfConfig | None:
     path: the folder.
 
   Returns:
-    The configuration; None where there is no `config.json`.
+    The configuration; None if there is no `config.json`.
 
   Raises:
-    UserError: it is damaged, no T5's, or one that computes something else.
+    UserError: a file is damaged, not a T5's, or has an unsupported setting.
   """
   _check_special_ids(path, GENERATION, SpecialIds)
   place = os.path.join(path, CONFIG)
@@ -134,7 +132,7 @@ def read(path: str) -> HfConfig | None:
   if abs(config.layer_norm_epsilon - 1e-6) > 1e-12:
     raise errors.UserError(
       f"{path}: {CONFIG} says layer_norm_epsilon={config.layer_norm_epsilon};"
-      " T5 has 1e-6"
+      " expected T5's 1e-6"
     )
   for name in (
     "tie_encoder_decoder",
@@ -144,8 +142,8 @@ def read(path: str) -> HfConfig | None:
   ):
     if getattr(config, name):
       raise errors.UserError(
-        f"{path}: {CONFIG} sets {name}, which changes what the model computes"
-        " and is not supported"
+        f"{path}: {CONFIG} sets {name}, which changes the model's output and is"
+        " not supported"
       )
   _activations(config, path)
   return config
@@ -170,9 +168,9 @@ def _check_special_ids(path: str, name: str, schema: type[SpecialIds]) -> None:
     value = getattr(ids, field)
     if value not in (None, expected, [expected]):
       raise errors.UserError(
-        f"{path}: {name} says {field}={value}; this project computes with"
-        f" {field}={expected}, and the model would see other tokens than it was"
-        " trained with"
+        f"{path}: {name} says {field}={value}; expected {field}={expected}, the"
+        " only value supported: the model would see other tokens than in its"
+        " training"
       )
 
 
@@ -180,10 +178,11 @@ def _activations(config: HfConfig, path: str) -> tuple[str, ...]:
   gate, _, activation = config.feed_forward.rpartition("-")
   if config.feed_forward == "gated-gelu":
     activation = "gelu_new"
-  # Both stand in config.json as well, and there transformers obeys them.
-  said = (config.dense_act_fn or activation, config.is_gated_act)
+  # transformers obeys these two if config.json has them.
+  explicit = config.dense_act_fn or activation
+  explicit_gate = config.is_gated_act
   is_gated = gate == "gated"
-  if gate not in ("", "gated") or not {activation, said[0]} <= set(
+  if gate not in ("", "gated") or not {activation, explicit} <= set(
     _ACTIVATIONS
   ):
     shown = config.feed_forward
@@ -195,13 +194,14 @@ def _activations(config: HfConfig, path: str) -> tuple[str, ...]:
       f" {', '.join(_ACTIVATIONS)}"
     )
   name = _ACTIVATIONS[activation]
-  if _ACTIVATIONS[said[0]] != name or said[1] not in (None, is_gated):
-    gated = "gated-" if said[1] or (said[1] is None and is_gated) else ""
+  if _ACTIVATIONS[explicit] != name or explicit_gate not in (None, is_gated):
+    is_explicitly_gated = is_gated if explicit_gate is None else explicit_gate
+    gated = "gated-" if is_explicitly_gated else ""
     raise errors.UserError(
       f"{path}: {CONFIG} says feed_forward_proj={config.feed_forward}, but"
       f" dense_act_fn={config.dense_act_fn} and"
-      f" is_gated_act={config.is_gated_act}, as"
-      f" {gated}{_ACTIVATIONS[said[0]]}; correct what is wrong"
+      f" is_gated_act={config.is_gated_act}, which mean"
+      f" {gated}{_ACTIVATIONS[explicit]}; correct the wrong one"
     )
   return (name, "linear") if is_gated else (name,)
 
@@ -214,8 +214,8 @@ def architecture(config: HfConfig, path: str) -> t5.T5Config:
     path: the folder, for messages.
 
   Returns:
-    The architecture. Whether its head is the embedding depends on the file's
-    tensors too; see `hf_names.to_t5x`.
+    The architecture, except `logits_via_embedding`: whether the head is the
+    embedding also depends on the file's tensors (see `hf_names.to_t5x`).
   """
   return t5.T5Config(
     vocab_size=config.vocab_size,
@@ -235,20 +235,20 @@ def architecture(config: HfConfig, path: str) -> t5.T5Config:
 def ambiguities(
   config: HfConfig, *, has_head: bool, head_is_copy: bool
 ) -> tuple[str, ...]:
-  """Says where transformers 4 computed something else than transformers 5.
+  """Lists differences between transformers 4 and 5 in reading a file.
 
   Args:
     config: the content of `config.json`.
     has_head: whether the file holds `lm_head.weight`.
-    head_is_copy: whether that equals the embedding.
+    head_is_copy: whether `lm_head.weight` equals the embedding.
 
   Returns:
-    Notes, none where the two agree.
+    Notes; none if the two compute the same.
   """
   if config.scale_decoder_outputs is not msgspec.UNSET:
-    # Only transformers 5 writes it: 4 never meant anything by it.
+    # Only transformers 5 writes this field; 4 has no such setting.
     if config.model_type == "mt5" and config.scale_decoder_outputs:
-      return ("scale_decoder_outputs=true is ignored, as transformers does it",)
+      return ("scale_decoder_outputs=true is ignored, as in transformers",)
     return ()
   tie = config.tie_word_embeddings
   tied_in_4 = tie is True or (tie is not False and config.model_type == "t5")
@@ -256,16 +256,17 @@ def ambiguities(
     if has_head:
       return ()
     return (
-      "the file holds no lm_head.weight and the model is untied by config.json:"
+      "config.json unties the head but the file holds no lm_head.weight:"
       " read as transformers 5 does, with the embedding as head, not scaled;"
-      " transformers 4 draws such a head at random (is the file whole?)",
+      " transformers 4 initializes such a head at random (is the file"
+      " complete?)",
     )
   own = has_head and not head_is_copy
   if not own and config.scales:
     return ()
   version = config.transformers_version or ""
   if config.model_type == "mt5" and re.match(r"[5-9]\.", version):
-    return ()  # transformers 5 ties every mT5 it writes, and means what it says
+    return ()  # transformers 5 writes every mT5 as tied, and computes it so
   head = "lm_head.weight" if own else "the embedding"
   scaled = "scaled by d_model**-0.5" if config.scales else "not scaled"
   return (
@@ -276,14 +277,14 @@ def ambiguities(
 
 
 def to_json(config: t5.T5Config, dtype: str) -> dict[str, Any]:
-  """Returns the `config.json` of a model.
+  """Returns a `config.json` from which transformers computes the same model.
 
   Args:
     config: the architecture.
     dtype: type of the stored parameters, "float32" or "bfloat16".
 
   Returns:
-    What transformers, 4 or 5, needs to compute the same.
+    The fields, for transformers 4 and 5.
 
   Raises:
     UserError: transformers has no such feed-forward layer.
@@ -297,7 +298,7 @@ def to_json(config: t5.T5Config, dtype: str) -> dict[str, Any]:
       f"mlp_activations={config.mlp_activations} has no counterpart in"
       " transformers; expected gelu, relu or silu, alone or gating linear"
     )
-  # transformers turns "gated-gelu", and nothing else, into "gelu_new".
+  # "gated-gelu" is the one name for which transformers uses "gelu_new".
   gate = "gelu" if activation == "gelu_new" else activation
   return {
     "architectures": ["T5ForConditionalGeneration"],
@@ -317,7 +318,8 @@ def to_json(config: t5.T5Config, dtype: str) -> dict[str, Any]:
     "num_layers": config.num_encoder_layers,
     "relative_attention_max_distance": config.max_distance,
     "relative_attention_num_buckets": config.num_buckets,
-    # An own head is never scaled. transformers 4 reads the one, 5 the other.
+    # A separate head is never scaled. transformers 5 reads the first field,
+    # 4 the second.
     "scale_decoder_outputs": config.logits_via_embedding,
     "tie_word_embeddings": config.logits_via_embedding,
     "use_cache": True,
@@ -329,29 +331,29 @@ def to_json(config: t5.T5Config, dtype: str) -> dict[str, Any]:
 def reconcile(
   config: HfConfig, inferred: t5.T5Config, path: str
 ) -> t5.T5Config:
-  """Joins what `config.json` says with what the arrays show.
+  """Combines `config.json` with the architecture inferred from the arrays.
 
   Args:
     config: the content of `config.json`.
-    inferred: the architecture that names and shapes tell.
+    inferred: the architecture inferred from names and shapes.
     path: the folder, for messages.
 
   Returns:
     The architecture.
 
   Raises:
-    UserError: the two differ.
+    UserError: the two contradict each other.
   """
   described = architecture(config, path)
   for field, hf_field in _CHECKED_FIELDS.items():
-    size, rows = getattr(described, field), getattr(inferred, field)
-    if size != rows:
+    written, actual = getattr(described, field), getattr(inferred, field)
+    if written != actual:
       raise errors.UserError(
-        f"{path}: {CONFIG} says {hf_field}={size}, but the arrays have"
-        f" {rows}; the two belong to different models"
+        f"{path}: {CONFIG} says {hf_field}={written}, but the arrays have"
+        f" {actual}; the two belong to different models"
       )
-  says, kernels = described.mlp_activations, inferred.mlp_activations
-  if len(says) != len(kernels):
+  kernels = inferred.mlp_activations
+  if len(described.mlp_activations) != len(kernels):
     kind = {1: "relu", 2: "gated-gelu"}
     subject = f"says feed_forward_proj={config.feed_forward}"
     if config.feed_forward_proj is None:
@@ -361,7 +363,7 @@ def reconcile(
       )
     raise errors.UserError(
       f"{path}: {CONFIG} {subject}, but the arrays have {len(kernels)} input"
-      f" kernels a layer, as {kind[len(kernels)]}"
+      f" kernels per layer, as in {kind[len(kernels)]}"
     )
   return dataclasses.replace(
     described, logits_via_embedding=inferred.logits_via_embedding

@@ -1,4 +1,4 @@
-"""Hugging Face's names of a T5's parameters, and T5X's for the same."""
+"""Translates parameter names between Hugging Face and T5X."""
 
 import re
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ import numpy as np
 from rlhf_gap import errors
 from rlhf_gap.checkpoints import hf_config, stored
 
-# Kernels are [inputs, outputs] in T5X and the transpose in PyTorch; the
-# relative-position table is [heads, buckets] in T5X and the transpose as well.
+# T5X's kernels are [inputs, outputs] and its relative-position tables [heads,
+# buckets]. PyTorch has the transposes.
 _SHARED = {
   "shared.weight": "token_embedder/embedding",
   "encoder.final_layer_norm.weight": "encoder/encoder_norm/scale",
@@ -44,9 +44,9 @@ _SUBLAYERS = {
 }
 _HEAD = "lm_head.weight"
 _COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-# Where transformers looks for the embedding: a file may hold any copy of it.
+# A file may hold the embedding under any of these names; first match wins.
 _EMBEDDINGS = ("shared.weight", *_COPIES, _HEAD)
-# Old files hold a table for cross-attention that no version of the model reads.
+# In old files; no version of transformers reads it.
 _UNUSED = (
   "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
 )
@@ -88,7 +88,7 @@ def _hf_name(name: str) -> str:
       return f"{prefix}.layer_norm.weight"
     if module == ours:
       return f"{prefix}.{theirs}.{parts.get(rest[0], rest[0])}.weight"
-  raise ValueError(f"{name} is no parameter of T5")
+  raise ValueError(f"{name} is not a parameter of T5")
 
 
 def _is_transposed(t5x_name: str) -> bool:
@@ -102,21 +102,21 @@ def to_t5x(
 ) -> tuple[dict[str, stored.StoredArray], tuple[str, ...]]:
   """Renames and transposes Hugging Face's tensors.
 
-  In T5X's names a head is either the embedding, scaled by emb_dim**-0.5, or a
-  kernel of its own, not scaled. The other two that transformers knows are
-  brought into this form: an embedding that is not scaled becomes a kernel of
-  its own, and the scale of a kernel of its own is multiplied into it.
+  T5X has two kinds of output head: the embedding, scaled by emb_dim**-0.5, and
+  a separate kernel, not scaled. transformers has two more, which are converted:
+  an unscaled embedding is copied into a separate kernel, and the scale of a
+  scaled kernel is multiplied into it.
 
   Args:
     tensors: the file's tensors by name.
     path: the folder, for messages.
-    config: the content of `config.json`, None where there is none.
+    config: the content of `config.json`; None if there is none.
 
   Returns:
     T5X's parameters by name, not yet read, and notes on how the head was read.
 
   Raises:
-    UserError: a tensor is no part of a T5, or a copy of the embedding differs.
+    UserError: a tensor is not a T5's, or a copy of the embedding differs.
   """
   embedding = next((tensors[n] for n in _EMBEDDINGS if n in tensors), None)
   arrays = {}
@@ -126,20 +126,20 @@ def to_t5x(
     ours = _t5x_name(name)
     if ours is None:
       raise errors.UserError(
-        f"{path}: {name[:120]} is no parameter of T5{_hint(name)}; expected"
+        f"{path}: {name[:120]} is not a parameter of T5{_hint(name)}; expected"
         " T5ForConditionalGeneration (t5 or mt5)"
       )
     arrays[ours] = tensor.transposed() if _is_transposed(ours) else tensor
   if embedding is None:
     raise errors.UserError(
       f"{path}: holds no shared.weight, the embedding; the file is incomplete"
-      " or no T5's"
+      " or not a T5"
     )
   for name in _COPIES:
     if name in tensors and not _is_equal(tensors[name], embedding):
       raise errors.UserError(
         f"{path}: {name} differs from shared.weight; expected one embedding"
-        " for encoder, decoder and prompt, as in every T5"
+        " shared by encoder and decoder, as in every T5"
       )
   arrays[_SHARED["shared.weight"]] = embedding
   head, notes = _head(embedding, tensors.get(_HEAD), config)
@@ -170,19 +170,19 @@ def _head(
 
 
 _SCALED_NOTE = (
-  "the head is a kernel of its own whose input transformers scales by"
-  " d_model**-0.5 (scale_decoder_outputs): the scale is multiplied into the"
-  " kernel, in float32"
+  "transformers scales the input of this separate head by d_model**-0.5"
+  " (scale_decoder_outputs): the scale is multiplied into the kernel, in"
+  " float32"
 )
 _COPY_NOTE = (
-  "the head is the embedding, not scaled (scale_decoder_outputs=false or mT5),"
-  " which T5X's names cannot say: it is read as a head of its own, a copy of"
-  " the embedding, and training changes the two apart"
+  "the head is the unscaled embedding (scale_decoder_outputs=false or mT5),"
+  " which T5X's format cannot represent: it becomes a separate head, a copy of"
+  " the embedding, and training updates the two independently"
 )
 
 
 def _scaled(kernel: stored.StoredArray) -> stored.StoredArray:
-  """Returns an own head, [vocabulary, d_model], with its scale in it."""
+  """Returns a separate head, [vocabulary, d_model], times d_model**-0.5."""
   wide = np.dtype(np.float64)
   dtype = wide if kernel.dtype == wide else np.dtype(np.float32)
   scale = float(kernel.shape[-1]) ** -0.5
@@ -198,7 +198,7 @@ def _is_equal(left: stored.StoredArray, right: stored.StoredArray) -> bool:
     return True
   if left.shape != right.shape or len(left.shape) != 2:
     return False
-  rows = (slice(0, 8), slice(None))  # a cheap look before the whole
+  rows = (slice(0, 8), slice(None))  # cheap, and decides most cases
   return np.array_equal(left.read(rows), right.read(rows)) and (
     np.array_equal(left.read_all(), right.read_all())
   )
@@ -208,9 +208,9 @@ def _hint(name: str) -> str:
   if "relative_attention_bias" in name:
     return " (umT5 has a relative-position table in every layer)"
   if "classification_head" in name or name.startswith("transformer."):
-    return " (a classifier's)"
+    return " (it belongs to a classifier)"
   if "local" in name.lower() or "global" in name.lower():
-    return " (LongT5's)"
+    return " (it belongs to LongT5)"
   return ""
 
 

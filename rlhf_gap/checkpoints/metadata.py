@@ -1,4 +1,7 @@
-"""What the files of a checkpoint may declare, checked before it is used."""
+"""Schemas of a checkpoint's index and metadata files, and checks on them.
+
+Sizes, types and names are checked before anything is allocated or opened.
+"""
 
 import math
 import re
@@ -22,7 +25,7 @@ _LAYER = re.compile(r"(?:encoder|decoder)/layers_(\d+)/")
 
 
 class Zarr2(msgspec.Struct):
-  """`.zarray`, as far as sizes depend on it."""
+  """The fields of `.zarray` that determine sizes."""
 
   shape: Shape
   chunks: Shape
@@ -39,7 +42,7 @@ class _ChunkGrid(msgspec.Struct):
 
 
 class Zarr3(msgspec.Struct):
-  """`zarr.json`, as far as sizes depend on it."""
+  """The fields of `zarr.json` that determine sizes."""
 
   shape: Shape
   data_type: str
@@ -47,7 +50,7 @@ class Zarr3(msgspec.Struct):
 
 
 class KvStore(msgspec.Struct):
-  """Where T5X's index says that an array was written."""
+  """The place where an array was written, by T5X's index."""
 
   driver: str
   path: str = ""
@@ -61,7 +64,7 @@ class ArrayMetadata(msgspec.Struct):
 
 
 class Leaf(msgspec.Struct):
-  """A leaf of T5X's index that is an array in files of its own."""
+  """A leaf of T5X's index whose array is in separate files."""
 
   driver: Literal["zarr", "zarr3"]
   dtype: str
@@ -91,7 +94,7 @@ class T5XIndex(msgspec.Struct):
 
 
 class Key(msgspec.Struct):
-  """One step of the way to a leaf of Orbax's tree."""
+  """One key on the path to a leaf of Orbax's tree."""
 
   key: str | int
 
@@ -122,8 +125,8 @@ def check_zarr(content: bytes, driver: str, place: str) -> None:
     place: the file, for messages.
 
   Raises:
-    UserError: it is damaged, of a type that no checkpoint has, or its chunks
-      are larger than the array.
+    UserError: the metadata is damaged, the dtype is not a checkpoint's, or a
+      chunk is larger than the array.
   """
   if driver == "zarr":
     old = files.decode_json(content, Zarr2, place)
@@ -136,8 +139,8 @@ def check_zarr(content: bytes, driver: str, place: str) -> None:
     known = dtype in _STATE_DTYPES
   if not known:
     raise errors.UserError(
-      f"{place}: dtype {dtype}; expected a floating-point type or a plain"
-      " integer: the file is damaged or of another program"
+      f"{place}: dtype {dtype}; expected a floating-point or integer type: the"
+      " file is damaged or from another program"
     )
   fits = len(chunks) == len(shape) and all(
     1 <= chunk <= max(size, 1)
@@ -146,7 +149,7 @@ def check_zarr(content: bytes, driver: str, place: str) -> None:
   if not fits:
     raise errors.UserError(
       f"{place}: chunks of {chunks} in an array of {shape}; expected at least 1"
-      " and no more than the array along every axis: the file is damaged"
+      " and no more than the array's size on every axis: the file is damaged"
     )
   check_size(shape, 8, place)
 
@@ -154,7 +157,7 @@ def check_zarr(content: bytes, driver: str, place: str) -> None:
 def check_size(
   shape: list[int] | tuple[int, ...], itemsize: int, place: str
 ) -> None:
-  """Raises a `UserError` for an array larger than any checkpoint holds."""
+  """Raises a `UserError` for an array larger than any checkpoint."""
   if math.prod(shape) * itemsize > _MAX_ARRAY_BYTES:
     raise errors.UserError(
       f"{place}: an array of {list(shape)} is larger than any checkpoint; the"
@@ -165,7 +168,7 @@ def check_size(
 def check_parameters(
   arrays: Mapping[str, stored.StoredArray], path: str
 ) -> None:
-  """Checks types, ranks and layer numbers that an architecture rests on.
+  """Checks types, ranks and layer numbers before an architecture is inferred.
 
   Args:
     arrays: the parameters by T5X's name.
@@ -177,8 +180,8 @@ def check_parameters(
   for name, array in arrays.items():
     if array.dtype.name not in _PARAMETER_DTYPES:
       raise errors.UserError(
-        f"{path}: {name} is {array.dtype.name}; expected a parameter of one of"
-        f" {', '.join(_PARAMETER_DTYPES)}"
+        f"{path}: {name} is {array.dtype.name}; expected one of"
+        f" {', '.join(_PARAMETER_DTYPES)} for a parameter"
       )
     matrix = name.rpartition("/")[2] in ("kernel", "embedding", "rel_embedding")
     if 0 in array.shape or (matrix and len(array.shape) != 2):
@@ -189,15 +192,15 @@ def check_parameters(
     layer = _LAYER.match(name)
     if layer and (
       len(layer[1]) > 6 or int(layer[1]) >= len(arrays)
-    ):  # each layer has parameters: its number is below theirs
+    ):  # every layer has parameters, so there are more of them than layers
       raise errors.UserError(
-        f"{path}: names a layer {layer[1]}, but holds only {len(arrays)}"
-        " parameters; the checkpoint is incomplete or damaged"
+        f"{path}: holds a layer {layer[1]}, but only {len(arrays)} parameters;"
+        " the checkpoint is incomplete or damaged"
       )
 
 
 def check_states(arrays: Mapping[str, stored.StoredArray], path: str) -> None:
-  """Raises a `UserError` for optimizer state of a type that T5X never has."""
+  """Raises a `UserError` for optimizer state of an unsupported dtype."""
   for name, array in arrays.items():
     if array.dtype.name not in _STATE_DTYPES:
       raise errors.UserError(
@@ -207,14 +210,14 @@ def check_states(arrays: Mapping[str, stored.StoredArray], path: str) -> None:
 
 
 def step(value: Any, path: str) -> int:
-  """Returns the training step that a checkpoint gives.
+  """Returns a checkpoint's training step.
 
   Args:
     value: a number or an array of one element.
     path: the checkpoint, for messages.
 
   Raises:
-    UserError: it is no whole number from 0 on.
+    UserError: `value` is not a whole number of at least 0.
   """
   if isinstance(value, int | np.ndarray | np.generic):
     array = np.asarray(value)
@@ -231,39 +234,40 @@ def step(value: Any, path: str) -> int:
 
 
 def leaves(tree: Mapping[str, Any], path: str) -> dict[str, Any]:
-  """Returns {"a/b/c": leaf} of an index's tree; empty leaves are left out.
+  """Flattens an index's tree to {"a/b/c": leaf}, without empty leaves.
 
   Args:
-    tree: nested dictionaries; a leaf is a `Leaf` in the making or an array.
+    tree: nested dictionaries whose leaves are arrays or the fields of a `Leaf`.
     path: the checkpoint, for messages.
 
   Raises:
-    UserError: a key is no name, a leaf is neither, or nesting has no end.
+    UserError: a key is not a name, a leaf is neither, or the tree is deeper
+      than `_MAX_DEPTH`.
   """
-  found: dict[str, Any] = {}
+  flat: dict[str, Any] = {}
   pending: list[tuple[str, Any, int]] = [("", tree, 0)]
   while pending:
     name, node, depth = pending.pop()
     if isinstance(node, Mapping) and "driver" in node and "kvstore" in node:
-      found[name] = leaf(node, name, path)
+      flat[name] = leaf(node, name, path)
     elif isinstance(node, Mapping) and depth < _MAX_DEPTH:
       for key, value in node.items():
         check_key(key, path)
         below = f"{name}/{key}" if name else key
         pending.append((below, value, depth + 1))
     elif isinstance(node, np.ndarray | np.generic | float | int):
-      found[name] = np.asarray(node)
+      flat[name] = np.asarray(node)
     elif node is not None:
       raise errors.UserError(
         f"{path}: the leaf {name or '(root)'} of its index is a"
-        f" {type(node).__name__}; expected an array: the index is damaged or of"
-        " another program"
+        f" {type(node).__name__}; expected an array: the index is damaged or"
+        " from another program"
       )
-  return dict(sorted(found.items()))
+  return dict(sorted(flat.items()))
 
 
 def check_key(key: Any, path: str) -> None:
-  """Raises a `UserError` unless a tree's key can be part of a name."""
+  """Raises a `UserError` unless a tree's key is a plain printable name."""
   if (
     not isinstance(key, str)
     or key in ("", ".", "..")
@@ -277,7 +281,7 @@ def check_key(key: Any, path: str) -> None:
 
 
 def leaf(node: Mapping[str, Any], name: str, path: str) -> Leaf:
-  """Checks a leaf of T5X's index."""
+  """Converts a leaf of T5X's index, or raises a `UserError`."""
   try:
     return msgspec.convert(node, Leaf)
   except msgspec.ValidationError as error:

@@ -1,9 +1,9 @@
-"""Reads a safetensors file, and writes one an array at a time.
+"""Reads a safetensors file, and writes one array by array.
 
-The library's own writer takes all arrays of a file at once, so that a model
-would be held whole to be written. The format is a length, a JSON header and raw
-bytes (https://github.com/huggingface/safetensors#format); what is written here
-is byte for byte what the library writes.
+The library's own writer takes all arrays of a file at once and so needs the
+whole model in memory. The format is a length, a JSON header and raw bytes
+(https://github.com/huggingface/safetensors#format). The files written here are
+identical, byte for byte, to the library's.
 """
 
 import json
@@ -37,7 +37,7 @@ def read(path: str) -> dict[str, stored.StoredArray]:
     Its arrays by name, not yet read.
 
   Raises:
-    UserError: it is missing, damaged, or holds a type that is not trained in.
+    UserError: it is missing, damaged, or holds a dtype that cannot be trained.
   """
   local_files.check_regular(path)
   try:
@@ -52,14 +52,14 @@ def read(path: str) -> dict[str, stored.StoredArray]:
     if size >= 8 and not _is_short(path, size):
       cause = "its header is damaged"
     raise errors.UserError(
-      f"{path}: not a whole safetensors file ({files.first_line(error)};"
+      f"{path}: not a complete safetensors file ({files.first_line(error)};"
       f" {size:,} bytes); {cause}"
     ) from error
   return {name: _tensor(opened, name, path) for name in opened.keys()}  # noqa: SIM118
 
 
 def _is_short(path: str, size: int) -> bool:
-  """Tells whether a file ends before what its header announces."""
+  """Returns whether a file is shorter than its header announces."""
   with open(path, "rb") as file:
     length = int.from_bytes(file.read(8), "little")
     if 8 + length > size:
@@ -85,7 +85,7 @@ def _tensor(opened: Any, name: str, path: str) -> stored.StoredArray:
   if dtype is None:
     raise errors.UserError(
       f"{path}: {name[:120]} is {part.get_dtype()}; expected one of"
-      f" {', '.join(DTYPES)}: quantised weights cannot be trained"
+      f" {', '.join(DTYPES)}: quantized weights cannot be trained"
     )
 
   def read(index: stored.Index) -> np.ndarray:
@@ -104,13 +104,13 @@ def write(
   Args:
     path: the file, which does not exist yet.
     arrays: what to write; only a few are in memory at a time.
-    metadata: words for the header's `__metadata__`.
+    metadata: texts for the header's `__metadata__`.
 
   Raises:
-    OSError: the disk is full or the file cannot be made.
+    OSError: the disk is full or the file cannot be created.
   """
   header, offsets = _header(arrays, metadata)
-  # Written where they belong as they come: their order in memory is free.
+  # Each array is written at its offset, so they may be read in any order.
   file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
   try:
     _write_at(file, np.frombuffer(header, np.uint8), 0)
@@ -126,9 +126,9 @@ def write(
 def _header(
   arrays: Mapping[str, stored.StoredArray], metadata: Mapping[str, str]
 ) -> tuple[bytes, dict[str, int]]:
-  """Returns the file's first bytes and where in it each array starts."""
+  """Returns the file's first bytes and the offset of each array."""
   names = {dtype: name for name, dtype in DTYPES.items()}
-  # Wide types first keeps every array aligned to its own type.
+  # Widest types first, so that every array is aligned.
   order = sorted(arrays, key=lambda n: (-arrays[n].dtype.itemsize, n))
   entries: dict[str, object] = {"__metadata__": dict(metadata)}
   starts, end = {}, 0
@@ -149,6 +149,6 @@ def _header(
 def _write_at(file: int, array: np.ndarray, offset: int) -> None:
   content = np.ascontiguousarray(array).view(np.uint8).reshape(-1).data
   while content:
-    # One call writes 2 GiB at most, and less where the disk fills up.
+    # One call writes at most 2 GiB, and fewer bytes if the disk is full.
     written = os.pwrite(file, content, offset)
     content, offset = content[written:], offset + written

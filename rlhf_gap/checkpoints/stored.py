@@ -1,8 +1,8 @@
-"""A checkpoint as it lies in storage: names, shapes and how to read a part.
+"""A checkpoint in storage: names, shapes and functions that read its arrays.
 
-Every reader returns a `StoredCheckpoint`, every writer takes one. Nothing is
-read before it is asked for, and then a slice or an array at a time, so that no
-more than one copy of the parameters is ever in memory.
+Every reader returns a `StoredCheckpoint` and every writer takes one. Arrays are
+read on demand, one array or slice at a time, so that at most one copy of the
+parameters is in memory.
 """
 
 import concurrent.futures
@@ -28,8 +28,8 @@ class StoredArray:
 
   Attributes:
     shape: its shape.
-    dtype: its type as stored, bfloat16 included.
-    read: returns the part that a tuple of slices selects.
+    dtype: its type as stored; may be bfloat16.
+    read: function from a tuple of slices to the part that they select.
   """
 
   shape: tuple[int, ...]
@@ -51,7 +51,7 @@ class StoredArray:
     return self.size * self.dtype.itemsize
 
   def transposed(self) -> "StoredArray":
-    """Returns the transpose of a matrix, read a slice at a time as well."""
+    """Returns the transpose of a matrix, also read on demand."""
 
     def read(index: Index) -> np.ndarray:
       return np.ascontiguousarray(self.read(index[::-1]).T)
@@ -59,7 +59,7 @@ class StoredArray:
     return StoredArray(self.shape[::-1], self.dtype, read)
 
   def astype(self, name: str) -> "StoredArray":
-    """Returns the array cast as it is read to "float32" or "bfloat16"."""
+    """Returns the array, cast to "float32" or "bfloat16" while reading."""
     dtype = np.dtype(jax.numpy.dtype(name))
 
     def read(index: Index) -> np.ndarray:
@@ -70,16 +70,16 @@ class StoredArray:
 
 @dataclasses.dataclass(frozen=True)
 class StoredCheckpoint:
-  """What a folder holds.
+  """The content of a checkpoint's folder.
 
   Attributes:
     format: "t5x", "t5x_orbax", "hf", or "memory" for arrays in memory.
     config: the architecture.
-    step: training step, 0 where the format has none.
+    step: training step; 0 if the format has none.
     arrays: parameters by T5X's name, "encoder/layers_0/.../kernel".
     optimizer_arrays: optimizer state by T5X's name below `state/param_states`,
-      "encoder/.../kernel/v_row"; empty where there is none.
-    notes: what the reader decided that the files do not say, a sentence each.
+      "encoder/.../kernel/v_row"; empty if there is none.
+    notes: assumptions that the reader made, one sentence each.
   """
 
   format: str
@@ -108,7 +108,7 @@ class StoredCheckpoint:
   def map(
     self, function: Callable[[str, StoredArray], StoredArray]
   ) -> "StoredCheckpoint":
-    """Returns the checkpoint with `function(full name, array)` for arrays."""
+    """Returns the checkpoint with `function(full name, array)` applied."""
     return dataclasses.replace(
       self,
       arrays={
@@ -160,15 +160,15 @@ def for_each(
   what: str,
   function: Callable[[str, StoredArray], Any],
 ) -> dict[str, Any]:
-  """Calls `function(name, array)` for every array, a few at a time.
+  """Calls `function(name, array)` for every array, in up to 4 threads.
 
-  As many arrays are worked on at once as there are cores: decompression is the
-  bulk of the work, and more of them would only hold more memory.
+  There is at most one thread per core: most of the time goes into
+  decompression, and more arrays at a time would only take more memory.
 
   Args:
     arrays: the arrays by name.
-    what: what is being done, for the progress bar.
-    function: what to do with each.
+    what: the activity, for the progress bar.
+    function: called once per array.
 
   Returns:
     The results by name, in the order of `arrays`.
@@ -205,14 +205,14 @@ def digest(array: np.ndarray) -> str:
 def with_digests(
   checkpoint: StoredCheckpoint,
 ) -> tuple[StoredCheckpoint, dict[str, str]]:
-  """Returns the checkpoint and a dict that its reading fills with digests.
+  """Makes a checkpoint record a digest of each array when it is read.
 
   Args:
-    checkpoint: what is going to be written.
+    checkpoint: the checkpoint to be written.
 
   Returns:
-    The same checkpoint, whose arrays note their digest by full name when they
-    are read whole, and the dictionary they note it in.
+    The same checkpoint, and a dictionary by full name. Reading an array as a
+    whole adds its digest to the dictionary.
   """
   digests: dict[str, str] = {}
 
@@ -231,15 +231,15 @@ def with_digests(
 def to_device(
   array: StoredArray, sharding: jax.sharding.Sharding | None
 ) -> jax.Array:
-  """Reads an array into place, a shard at a time.
+  """Reads an array onto devices, shard by shard.
 
   Args:
-    array: what to read.
-    sharding: where it goes; None for the default device.
+    array: the array to read.
+    sharding: its placement; None for the default device.
 
   Returns:
-    The array. Hosts read only the slices that their devices hold, and each of
-    them once, however many devices hold a copy.
+    The array. Each host reads only its devices' slices, and a slice that
+    several devices hold only once.
   """
   if sharding is None:
     return jax.device_put(array.read_all())

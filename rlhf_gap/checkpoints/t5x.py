@@ -1,10 +1,10 @@
-"""T5X's own checkpoint format: a msgpack index beside one zarr array a leaf.
+"""T5X's own checkpoint format: a msgpack index and one zarr array per leaf.
 
     checkpoint_1000/checkpoint                      the index
     checkpoint_1000/target.encoder....kernel/0.0    the parameters
     checkpoint_1000/state.param_states....v/0.0     Adafactor's state
 
-Optimizer state of a single element stands in the index itself.
+Optimizer state of a single element is stored in the index itself.
 """
 
 import os
@@ -36,7 +36,7 @@ def read(path: str) -> stored.StoredCheckpoint:
     The checkpoint, not yet read.
 
   Raises:
-    UserError: the index is damaged or describes no T5.
+    UserError: the index is damaged or does not describe a T5.
   """
   index = _index(path)
   arrays = zarr.of_tree(index.target, path)
@@ -64,29 +64,29 @@ def _index(path: str) -> metadata.T5XOptimizer:
     )
   try:
     tree = flax.serialization.msgpack_restore(content)
-  except Exception as error:  # msgpack raises whatever the bytes lead it to
+  except Exception as error:  # damaged bytes make msgpack raise many types
     raise errors.UserError(
       f"{path}: its index {INDEX} ({len(content):,} bytes) cannot be read"
-      f" ({type(error).__name__}); it is cut short or of another program"
+      f" ({type(error).__name__}); it is cut short or from another program"
     ) from error
   try:
     return msgspec.convert(tree, metadata.T5XIndex).optimizer
   except (msgspec.ValidationError, RecursionError) as error:
     raise errors.UserError(
       f"{path}: its index {INDEX} does not describe a train state"
-      f" ({error}); it is damaged or of another program"
+      f" ({error}); it is damaged or from another program"
     ) from error
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int) -> list[int]:
-  """Returns T5X's chunks: at most 64 MiB, the largest axis divided first.
+  """Returns T5X's chunk shape: at most 64 MiB, the largest axis split first.
 
   Args:
     shape: the array's shape.
-    itemsize: bytes an element.
+    itemsize: bytes per element.
 
   Returns:
-    A shape whose every axis divides the array's.
+    The chunk's size on each axis, a divisor of the array's.
   """
   chunks = list(shape)
   while int(np.prod(chunks)) * itemsize > _CHUNK_BYTES:
@@ -101,7 +101,7 @@ def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
 
   Args:
     path: an existing, empty, local folder.
-    checkpoint: what to write; arrays are read and written one after another.
+    checkpoint: what to write; only a few arrays are in memory at a time.
   """
   leaves = stored.for_each(
     checkpoint.all_arrays(),
@@ -117,7 +117,7 @@ def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
   content = flax.serialization.msgpack_serialize(
     {"version": _VERSION, "optimizer": tree}
   )
-  # Last, so that a folder with an index holds every array that it names.
+  # Last, so that a folder with an index is complete.
   with open(os.path.join(path, INDEX), "wb") as file:
     file.write(content)
 
@@ -127,7 +127,7 @@ def _write_array(
 ) -> dict[str, Any] | np.ndarray:
   value = array.read_all()
   if name.startswith("state/") and value.size == 1:
-    return value  # T5X partitions no such leaf and keeps it in the index
+    return value  # T5X keeps such a leaf, which it cannot partition, inline
   folder = name.replace("/", ".") + "/"
   metadata = {
     "shape": list(array.shape),
@@ -136,7 +136,7 @@ def _write_array(
   }
   spec = {"driver": "zarr", "dtype": array.dtype.name, "metadata": metadata}
   absolute = {"driver": "file", "path": os.path.join(path, folder)}
-  # Left to the default context, small writes would queue behind each other.
+  # A new context per array: in a shared one, small writes would queue.
   target = ts.open({**spec, "kvstore": absolute}, create=True).result()
   target.write(value).result()
   return {**spec, "kvstore": {"driver": "file", "path": folder}}

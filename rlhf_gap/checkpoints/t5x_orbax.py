@@ -1,9 +1,8 @@
-"""T5X's Orbax layout, in which our training checkpoints are kept as well.
+"""T5X's Orbax layout, which our training checkpoints also use.
 
     checkpoint_1000/state/...   target (parameters) and state (optimizer)
 
-It is read through TensorStore alone, so that a slice of an array can be read by
-itself, and written by Orbax.
+Orbax writes it. TensorStore reads it, because it can read slices of an array.
 """
 
 import concurrent.futures
@@ -21,8 +20,8 @@ NAME = "t5x_orbax"
 ITEM = "state"
 INDEX = "_METADATA"
 
-# Orbax holds compressed data until a file is full: with its default of 2 GB
-# that is nearly a second copy of a model of 3 GB.
+# Orbax buffers compressed data until a file is full. Its default of 2 GB would
+# hold nearly a second copy of a 3 GB model in memory.
 _DATA_FILE_BYTES = 64 * 1024 * 1024
 
 
@@ -36,7 +35,7 @@ def read(path: str) -> stored.StoredCheckpoint:
     The checkpoint, not yet read.
 
   Raises:
-    UserError: it is damaged or describes no T5.
+    UserError: it is damaged or does not describe a T5.
   """
   index = _index(path)
   names = [_name(leaf, path) for leaf in index.tree_metadata.values()]
@@ -98,7 +97,7 @@ def _index(path: str) -> metadata.OrbaxIndex:
   except errors.UserError as error:
     raise errors.UserError(
       f"{path}: {ITEM}/{INDEX} ({len(content):,} bytes) cannot be read"
-      f" ({error}); it is cut short or of another version"
+      f" ({error}); it is cut short or from another version"
     ) from error
 
 
@@ -116,7 +115,7 @@ def _array(
     "kvstore": kvstore,
   }
   if index.store_array_data_equal_to_fill_value:
-    # All chunks were written: a missing one is damage, not zeros.
+    # Every chunk was written, so a missing one is damage, not zeros.
     spec["fill_missing_data_reads"] = False
   return zarr.array(spec, name, path)
 
@@ -126,14 +125,14 @@ def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
 
   Args:
     path: an existing, empty, local folder.
-    checkpoint: what to write. Orbax takes the whole tree: the arrays are held
-      in memory together, once.
+    checkpoint: what to write. Orbax takes the whole tree, so one copy of all
+      arrays is in memory.
   """
   for name, array in checkpoint.all_arrays().items():
     if array.dtype.name in ("float64", "int64"):
       raise errors.UserError(
-        f"{name} is {array.dtype.name}, which JAX would shorten to 32 bits;"
-        " convert with --dtype=float32, or with --format=t5x"
+        f"{name} is {array.dtype.name}, which JAX would truncate to 32 bits;"
+        " convert with --dtype=float32 or --format=t5x"
       )
   arrays = stored.for_each(
     checkpoint.all_arrays(),
@@ -145,7 +144,8 @@ def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
   handler = ocp.CompositeCheckpointHandler(
     **{ITEM: ocp.PyTreeCheckpointHandler()}
   )
-  # Orbax's threads would go on writing where the caller has cleaned up.
+  # An interrupted save would leave Orbax's threads writing into a folder that
+  # the caller has removed.
   with interrupts.deferred(), ocp.Checkpointer(handler) as checkpointer:
     checkpointer.save(
       path,
@@ -156,5 +156,5 @@ def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
           )
         }
       ),
-      force=True,  # the folder exists: ours, made a moment ago, and empty
+      force=True,  # the folder exists, but is our own and empty
     )

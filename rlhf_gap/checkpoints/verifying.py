@@ -1,4 +1,4 @@
-"""Whether a converted checkpoint is the model that it was made from."""
+"""Compares a converted checkpoint with its source."""
 
 from collections.abc import Mapping
 
@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlhf_gap import errors
-from rlhf_gap.checkpoints import record, stored
+from rlhf_gap.checkpoints import architecture_file, stored
 from rlhf_gap.models import t5
 
-# Of a larger model, whose arrays would have to be held twice over, only arrays
-# and architecture are compared.
 MAX_PROBED_PARAMETERS = 300_000_000
+"""Largest model whose logits are compared.
+
+Beyond it only arrays and architecture are: computing logits holds the whole
+model in memory, while arrays are compared one at a time.
+"""
 
 
 def verify(
@@ -21,19 +24,19 @@ def verify(
   written: stored.StoredCheckpoint,
   path: str,
 ) -> None:
-  """Compares what was written with what it was made from.
+  """Compares a checkpoint read back from disk with its source.
 
   Args:
-    original: what was written.
-    digests: of its arrays, by full name (see `stored.with_digests`).
-    written: what was written, opened again.
-    path: the folder that it is going to be, for messages.
+    original: the source.
+    digests: digests of its arrays by full name (see `stored.with_digests`).
+    written: the copy, opened again.
+    path: the copy's final folder, for messages.
 
   Raises:
     UserError: an array, a field of the architecture or a logit differs.
   """
   _check_arrays(written, digests, path)
-  for name in record.COMPUTED:
+  for name in architecture_file.COMPUTED:
     before, after = (
       getattr(original.config, name),
       getattr(written.config, name),
@@ -41,22 +44,22 @@ def verify(
     if before != after:
       raise errors.UserError(
         f"{path}: {name} was {before} and reads back as {after}: the format"
-        " cannot say it; nothing was kept"
+        " cannot represent it; nothing was kept"
       )
   if not is_probed(original):
     return
-  # Not together: one copy of the model is enough.
+  # One after the other, so that only one copy of the model is in memory.
   before, after = _logits(original), _logits(written)
   if not np.array_equal(before, after, equal_nan=True):
     difference = float(np.nanmax(np.abs(before - after)))
     raise errors.UserError(
-      f"{path}: computes other logits than its source, by up to"
+      f"{path}: its logits differ from its source's by up to"
       f" {difference:.3g}; nothing was kept"
     )
 
 
 def is_probed(checkpoint: stored.StoredCheckpoint) -> bool:
-  """Tells whether `verify` computes logits: not of a large model."""
+  """Returns whether `verify` compares logits: only for a small enough model."""
   parameters = sum(array.size for array in checkpoint.arrays.values())
   return parameters <= MAX_PROBED_PARAMETERS
 
@@ -72,8 +75,8 @@ def _check_arrays(
   for name in sorted(set(read_back) | set(digests)):
     if read_back.get(name) != digests.get(name):
       raise errors.UserError(
-        f"{path}: {name} was written but reads back differently; the disk or"
-        " its driver is at fault; nothing was kept"
+        f"{path}: {name} reads back differently than it was written; check the"
+        " disk; nothing was kept"
       )
 
 
@@ -86,7 +89,7 @@ def _logits(checkpoint: stored.StoredCheckpoint) -> np.ndarray:
       lambda _, array: stored.to_device(array, None),
     )
   )
-  # As the model is trained and sampled from: padding last, decoding from 0.
+  # As in training and sampling: padding at the end, decoding starts from 0.
   rng = np.random.default_rng(0)
   size = checkpoint.config.vocab_size
   prompts = rng.integers(0, size, (2, 24))

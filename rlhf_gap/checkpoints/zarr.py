@@ -1,4 +1,4 @@
-"""Zarr arrays as T5X and Orbax lay them out, through TensorStore."""
+"""Reads the zarr arrays of T5X and Orbax through TensorStore."""
 
 import math
 from typing import Any
@@ -25,39 +25,40 @@ def array(
     spec: driver and key-value store.
     name: the array's name, for messages.
     path: the checkpoint, for messages.
-    expected: shape and type that the checkpoint's index tells, if it does; the
+    expected: shape and type by the checkpoint's index, if it has them. The
       array is then opened when it is first read.
 
   Returns:
     The array.
 
   Raises:
-    UserError: now or when it is read: the array is missing, damaged, or
+    UserError: now or on reading, if the array is missing, damaged, or
       contradicts the index.
   """
 
-  def opened() -> ts.TensorStore:
+  def open_array() -> ts.TensorStore:
     try:
       kvstore = ts.KvStore.open(spec["kvstore"]).result()
-      own = kvstore.read(_METADATA_FILES[spec["driver"]]).result()
-      if own.state == "value":  # TensorStore itself says that it is missing
-        metadata.check_zarr(own.value, spec["driver"], f"{path}: array {name}")
+      result = kvstore.read(_METADATA_FILES[spec["driver"]]).result()
+      if result.state == "value":  # otherwise TensorStore reports it below
+        place = f"{path}: array {name}"
+        metadata.check_zarr(result.value, spec["driver"], place)
       return ts.open(spec, open=True).result()
     except files.TENSORSTORE_ERRORS as error:
       raise errors.UserError(
         f"{path}: array {name} cannot be opened"
-        f" ({files.first_line(error)}); the checkpoint is incomplete, copy it"
+        f" ({files.first_line(error)}); the checkpoint is incomplete: copy it"
         " again"
       ) from error
 
   if expected is None:
-    found = opened()
-    shape, dtype = tuple(found.shape), np.dtype(found.dtype.numpy_dtype)
+    probe = open_array()
+    shape, dtype = tuple(probe.shape), np.dtype(probe.dtype.numpy_dtype)
   else:
     shape, dtype = expected
 
   def read(index: stored.Index) -> np.ndarray:
-    source = opened()
+    source = open_array()
     if source.shape != shape or source.dtype.numpy_dtype != dtype:
       raise errors.UserError(
         f"{path}: array {name} is {source.dtype.name}{source.shape}, but the"
@@ -72,22 +73,22 @@ def array(
     except files.TENSORSTORE_ERRORS as error:
       raise errors.UserError(
         f"{path}: array {name} is damaged ({files.first_line(error)}); a"
-        " chunk is missing or cut short, copy the checkpoint again"
+        " chunk is missing or cut short: copy the checkpoint again"
       ) from error
 
   return stored.StoredArray(shape, dtype, read)
 
 
 def of_tree(tree: dict[str, Any], path: str) -> dict[str, stored.StoredArray]:
-  """Returns {"a/b/c": array} of nested TensorStore specs and inline arrays.
+  """Flattens T5X's nested specs and inline arrays to {"a/b/c": array}.
 
   Args:
-    tree: nested dictionaries whose leaves are arrays or specs whose key-value
+    tree: nested dictionaries. A leaf is an array, or a spec whose key-value
       store is relative to `path`.
     path: the checkpoint.
 
   Returns:
-    The arrays by name; empty leaves are left out.
+    The arrays by name, without empty leaves.
   """
   arrays: dict[str, stored.StoredArray] = {}
   for name, node in metadata.leaves(tree, path).items():
@@ -99,22 +100,22 @@ def of_tree(tree: dict[str, Any], path: str) -> dict[str, stored.StoredArray]:
 
 
 def _of_leaf(leaf: metadata.Leaf, name: str, path: str) -> stored.StoredArray:
-  # The index says where the array was written, which may be another folder or
-  # bucket; the array is read from beside the index, wherever that is now.
+  # The index may name the folder or bucket of the original; after a copy, the
+  # array is beside the index.
   folder = (leaf.kvstore.path or leaf.path).strip("/").split("/")[-1]
   local_files.inside(path, folder, f"{path}: the leaf {name} of its index")
   base = files.kvstore(path)
   spec = {
     "driver": leaf.driver,
     "kvstore": {**base, "path": f"{base['path']}{folder}/"},
-    # A missing chunk is damage, never zeros: T5X stores zeros as well.
+    # T5X stores zeros too, so a missing chunk is damage.
     "fill_missing_data_reads": False,
   }
   try:
     dtype = np.dtype(ts.dtype(leaf.dtype).numpy_dtype)
   except (TypeError, ValueError) as error:
     raise errors.UserError(
-      f"{path}: array {name} is of the unknown type {leaf.dtype!r}; the index"
+      f"{path}: array {name} has the unknown type {leaf.dtype!r}; the index"
       " is damaged"
     ) from error
   shape = tuple(leaf.metadata.shape)

@@ -1,1 +1,1 @@
-"""The command line, `rlhf-gap`: the one place that imports gin."""
+"""The command line, `rlhf-gap`. Only this package imports gin."""

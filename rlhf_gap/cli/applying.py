@@ -1,4 +1,4 @@
-"""Flags that have no effect on the input that they are given with."""
+"""Refuses flags that would have no effect together with the others."""
 
 import argparse
 from typing import Any
@@ -9,7 +9,7 @@ from rlhf_gap import errors
 def only_if(
   applies: bool,
   arguments: argparse.Namespace,
-  where: str,
+  when: str,
   *names: str,
   **defaults: Any,
 ) -> None:
@@ -18,16 +18,16 @@ def only_if(
   Args:
     applies: whether the flags have an effect.
     arguments: the parsed command line.
-    where: when they have, such as "with --follow".
-    *names: flags whose default is nothing: None, 0, False or empty.
-    **defaults: further flags with their defaults.
+    when: the condition for an effect, such as "with --follow".
+    *names: flags whose default is None, 0, False or empty.
+    **defaults: other flags, with their defaults.
 
   Raises:
-    UserError: one of them is given.
+    UserError: a flag is given that has no effect.
   """
   if applies:
     return
   given = [name for name in names if getattr(arguments, name)]
   given += [k for k, v in defaults.items() if getattr(arguments, k) != v]
   if given:
-    raise errors.UserError(f"--{given[0]} has an effect only {where}")
+    raise errors.UserError(f"--{given[0]} has an effect only {when}")

@@ -1,8 +1,8 @@
 """Writing a pair store and reading training batches from it.
 
-The rows are made up, with the lengths of summarization data (prompts about 365
-tokens, responses about 37, windows 1024 and 128) and token ids as unevenly
-frequent as words are, so that they compress as text does.
+The rows are synthetic. They have the lengths of summarization data (prompts of
+about 365 tokens, responses of about 37, windows of 1024 and 128) and Zipf-like
+token frequencies, so that they compress like text.
 """
 
 import argparse
@@ -25,32 +25,42 @@ _FAR_STEP = 10**9
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the flags of `rlhf-gap bench data`."""
-  parser.add_argument("--rows", type=flag_types.count, default=50_000)
-  parser.add_argument("--batch_size", type=flag_types.count, default=32)
+  parser.add_argument(
+    "--rows",
+    type=flag_types.count,
+    default=50_000,
+    help="rows of the store (default: 50000)",
+  )
+  parser.add_argument(
+    "--batch_size",
+    type=flag_types.count,
+    default=32,
+    help="rows per batch (default: 32)",
+  )
   parser.add_argument(
     "--chunk_rows",
     type=flag_types.count,
     default=256,
-    help="rows of one append",
+    help="rows per append (default: 256)",
   )
   parser.add_argument(
     "--seconds",
     type=flag_types.positive,
     default=10.0,
-    help="how long to read each way",
+    help="time to read in each order (default: 10)",
   )
   parser.add_argument(
     "--directory",
     type=flag_types.storage,
-    help="an empty place for the store, such as gs://bucket/x, which is left"
-    " there; by default a temporary folder",
+    help="an empty folder or URL for the store, such as gs://bucket/x; it is"
+    " not removed (default: a temporary folder)",
   )
 
 
 def _tokens(generator: np.random.Generator, rows: int, axis: str) -> np.ndarray:
   length = _LENGTHS[axis]
-  drawn = generator.lognormal(np.log(_MEDIAN_TOKENS[axis]), 0.5, rows)
-  used = np.clip(drawn.astype(np.int64), 1, length)[:, np.newaxis]
+  lengths = generator.lognormal(np.log(_MEDIAN_TOKENS[axis]), 0.5, rows)
+  used = np.clip(lengths.astype(np.int64), 1, length)[:, np.newaxis]
   ranks = np.minimum(
     20 * generator.pareto(0.7, (rows, length)), _VOCABULARY_SIZE - 4
   )
@@ -73,7 +83,7 @@ def _chunk(generator: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
 
 
 def _write(path: str, rows: int, chunk_rows: int) -> float:
-  """Writes the store; returns the seconds spent in it, not in making rows."""
+  """Writes the store; returns the seconds spent on writing alone."""
   manifest = stores.Manifest(
     task="bench",
     schema="pairs",
@@ -101,7 +111,7 @@ def _write(path: str, rows: int, chunk_rows: int) -> float:
 def _batches_per_second(
   path: str, order: stores.Order, batch_size: int, seconds: float
 ) -> float:
-  """Reads for `seconds`, or to the end, as fast as batches come."""
+  """Returns the speed of reading for `seconds`, or to the end."""
   batches = stores.open(path).batches(order, seed=0, batch_size=batch_size)
   begun = time.perf_counter()
   count = 0
@@ -113,7 +123,7 @@ def _batches_per_second(
 
 
 def _wait_seconds(path: str, batch_size: int, seconds: float) -> float:
-  """Returns how long a consumer that is busy between batches waits for one."""
+  """Returns the wait per batch of a consumer that is busy in between."""
   batches = stores.open(path).batches(
     stores.Epochs(), seed=0, batch_size=batch_size
   )
@@ -128,7 +138,7 @@ def _wait_seconds(path: str, batch_size: int, seconds: float) -> float:
 
 
 def _rows_seconds(num_rows: int, batch_size: int, step: int) -> float:
-  """Returns the time to compute which rows a batch holds."""
+  """Returns the time to compute the row numbers of a batch."""
   repeats = 100
   begun = time.perf_counter()
   for offset in range(repeats):
@@ -151,7 +161,7 @@ def _bytes(path: str) -> int:
 
 
 def measure(arguments: argparse.Namespace) -> Mapping[str, float | int | str]:
-  """Writes a store, reads it in several orders and returns the figures."""
+  """Writes a store, reads it in several orders and returns the speeds."""
   if not 1 <= arguments.batch_size <= arguments.rows:
     raise errors.UserError(
       f"--batch_size={arguments.batch_size} with --rows={arguments.rows};"

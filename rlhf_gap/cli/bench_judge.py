@@ -1,7 +1,7 @@
 """Judging pairs of responses in both orders.
 
-`passes_of_flops` is the counted arithmetic over that of one encoder pass of all
-inputs and one decoder step: 1 where nothing is done twice.
+`passes_of_flops` is the counted arithmetic divided by that of one encoder pass
+over all inputs and one decoder step: 1 if nothing is computed twice.
 """
 
 import argparse
@@ -26,12 +26,14 @@ def measure(arguments: argparse.Namespace) -> Mapping[str, float | int | str]:
   one_pass = workloads.one_judging_pass(
     config, params, rows=2 * shape.batch, length=shape.source
   )
-  found = figures.measure(
+  results = figures.measure(
     {"judge": judging.call},
     {"judge": judging.work},
     dtype=config.dtype,
     repeats=arguments.repeats,
   )
-  found |= figures.per_second(found, pairs=shape.batch, tokens=judging.tokens)
-  found["passes_of_flops"] = judging.work.flops / one_pass.flops
-  return bench_model.described(config, shape) | found
+  results |= figures.per_second(
+    results, pairs=shape.batch, tokens=judging.tokens
+  )
+  results["passes_of_flops"] = judging.work.flops / one_pass.flops
+  return bench_model.described(config, shape) | results

@@ -1,30 +1,38 @@
-"""The model and the batch that `rlhf-gap bench` measures, from its flags."""
+"""The model and batch of `rlhf-gap bench`, from its flags."""
 
 import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
 from rlhf_gap import errors
-from rlhf_gap.cli import applying, flag_types, gin_flags
+from rlhf_gap.cli import applying, flag_types, gin_flags, shared_flags
 
 if TYPE_CHECKING:
   from rlhf_gap.benchmarks import workloads
   from rlhf_gap.models import t5
 
 
+_SIZES = {
+  "batch_size": "prompts or pairs per batch",
+  "num_samples": "responses per prompt",
+  "input_length": "encoder window in tokens",
+  "output_length": "response window in tokens",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser, **sizes: int) -> None:
-  """Declares the flags of a model, of its batch and of the timing.
+  """Declares the flags of the model, the batch and the timing.
 
   Args:
     parser: the target's.
-    **sizes: the batch's flags and their defaults.
+    **sizes: the batch's flags, with their defaults.
   """
   add = parser.add_argument
   add(
     "--checkpoint",
     type=flag_types.storage,
     metavar="DIR",
-    help="time this model",
+    help="a checkpoint to time",
   )
   add(
     "--gin_file",
@@ -32,18 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser, **sizes: int) -> None:
     type=flag_types.path,
     default=[],
     metavar="FILE",
-    help="time a model drawn at random, such as gin_configs/models/"
+    help="a model to time with random parameters, such as gin_configs/models/"
     "t5_1_1_small.gin; --gin.NAME=value overrides",
   )
   gin_flags.add_lookup(parser)
-  add(
-    "--dtype",
-    choices=("float32", "bfloat16"),
-    help="of parameters and activations (default: the model's own)",
-  )
+  shared_flags.add_dtype(parser, "parameters and activations")
   for name, default in sizes.items():
     sort = flag_types.tokens if "length" in name else flag_types.count
-    add(f"--{name}", type=sort, default=default, help=f"(default: {default})")
+    text = f"{_SIZES[name]} (default: {default})"
+    add(f"--{name}", type=sort, default=default, help=text)
   add(
     "--repeats",
     type=flag_types.count,
@@ -55,23 +60,23 @@ def add_arguments(parser: argparse.ArgumentParser, **sizes: int) -> None:
 def add_peer(parser: argparse.ArgumentParser) -> None:
   """Declares --peer."""
   parser.add_argument(
-    "--peer", choices=("hf",), help="time transformers too, in turn"
+    "--peer", choices=("hf",), help="also time transformers, alternating"
   )
 
 
 def load(
   arguments: argparse.Namespace,
 ) -> "tuple[t5.T5Config, t5.Params, workloads.Shape]":
-  """Returns the model that the flags name and the batch's shape.
+  """Loads the model that the flags name.
 
   Args:
     arguments: the parsed flags.
 
   Returns:
-    The architecture, its parameters and the shape.
+    The architecture, its parameters and the batch's shape.
 
   Raises:
-    UserError: no model or two, or a size below 1.
+    UserError: no model is given, or two, or a size is below 1.
   """
   from rlhf_gap.benchmarks import workloads
 
@@ -87,16 +92,15 @@ def load(
 def _model(arguments: argparse.Namespace) -> "tuple[t5.T5Config, t5.Params]":
   if bool(arguments.checkpoint) == bool(arguments.gin_file):
     raise errors.UserError(
-      "expected a model: one of --checkpoint=DIR and --gin_file=FILE"
+      "a model is missing: expected one of --checkpoint=DIR and --gin_file=FILE"
     )
   has_file = bool(arguments.gin_file)
-  only_if = applying.only_if
-  only_if(
+  applying.only_if(
     has_file, arguments, "with --gin_file", "gin_search_paths", "allow_module"
   )
   if arguments.gin_bindings and not has_file:
     raise errors.UserError(
-      f"--gin.{arguments.gin_bindings[0]}: only with --gin_file"
+      f"--gin.{arguments.gin_bindings[0]} has an effect only with --gin_file"
     )
   import jax
 
@@ -106,34 +110,29 @@ def _model(arguments: argparse.Namespace) -> "tuple[t5.T5Config, t5.Params]":
 
   dtype = arguments.dtype
   if arguments.checkpoint:
-    loaded = checkpoints.load(
+    checkpoint = checkpoints.load(
       arguments.checkpoint, dtype=dtype, optimizer_state=False
     )
-    config = loaded.config
+    config = checkpoint.config
     if dtype:
       config = dataclasses.replace(config, dtype=dtype)
-    return config, loaded.params
-  gin_files.parse(
-    arguments.gin_file,
-    arguments.gin_bindings,
-    gin_flags.search_paths(arguments),
-    arguments.allow_module,
-  )
+    return config, checkpoint.params
+  gin_flags.parse(arguments)
   config = gin_files.macro("MODEL")
   if dtype:
     config = dataclasses.replace(config, dtype=dtype)
 
-  def draw(key: jax.Array) -> t5.Params:
+  def init(key: jax.Array) -> t5.Params:
     params = t5.init(config, key)
     return jax.tree.map(lambda leaf: leaf.astype(config.dtype), params)
 
-  return config, jax.jit(draw)(jax.random.key(0))
+  return config, jax.jit(init)(jax.random.key(0))
 
 
 def described(
   config: "t5.T5Config", shape: "workloads.Shape"
 ) -> dict[str, float | int | str]:
-  """Returns what was measured, as the first figures of a table."""
+  """Returns device, architecture and batch, the first rows of the table."""
   import jax
 
   from rlhf_gap.models import t5

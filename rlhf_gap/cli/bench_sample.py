@@ -1,4 +1,4 @@
-"""Sampling responses, to their full length or to lengths like real ones."""
+"""Sampling responses, of full length or of realistic lengths."""
 
 import argparse
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--early_end",
     action="store_true",
-    help="time it too with responses of a median of 37 tokens, as real"
-    " summaries have, which end when they end",
+    help="also time responses that end early, with a median of 37 tokens as in"
+    " real summaries",
   )
 
 
@@ -33,17 +33,17 @@ def measure(arguments: argparse.Namespace) -> Mapping[str, float | int | str]:
     lengths = workloads.response_lengths(shape, seed=0)
     early = workloads.sampling(config, params, shape, lengths)
     calls["early_end"], works["early_end"] = early.call, early.work
-  found = figures.measure(
+  results = figures.measure(
     calls, works, dtype=config.dtype, repeats=arguments.repeats
   )
-  found |= figures.per_second(found, steps=full.steps, tokens=full.tokens)
+  results |= figures.per_second(results, steps=full.steps, tokens=full.tokens)
   if arguments.peer:
-    found |= figures.against_peer(found)
+    results |= figures.against_peer(results)
   if arguments.early_end:
-    found |= {
+    results |= {
       "early_end_steps": early.steps,
       "early_end_mean_tokens": float(lengths.mean()),
-      "early_end_speedup": float(found["median_seconds"])
-      / float(found["early_end_median_seconds"]),
+      "early_end_speedup": float(results["median_seconds"])
+      / float(results["early_end_median_seconds"]),
     }
-  return bench_model.described(config, shape) | found
+  return bench_model.described(config, shape) | results

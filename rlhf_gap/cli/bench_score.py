@@ -1,4 +1,4 @@
-"""Log-probabilities of given responses, several over one encoding."""
+"""Log-probabilities of given responses, with one encoding per prompt."""
 
 import argparse
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ def measure(arguments: argparse.Namespace) -> Mapping[str, float | int | str]:
 
   config, params, shape = bench_model.load(arguments)
   scoring = workloads.scoring(config, params, shape)
-  found = figures.measure(
+  results = figures.measure(
     {"score": scoring.call},
     {"score": scoring.work},
     dtype=config.dtype,
     repeats=arguments.repeats,
   )
-  found |= figures.per_second(found, tokens=scoring.tokens)
-  return bench_model.described(config, shape) | found
+  results |= figures.per_second(results, tokens=scoring.tokens)
+  return bench_model.described(config, shape) | results

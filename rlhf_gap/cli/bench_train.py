@@ -1,4 +1,4 @@
-"""The gradient of teacher-forced log-probabilities: a step without update."""
+"""The gradient of teacher-forced log-probabilities, without the update."""
 
 import argparse
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--online",
     action="store_true",
-    help="time a whole online step too (two samples a prompt, judged, scored,"
-    " trained on), and each of its parts",
+    help="also time a whole online step (sampling two responses per prompt,"
+    " judging, scoring, gradient) and each of its parts",
   )
 
 
@@ -31,15 +31,15 @@ def measure(arguments: argparse.Namespace) -> Mapping[str, float | int | str]:
     calls["peer"] = huggingface.gradient(config, shape)
   if arguments.online:
     calls |= online_step.calls(config, params, shape)
-  found = figures.measure(
+  results = figures.measure(
     calls,
     {"train": gradient.work},
     dtype=config.dtype,
     repeats=arguments.repeats,
   )
-  found |= figures.per_second(found, steps=1, tokens=gradient.tokens)
+  results |= figures.per_second(results, steps=1, tokens=gradient.tokens)
   if arguments.peer:
-    found |= figures.against_peer(found)
+    results |= figures.against_peer(results)
   if arguments.online:
-    found |= figures.against_parts(found, "online", online_step.PARTS)
-  return bench_model.described(config, shape) | found
+    results |= figures.against_parts(results, "online", online_step.PARTS)
+  return bench_model.described(config, shape) | results

@@ -1,18 +1,19 @@
-"""Compiled programs are kept between commands."""
+"""Caches compiled programs between commands."""
 
 import os
 
 import jax
 
-# Shorter compilations cost less than their file.
+# A shorter compilation is cheaper than reading its file.
 _LEAST_SECONDS = 0.3
 
 
 def use_persistent_cache() -> None:
-  """Keeps compiled programs in a folder of the user's, unless one is set.
+  """Caches compiled programs below the user's cache folder.
 
-  JAX's own variables take precedence; an empty `JAX_COMPILATION_CACHE_DIR`
-  turns the cache off. A user without a home folder has no cache.
+  JAX's environment variables take precedence. An empty
+  `JAX_COMPILATION_CACHE_DIR` disables the cache, and so does a missing home
+  folder.
   """
   if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")

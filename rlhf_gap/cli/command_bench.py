@@ -1,6 +1,6 @@
-"""Measure how fast a part of this program runs here.
+"""Measures the speed of a part of this program on this machine.
 
-Figures depend on what else the machine is doing: look at its load first.
+Other load on the machine changes the results: check it first.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from rlhf_gap.cli import (
 TAKES_GIN = True
 
 # A target is a module with a docstring, add_arguments(parser), and
-# measure(arguments) -> figures by name, units in the names.
+# measure(arguments) -> results by name, with the unit in the name.
 _TARGETS = {
   "data": bench_data,
   "judge": bench_judge,
@@ -28,7 +28,7 @@ _TARGETS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """Adds a subcommand for each thing that can be measured."""
+  """Declares one subcommand per target."""
   targets = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
   for name, module in _TARGETS.items():
     summary = (module.__doc__ or "").split("\n")[0]
@@ -42,13 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-  """Measures one target and prints its figures."""
-  figures = _TARGETS[arguments.what].measure(arguments)
+  """Measures one target and prints the results."""
+  results = _TARGETS[arguments.what].measure(arguments)
   if arguments.json:
-    print(json.dumps(figures))
+    print(json.dumps(results))
     return 0
-  width = max(map(len, figures))
-  for name, figure in figures.items():
-    shown = f"{figure:,.4g}" if isinstance(figure, float) else str(figure)
+  width = max(map(len, results))
+  for name, value in results.items():
+    shown = f"{value:,.4g}" if isinstance(value, float) else str(value)
     print(f"{name:<{width}}  {shown}")
   return 0

@@ -1,18 +1,18 @@
-r"""Holds finished policies against an online run's own pairs, over its time.
+r"""Classifies an online run's own pairs with trained policies.
 
   rlhf-gap classify online/checkpoint_4000 offline/checkpoint_4000 \
     --arms=online,offline --pairs=online/pairs --golden=CKPT --reference=SFT \
     --output=online_data
 
-At evenly spaced moments of the run some of the pairs that it had just drawn are
-labelled by the golden model; the records say how often the proxy, which had
-labelled them in the run, and each policy agree.
+At evenly spaced steps of the run, the golden model labels some of the pairs
+sampled just before. The records say how often each policy agrees with it, and
+how often the run's own proxy did.
 """
 
 import argparse
 import os
 
-from rlhf_gap.cli import flag_types
+from rlhf_gap.cli import flag_types, shared_flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,38 +29,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--arms",
     required=True,
     type=flag_types.name,
-    help="what each is, such as online,offline",
+    help="the arm of each policy, such as online,offline",
   )
-  for flag, metavar, text in (
-    ("--pairs", "STORE", "an online run's pairs"),
-    ("--golden", "CKPT", "preference model"),
-    ("--reference", "CKPT", "the SFT policy"),
-  ):
-    add(
-      flag, required=True, type=flag_types.storage, metavar=metavar, help=text
-    )
+  shared_flags.add_storage(
+    parser,
+    (
+      ("--pairs", "STORE", "the pairs of an online run"),
+      ("--golden", "CKPT", "the golden preference model"),
+      ("--reference", "CKPT", "the reference policy (SFT)"),
+    ),
+  )
   add(
     "--output",
     required=True,
     type=flag_types.local,
     metavar="DIR",
-    help="of records.jsonl",
+    help="folder for records.jsonl",
   )
   count = flag_types.count
-  add("--windows", type=count, default=10, help="moments (default: 10)")
-  add("--num_pairs", type=count, default=64, help="at each (default: 64)")
+  add("--windows", type=count, default=10, help="number of steps (default: 10)")
+  add(
+    "--num_pairs", type=count, default=64, help="pairs per step (default: 64)"
+  )
   add(
     "--judge_length",
     type=flag_types.tokens,
-    help="tokens (default: the prompts' window)",
+    help="the golden model's window in tokens (default: the prompts' window)",
   )
-  add("--keep", choices=("end", "start"), default="end", help="of a prompt")
+  shared_flags.add_keep(parser)
   add("--batch_size", type=count, default=64, help="rows (default: 64)")
-  add("--dtype", choices=("float32", "bfloat16"), help="of the golden model")
+  shared_flags.add_dtype(parser, "the golden model's parameters")
 
 
 def run(arguments: argparse.Namespace) -> None:
-  """Classifies and prints a line a model."""
+  """Classifies the pairs and prints one line per policy."""
   import numpy as np
 
   from rlhf_gap import errors, records, stores
@@ -91,11 +93,11 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.batch_size,
   )
   policies = list(zip(arguments.checkpoints, arms, strict=True))
-  found = list(classifier.measure(policies))
+  measured = list(classifier.measure(policies))
   os.makedirs(arguments.output, exist_ok=True)
-  records.write(os.path.join(arguments.output, "records.jsonl"), found)
-  for record in found:
-    values = [measured.value for measured in record.metrics.values()]
+  records.write(os.path.join(arguments.output, "records.jsonl"), measured)
+  for record in measured:
+    values = [metric.value for metric in record.metrics.values()]
     print(
       f"{record.run.name}: right on {np.mean(values):.1%} of"
       f" {sum(m.n for m in record.metrics.values()):,} pairs"

@@ -1,16 +1,16 @@
-"""Rewrites a checkpoint in another format, then reads it back and compares.
+"""Converts a checkpoint to another format, then reads it back and compares.
 
-The source's format is detected and the source is not touched. Parameters keep
-their bits unless --dtype says otherwise; "hf" keeps no step and no optimizer
-state. The destination must not exist. Arrays, architecture and, up to 300
-million parameters, the logits of a small batch are compared. What the source's
-files do not say is assumed and printed.
+The source's format is detected, and the source is not modified. Parameters keep
+their bits unless --dtype is given; "hf" keeps neither step nor optimizer state.
+The destination must not exist. Arrays and architecture are compared, and up to
+300 million parameters also the logits of a small batch. Assumptions about the
+source are printed.
 """
 
 import argparse
 import time
 
-from rlhf_gap.cli import flag_types
+from rlhf_gap.cli import flag_types, shared_flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,25 +28,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help="the folder to write; must not exist",
   )
   parser.add_argument(
-    "--format", required=True, help="what to write: t5x, t5x_orbax or hf"
+    "--format", required=True, help="format to write: t5x, t5x_orbax or hf"
   )
-  parser.add_argument(
-    "--dtype",
-    choices=("float32", "bfloat16"),
-    help="cast the parameters (default: keep their bits)",
-  )
+  shared_flags.add_dtype(parser, "the parameters written")
   parser.add_argument(
     "--vocabulary",
     type=flag_types.path,
     metavar="FILE",
-    help="a SentencePiece model, or `bytes`, that the embedding must have rows"
-    " for; hf keeps the model's file beside the parameters, as spiece.model",
+    help="a SentencePiece model, or `bytes`, to check against the embedding; hf"
+    " gets a copy of the model as spiece.model",
   )
-  add_untold_arguments(parser)
+  add_unrecorded_arguments(parser)
 
 
-def add_untold_arguments(parser: argparse.ArgumentParser) -> None:
-  """Declares what the names and shapes of a checkpoint do not tell."""
+def add_unrecorded_arguments(parser: argparse.ArgumentParser) -> None:
+  """Declares settings that names and shapes do not determine."""
   parser.add_argument(
     "--mlp_activations",
     metavar="NAMES",
@@ -64,7 +60,7 @@ def add_untold_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-  """Converts the checkpoint and prints what was written."""
+  """Converts the checkpoint and prints a summary."""
   from rlhf_gap import checkpoints, errors
   from rlhf_gap.checkpoints import files, verifying
   from rlhf_gap.models import t5

@@ -1,4 +1,4 @@
-"""Builds a pair store from preference data; shows or exports one.
+"""Builds a pair store from preference data, or shows or exports one.
 
   rlhf-gap data TASK --source=DIR --vocabulary=FILE --output=DIR
   rlhf-gap data show DIR
@@ -6,7 +6,7 @@
   rlhf-gap data --list
 
 `rlhf-gap data TASK --help`, `rlhf-gap data show --help` and `rlhf-gap data
-export --help` explain the flags of each.
+export --help` explain the flags.
 """
 
 import argparse
@@ -18,7 +18,7 @@ _STORE_COMMANDS = ("show", "export")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """Declares the words of `rlhf-gap data`."""
+  """Declares the positional arguments of `rlhf-gap data`, and --list."""
   parser.usage = "rlhf-gap data {TASK | show | export} [flags]"
   parser.add_argument("--list", action="store_true", help="name every task")
   words = parser.add_argument(
@@ -26,28 +26,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action=_Words,
     nargs=argparse.PARSER,
     metavar="TASK, show or export",
-    help="and flags of its own",
+    help="followed by its own flags",
   )
   words.required = False  # --list needs none
 
 
 def run(arguments: argparse.Namespace) -> int | None:
-  """Runs what the first word asks for, or lists the tasks."""
+  """Runs the command named by the first argument, or lists the tasks."""
   from rlhf_gap import errors
   from rlhf_gap.data import catalog
 
   if arguments.list and hasattr(arguments, "module"):
-    raise errors.UserError("--list names every task; give no task with it")
+    raise errors.UserError("--list takes no task: it lists all of them")
   if arguments.list:
     print(catalog.listing())
     return None
   if not hasattr(arguments, "module"):
-    raise errors.UserError("name a task; rlhf-gap data --list names all")
+    raise errors.UserError("a task is missing; rlhf-gap data --list lists all")
   return arguments.module.run(arguments)
 
 
 class _Words(argparse.Action):
-  """Parses the words after the first as its own command's flags."""
+  """Parses the remaining arguments with the parser of the first one."""
 
   def __call__(
     self,

@@ -1,11 +1,11 @@
 """Measures checkpoints: win rates, KL, classification, utility; with intervals.
 
   rlhf-gap evaluate RUN/checkpoint_400 --golden=CKPT --reference=CKPT ...
-  rlhf-gap evaluate RUN [RUN ...] --all ...    every checkpoint they have
-  rlhf-gap evaluate RUN --follow ...           as they appear, to the end
+  rlhf-gap evaluate RUN [RUN ...] --all ...    every checkpoint of the runs
+  rlhf-gap evaluate RUN --follow ...           checkpoints as they are saved
 
-Samples are drawn once and kept in OUTPUT/samples; records go to
-OUTPUT/records.jsonl. What is recorded already is not measured again.
+Responses are sampled once and kept in OUTPUT/samples. Records go to
+OUTPUT/records.jsonl. Checkpoints with a record are not measured again.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from rlhf_gap.cli import applying, flag_types
+from rlhf_gap.cli import applying, flag_types, shared_flags
 
 if TYPE_CHECKING:
   from rlhf_gap import records, stores
@@ -30,16 +30,22 @@ _SHOWN = (
 
 _POLL_SECONDS = 5.0
 _NUM_PAIRS = 256
-# Flags that take a store's or a checkpoint's place: name, whether required.
-_STORAGE = (
-  ("--golden", True, "CKPT", "preference model"),
-  ("--proxy", False, "CKPT", "preference model, asked too"),
-  ("--reference", True, "CKPT", "the SFT policy"),
-  ("--golden_policy", False, "CKPT", "whose samples are opponents"),
-  ("--golden_samples", False, "STORE", "or samples it drew before"),
-  ("--prompts", True, "STORE", None),
-  ("--pairs", False, "STORE", "labelled by the golden model"),
-  ("--samples", False, "DIR", "shared by runs (OUTPUT/samples)"),
+_REQUIRED = (
+  ("--golden", "CKPT", "the golden preference model"),
+  ("--reference", "CKPT", "the reference policy (SFT)"),
+  ("--prompts", "STORE", "the prompts"),
+)
+_OPTIONAL = (
+  ("--golden_policy", "CKPT", "policy whose samples are the opponents"),
+  ("--golden_samples", "STORE", "samples of it, instead of --golden_policy"),
+  ("--proxy", "CKPT", "the proxy preference model, for its win rates"),
+  ("--pairs", "STORE", "pairs labelled by the golden model, to classify"),
+  (
+    "--samples",
+    "DIR",
+    "folder of samples to share with other evaluations (default:"
+    " OUTPUT/samples)",
+  ),
 )
 
 
@@ -51,72 +57,89 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     nargs="+",
     type=flag_types.storage,
     metavar="CHECKPOINT_OR_RUN",
-    help="one or more; with --all or --follow runs",
+    help="checkpoints; runs with --all or --follow",
   )
   which = parser.add_mutually_exclusive_group()
   which.add_argument(
-    "--all", action="store_true", help="every checkpoint that a run has"
+    "--all", action="store_true", help="measure every checkpoint of the runs"
   )
   which.add_argument(
-    "--follow", action="store_true", help="wait for more until it is complete"
+    "--follow",
+    action="store_true",
+    help="also wait for new checkpoints until the run is complete",
   )
-  for flag, required, metavar, text in _STORAGE:
-    add(
-      flag,
-      required=required,
-      type=flag_types.storage,
-      metavar=metavar,
-      help=text,
-    )
+  shared_flags.add_storage(parser, _REQUIRED)
   add(
     "--output",
     required=True,
     type=flag_types.local,
     metavar="DIR",
-    help="records and samples",
+    help="folder for records and samples",
   )
-  add("--utility", metavar="NAME", help="a miniature, or none (by task)")
+  shared_flags.add_storage(parser, _OPTIONAL, required=False)
+  add(
+    "--utility",
+    metavar="NAME",
+    help="miniature whose hidden utility to measure, or none (default: by the"
+    " prompts' task)",
+  )
   _add_numbers(add)
-  add("--keep", choices=("end", "start"), default="end", help="of a prompt")
-  add("--dtype", choices=("float32", "bfloat16"), help="of the parameters")
+  shared_flags.add_keep(parser)
+  shared_flags.add_dtype(parser, "the parameters")
   name = flag_types.name
-  add("--run_name", type=name, help="default: the run's folder's name")
-  add("--arm", type=name, help="default: from run.json")
+  add("--run_name", type=name, help="the run's name (default: its folder's)")
+  add("--arm", type=name, help="the run's arm (default: from run.json)")
   add(
     "--poll_seconds",
     type=flag_types.positive,
-    help=f"of --follow (default: {_POLL_SECONDS:g})",
+    help=f"polling period of --follow (default: {_POLL_SECONDS:g})",
   )
-  add("--json", action="store_true", help="print records")
+  add("--json", action="store_true", help="print the records")
 
 
 def _add_numbers(add: Callable[..., Any]) -> None:
-  several = flag_types.whole(2)  # an interval needs two
-  add("--num_prompts", type=several, default=2048, help="(default: 2048)")
-  add("--kl_prompts", type=several, help="of them (default: 256, or all)")
+  at_least_two = flag_types.whole(2)  # for an interval
+  add(
+    "--num_prompts",
+    type=at_least_two,
+    default=2048,
+    help="prompts for win rates (default: 2048)",
+  )
+  add(
+    "--kl_prompts",
+    type=at_least_two,
+    help="the first of them, for KL (default: 256, or all)",
+  )
   add(
     "--own_pairs",
     type=flag_types.whole(0),
-    help="of them (default: 256, or all)",
+    help="the first of them, to classify pairs of the policy's own samples"
+    " (default: 256, or all)",
   )
   add(
     "--num_pairs",
-    type=several,
-    help=f"of --pairs, classified (default: {_NUM_PAIRS}, or all)",
+    type=at_least_two,
+    help=f"pairs of --pairs to classify (default: {_NUM_PAIRS}, or all)",
   )
   tokens = flag_types.tokens
-  add("--max_length", type=tokens, help="tokens (default: the pairs', or 128)")
   add(
-    "--judge_length", type=tokens, help="tokens (default: the prompts' window)"
+    "--max_length",
+    type=tokens,
+    help="response window in tokens (default: the pairs', or 128)",
+  )
+  add(
+    "--judge_length",
+    type=tokens,
+    help="the judges' window in tokens (default: the prompts' window)",
   )
   add(
     "--batch_size", type=flag_types.count, default=64, help="rows (default: 64)"
   )
-  add("--seed", type=flag_types.seed, default=0)
+  add("--seed", type=flag_types.seed, default=0, help="(default: 0)")
 
 
 def run(arguments: argparse.Namespace) -> None:
-  """Evaluates and prints a line a checkpoint."""
+  """Evaluates the checkpoints and prints one line for each."""
   from rlhf_gap import errors, records
   from rlhf_gap.evaluation import run as evaluation
 
@@ -127,18 +150,18 @@ def run(arguments: argparse.Namespace) -> None:
   failures = []
   for checkpoint, described in _checkpoints(arguments):
     try:
-      found = evaluation.find(yardstick, checkpoint, described, known)
-      record = found or evaluation.evaluate(yardstick, checkpoint, described)
+      recorded = evaluation.find(yardstick, checkpoint, described, known)
+      record = recorded or evaluation.evaluate(yardstick, checkpoint, described)
     except errors.UserError as error:
-      # Of many, the others are worth having.
+      # One bad checkpoint among several must not cost the others.
       if len(arguments.paths) == 1 and not (arguments.all or arguments.follow):
         raise
       failures.append(str(error))
       continue
-    if not found:
+    if not recorded:
       os.makedirs(arguments.output, exist_ok=True)
       records.put(path, record)
-    print(_line(record, found is not None, arguments.json), flush=True)
+    print(_line(record, recorded is not None, arguments.json), flush=True)
   if failures:
     raise errors.UserError(
       f"{len(failures)} not evaluated, all others are recorded:"
@@ -147,32 +170,41 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check_applicable(arguments: argparse.Namespace) -> None:
-  only_if = applying.only_if
-  only_if(arguments.follow, arguments, "with --follow", "poll_seconds")
-  only_if(arguments.pairs is not None, arguments, "with --pairs", "num_pairs")
-  only_one = len(arguments.paths) == 1
-  only_if(only_one, arguments, "with a single run", "run_name")
+  has_pairs, is_single = arguments.pairs is not None, _has_one_run(arguments)
+  applying.only_if(arguments.follow, arguments, "with --follow", "poll_seconds")
+  applying.only_if(has_pairs, arguments, "with --pairs", "num_pairs")
+  applying.only_if(is_single, arguments, "with a single run", "run_name")
+
+
+def _has_one_run(arguments: argparse.Namespace) -> bool:
+  """Returns whether all checkpoints belong to one run."""
+  if arguments.all or arguments.follow:
+    return len(arguments.paths) == 1
+  folders = {os.path.dirname(os.path.abspath(p)) for p in arguments.paths}
+  return len(folders) == 1
 
 
 def _checkpoints(
   arguments: argparse.Namespace,
-) -> "Iterator[tuple[str, records.Run]]":
-  """Yields every checkpoint with the run that it belongs to."""
+) -> "Iterator[tuple[str, records.TrainingRun]]":
+  """Yields every checkpoint with the training run that it belongs to."""
   from rlhf_gap.evaluation import runs
 
   seconds = arguments.poll_seconds or _POLL_SECONDS
   for path in arguments.paths:
     if arguments.all:
-      found = runs.all_of(path)
+      paths = runs.all_of(path)
     elif arguments.follow:
-      found = runs.follow(path, poll_seconds=seconds)
+      paths = runs.follow(path, poll_seconds=seconds)
     else:
-      found = iter([path])
-    for checkpoint in found:
+      paths = iter([path])
+    for checkpoint in paths:
       yield checkpoint, _describe(arguments, checkpoint)
 
 
-def _describe(arguments: argparse.Namespace, checkpoint: str) -> "records.Run":
+def _describe(
+  arguments: argparse.Namespace, checkpoint: str
+) -> "records.TrainingRun":
   import dataclasses
 
   from rlhf_gap.evaluation import runs
@@ -201,16 +233,16 @@ def _yardstick(arguments: argparse.Namespace) -> "yardstick.Yardstick":
       max_length = pairs.manifest.feature_lengths.get("response")
     if num_pairs is None and pairs.manifest.schema == "pairs":
       num_pairs = _pairs_to_classify(pairs)
-  given = ("num_prompts", "keep", "batch_size", "seed")
-  some = min(256, arguments.num_prompts)
+  copied = ("num_prompts", "keep", "batch_size", "seed")
+  default_part = min(256, arguments.num_prompts)
   kl_prompts, own_pairs = arguments.kl_prompts, arguments.own_pairs
   settings = yardstick.Settings(
     max_length=128 if max_length is None else max_length,
     num_pairs=_NUM_PAIRS if num_pairs is None else num_pairs,
-    kl_prompts=some if kl_prompts is None else kl_prompts,
-    own_pairs=some if own_pairs is None else own_pairs,
+    kl_prompts=default_part if kl_prompts is None else kl_prompts,
+    own_pairs=default_part if own_pairs is None else own_pairs,
     judge_length=judge_length or prompts.feature_lengths["prompt"],
-    **{name: getattr(arguments, name) for name in given},
+    **{name: getattr(arguments, name) for name in copied},
   )
   names = (
     *("golden", "reference", "prompts", "proxy", "golden_policy"),
@@ -225,21 +257,21 @@ def _yardstick(arguments: argparse.Namespace) -> "yardstick.Yardstick":
 
 
 def _pairs_to_classify(store: "stores.Store") -> int:
-  """Returns how many pairs to classify unless --num_pairs says so."""
+  """Returns the default of --num_pairs."""
   from rlhf_gap import errors
 
   weight = store.read(range(store.num_rows), ["weight"])["weight"]
   decided = int((weight > 0).sum())
   if decided < 2:
     raise errors.UserError(
-      f"--pairs={store.path}: {decided} of {store.num_rows} pairs are no ties;"
-      " an interval needs at least 2"
+      f"--pairs={store.path}: all but {decided} of {store.num_rows} pairs are"
+      " ties; expected at least 2 that are not, for an interval"
     )
   return min(_NUM_PAIRS, decided)
 
 
 def _utility(name: str | None, task: str) -> "utility.Function | None":
-  """The hidden utility of a miniature, named or told by the prompts' task."""
+  """Returns the hidden utility of a miniature, by name or by prompts' task."""
   import functools
 
   from rlhf_gap.data import mini

@@ -1,18 +1,18 @@
-r"""Draws a store of pairs, a response from each of two checkpoints.
+r"""Generates a store of pairs, with one response from each of two checkpoints.
 
   rlhf-gap generate online/checkpoint_4000 online/checkpoint_800 \
     --prompts=STORE --judge=GOLDEN --reference=SFT --num_pairs=100000 \
     --output=pairs_4k_800
 
-The judge's winner becomes chosen; the reference's log-probabilities are stored,
-so that `gin_configs/runs/offline.gin` trains on it as on any other store. The
-same command again goes on where it was interrupted. Give one checkpoint twice
-for two samples of one policy.
+The response that the judge prefers becomes chosen. Log-probabilities under the
+reference are stored, so that `gin_configs/runs/offline.gin` can train on the
+store. Give the same checkpoint twice for two samples of one policy. Rerun the
+same command to resume after an interruption.
 """
 
 import argparse
 
-from rlhf_gap.cli import flag_types
+from rlhf_gap.cli import flag_types, shared_flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,46 +22,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "first",
     type=flag_types.storage,
     metavar="FIRST",
-    help="samples one response of each pair",
+    help="checkpoint that samples one response of each pair",
   )
   add(
     "second",
     type=flag_types.storage,
     metavar="SECOND",
-    help="samples the other",
+    help="checkpoint that samples the other",
   )
-  for flag, metavar, text in (
-    ("--prompts", "STORE", None),
-    ("--judge", "CKPT", "preference model"),
-    ("--reference", "CKPT", "the SFT policy"),
-    ("--output", "DIR", "the new store"),
-  ):
-    add(
-      flag, required=True, type=flag_types.storage, metavar=metavar, help=text
-    )
+  shared_flags.add_storage(
+    parser,
+    (
+      ("--prompts", "STORE", "the prompts"),
+      ("--judge", "CKPT", "the preference model"),
+      ("--reference", "CKPT", "the reference policy (SFT)"),
+      ("--output", "DIR", "the new store"),
+    ),
+  )
   count, tokens = flag_types.count, flag_types.tokens
-  add("--num_pairs", type=count, required=True)
-  add("--max_length", type=tokens, default=128, help="tokens (default: 128)")
-  add("--judge_length", type=tokens, help="tokens (default: all fits)")
-  add("--keep", choices=("end", "start"), default="end", help="of a prompt")
+  add("--num_pairs", type=count, required=True, help="pairs to generate")
+  add(
+    "--max_length",
+    type=tokens,
+    default=128,
+    help="response window in tokens (default: 128)",
+  )
+  add(
+    "--judge_length",
+    type=tokens,
+    help="the judge's window in tokens (default: no truncation)",
+  )
+  shared_flags.add_keep(parser)
   add("--batch_size", type=count, default=32, help="pairs (default: 32)")
-  add("--seed", type=flag_types.seed, default=0)
-  add("--dtype", choices=("float32", "bfloat16"), default="float32")
+  add("--seed", type=flag_types.seed, default=0, help="(default: 0)")
+  shared_flags.add_dtype(parser, "the activations", "float32")
 
 
 def run(arguments: argparse.Namespace) -> None:
-  """Draws the pairs and prints how many there are."""
+  """Generates the pairs and prints their number."""
   import dataclasses
 
-  from rlhf_gap import checkpoints, pairs, stores
+  from rlhf_gap import pairs
+  from rlhf_gap.evaluation import models
 
-  path = arguments.reference
-  loaded = checkpoints.load(path, optimizer_state=False)
+  model = models.load(arguments.reference)
   config = dataclasses.replace(
-    loaded.config, dropout_rate=0.0, dtype=arguments.dtype
+    model.config, dropout_rate=0.0, dtype=arguments.dtype
   )
-  identity = stores.Checkpoint(path, checkpoints.fingerprint(path), loaded.step)
-  reference = pairs.Reference(config, loaded.params, identity)
+  reference = pairs.Reference(config, model.params, model.checkpoint)
   spec = pairs.Generated(
     arguments.first,
     arguments.second,

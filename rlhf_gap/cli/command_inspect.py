@@ -1,7 +1,7 @@
-"""Says what a checkpoint holds: format, architecture, parameters, step, size.
+"""Describes a checkpoint: format, architecture, parameters, step and size.
 
-Only names and shapes are read, so that an 11B checkpoint answers at once. What
-they do not tell, and the checkpoint does not record, is assumed and noted.
+Only names and shapes are read, so even an 11B checkpoint takes no time. Notes
+state what they do not determine and had to be assumed.
 """
 
 import argparse
@@ -27,13 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--vocabulary",
     type=flag_types.path,
     metavar="FILE",
-    help="check that the embedding fits a SentencePiece model, or `bytes`",
+    help="a SentencePiece model, or `bytes`, to check against the embedding",
   )
-  command_convert.add_untold_arguments(parser)
+  command_convert.add_unrecorded_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-  """Prints what the checkpoint at `arguments.path` holds."""
+  """Prints the facts about the checkpoint at `arguments.path`."""
   from rlhf_gap import checkpoints, errors, stores
 
   checkpoint = checkpoints.open(
@@ -66,24 +66,13 @@ def describe(
     checkpoint: the opened checkpoint.
 
   Returns:
-    Facts by name; sizes are in bytes, None where they are not known.
+    Facts by name. Sizes are in bytes, None if unknown.
   """
-  from rlhf_gap.checkpoints import files
+  from rlhf_gap.checkpoints import architecture_file, files
   from rlhf_gap.models import t5
 
   config = checkpoint.config
   arrays = checkpoint.arrays.values()
-  sizes = {
-    name: getattr(config, name)
-    for name in (
-      "emb_dim",
-      "num_heads",
-      "head_dim",
-      "mlp_dim",
-      "num_encoder_layers",
-      "num_decoder_layers",
-    )
-  }
   return {
     "path": path,
     "format": checkpoint.format,
@@ -93,19 +82,14 @@ def describe(
     "dtype": "+".join(sorted({array.dtype.name for array in arrays})),
     "parameter_bytes": sum(array.nbytes for array in arrays),
     "size_bytes": files.size_bytes(path),
-    "vocab_size": config.vocab_size,
-    **sizes,
-    "mlp_activations": list(config.mlp_activations),
-    "logits_via_embedding": config.logits_via_embedding,
-    "num_buckets": config.num_buckets,
-    "max_distance": config.max_distance,
+    **{name: getattr(config, name) for name in architecture_file.COMPUTED},
     "optimizer_state": optimizer_kind(checkpoint),
     "notes": list(checkpoint.notes),
   }
 
 
 def optimizer_kind(checkpoint: "checkpoints.StoredCheckpoint") -> str:
-  """Names the optimizer whose state a checkpoint holds."""
+  """Returns the name of the optimizer whose state a checkpoint holds."""
   leaves = {name.rsplit("/", 1)[1] for name in checkpoint.optimizer_arrays}
   if not leaves:
     return "none"
@@ -116,5 +100,5 @@ def optimizer_kind(checkpoint: "checkpoints.StoredCheckpoint") -> str:
 
 def _readable(value: Any) -> str:
   if isinstance(value, bool) or not isinstance(value, int):
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
   return f"{value:,}"

@@ -1,8 +1,8 @@
-"""Labels a store of pairs with a preference model, into a new store.
+"""Labels a store of pairs with a preference model and writes a new store.
 
-The judge reads every pair in both orders; its winner becomes chosen, both of
-its probabilities are kept, and an exact tie gets weight 0. The same command
-again goes on where it was interrupted.
+The judge reads every pair in both orders. The response that it prefers becomes
+chosen, both probabilities are stored, and an exact tie gets weight 0. Rerun the
+same command to resume after an interruption.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from rlhf_gap.cli import flag_types
+from rlhf_gap.cli import flag_types, shared_flags
 
 if TYPE_CHECKING:
   from rlhf_gap.inference import label
@@ -19,22 +19,18 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap label`."""
   add = parser.add_argument
-  storage = flag_types.storage
   add(
     "checkpoint",
-    type=storage,
+    type=flag_types.storage,
     metavar="CHECKPOINT",
     help="the preference model",
   )
-  add(
-    "--pairs",
-    required=True,
-    type=storage,
-    metavar="STORE",
-    help="what to label",
-  )
-  add(
-    "--output", required=True, type=storage, metavar="DIR", help="the new store"
+  shared_flags.add_storage(
+    parser,
+    (
+      ("--pairs", "STORE", "the pairs to label"),
+      ("--output", "DIR", "the new store"),
+    ),
   )
   add(
     "--input_length",
@@ -42,17 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar="N",
     help="the judge's window in tokens (default: the store's prompt window)",
   )
-  add(
-    "--keep",
-    choices=("end", "start"),
-    default="end",
-    help="of a prompt too long: end for dialogues (default), start for posts",
-  )
-  add("--dtype", choices=("float32", "bfloat16"), help="of the parameters")
+  shared_flags.add_keep(parser)
+  shared_flags.add_dtype(parser, "the parameters")
   add(
     "--above_chance",
     action="store_true",
-    help="fail unless the judge agrees with the labels better than chance",
+    help="fail unless the judge agrees with the labels above chance",
   )
   add("--json", action="store_true", help="print one object")
 
@@ -65,25 +56,24 @@ def _check_above_chance(report: "label.Report", path: str, pairs: str) -> None:
   if not report.kept_order > bound:
     raise errors.UserError(
       f"{path} agrees with the labels of {pairs} on {report.kept_order:.1%} of"
-      f" {report.rows:,} pairs, which a coin would reach (expected more than"
-      f" {bound:.1%}): it has learnt nothing; train it longer, on more pairs or"
-      " from a better start"
+      f" {report.rows:,} pairs, which is chance; expected more than"
+      f" {bound:.1%}: train it longer, on more pairs or from a better"
+      " checkpoint"
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
-  """Labels the store and prints what became of its rows."""
-  from rlhf_gap import checkpoints, stores
+  """Labels the store and prints a summary."""
+  from rlhf_gap import stores
+  from rlhf_gap.evaluation import models
   from rlhf_gap.inference import label
 
   source = stores.open(arguments.pairs)
-  path = arguments.checkpoint
-  loaded = checkpoints.load(path, dtype=arguments.dtype, optimizer_state=False)
-  fingerprint = checkpoints.fingerprint(path)
+  judge = models.load(arguments.checkpoint, arguments.dtype)
   report = label.label_store(
-    loaded.config,
-    loaded.params,
-    stores.Checkpoint(path, fingerprint, loaded.step),
+    judge.config,
+    judge.params,
+    judge.checkpoint,
     source,
     arguments.output,
     input_length=arguments.input_length
@@ -91,12 +81,12 @@ def run(arguments: argparse.Namespace) -> None:
     keep=arguments.keep,
   )
   if arguments.above_chance:
-    _check_above_chance(report, path, arguments.pairs)
+    _check_above_chance(report, arguments.checkpoint, arguments.pairs)
   if arguments.json:
     print(json.dumps(dataclasses.asdict(report)))
     return
   print(
     f"{arguments.output}: {report.rows:,} pairs, {report.kept_order:.1%} in"
-    f" the order they had, {report.ties:,} ties, position bias"
+    f" their original order, {report.ties:,} ties, position bias"
     f" {report.mean_position_bias:+.3f}"
   )

@@ -1,15 +1,14 @@
-r"""Says what a run needs of a pod slice, before a chip is paid for.
+r"""Predicts the memory and speed of a run on a pod slice.
 
   rlhf-gap plan --gin_file=gin_configs/runs/online.gin \
     --gin_file=gin_configs/runs/parts/large_pod.gin \
     --gin_file=gin_configs/models/t5_1_1_large.gin --topology=v5e:4x4
 
-Every program of a step is compiled for the slice; no TPU is needed, but the
-extra [tpu]. Nothing runs and no weights are read: folders, stores and
-checkpoints that the run file marks as required, such as MODEL_DIR, may be left
-out. Times are bounds from the chips' published peaks: no program is faster, and
-a good one is not much slower. HBM is what always lies there and what the
-largest program needs besides.
+Every program of a step is compiled ahead of time for the slice. This needs the
+extra [tpu] but no TPU. Nothing is executed and no weights are read, so required
+folders, stores and checkpoints, such as MODEL_DIR, may be omitted. Times are
+lower bounds from the chips' published peaks; a good program comes close. HBM is
+the sum of what is resident and what the largest program needs in addition.
 """
 
 import argparse
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
 
 TAKES_GIN = True
 
-# The paper's windows, where TASK_FEATURE_LENGTHS says nothing.
+# The paper's windows, for lengths that TASK_FEATURE_LENGTHS does not set.
 _LENGTHS = {"inputs": 1024, "targets": 128}
-# Macros that name what a plan does not open.
+# Macros whose files a plan does not open.
 _PLACE = re.compile(r"\w+_(?:DIR|PATH)|PAIRS|PROMPTS|RESPONSES")
 
 
@@ -43,29 +42,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action="append",
     required=True,
     metavar="KIND:SIZE",
-    help="a slice, such as v5e:4x4, v5p:4x4x4 or cpu:8, or gpu:8 where GPUs"
-    " are; may be repeated: then the slices are compared, and the smallest that"
-    " fits is named",
+    help="a slice, such as v5e:4x4, v5p:4x4x4, cpu:8, or gpu:8 on a machine"
+    " with GPUs; repeat it to compare slices and find the smallest that fits",
   )
   parser.add_argument(
     "--judge_model",
     type=flag_types.path,
     metavar="FILE",
-    help="the judge's size, such as gin_configs/models/t5_1_1_xxl.gin; by"
-    " default the policy's",
+    help="the judge's architecture, such as gin_configs/models/t5_1_1_xxl.gin"
+    " (default: the policy's)",
   )
   parser.add_argument(
     "--runs",
     type=flag_types.count,
     default=1,
     metavar="N",
-    help="how many such runs the study has, for its chip-hours",
+    help="number of such runs in the study, for its chip-hours (default: 1)",
   )
   parser.add_argument("--json", action="store_true", help="print JSON lines")
 
 
 def run(arguments: argparse.Namespace) -> int:
-  """Compiles for each slice and prints what was found."""
+  """Compiles for each slice and prints the predictions."""
   from rlhf_gap import plan
   from rlhf_gap.plan import report
 
@@ -73,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
   _make_virtual_devices(topologies)
   subject = subject_of(arguments)
   for topology in topologies:
-    plan.mesh_of(subject, topology)  # before minutes go by
+    plan.mesh_of(subject, topology)  # fails before compiling for minutes
   plans = []
   for topology in topologies:
     plans.append(plan.make(subject, topology))
@@ -100,8 +98,8 @@ def _compare(plans: "list[plan.Plan]", as_json: bool) -> None:
 
 
 def _make_virtual_devices(topologies: "list[plan.Topology]") -> None:
-  # Before JAX looks for devices: it compiles, and needs no accelerator; one
-  # that is here may be another program's. JAX has read the variable already.
+  # Before JAX initializes its devices. Compiling needs no accelerator, and one
+  # on this machine may be in use. JAX has already read JAX_PLATFORMS.
   if all(t.kind != "gpu" for t in topologies):
     import jax
 
@@ -114,13 +112,13 @@ def _make_virtual_devices(topologies: "list[plan.Topology]") -> None:
 
 
 def subject_of(arguments: argparse.Namespace) -> "plan.Subject":
-  """Returns what the gin files describe, to be planned.
+  """Returns the run that the gin files describe, as the subject of a plan.
 
   Args:
-    arguments: of `add_arguments`, and `gin_bindings`.
+    arguments: the flags of `add_arguments`, and `gin_bindings`.
 
   Raises:
-    UserError: a file or a binding is wrong, or the model's size is not known.
+    UserError: a file or a binding is wrong, or the architecture is unknown.
   """
   from rlhf_gap import plan
 
@@ -133,8 +131,8 @@ def subject_of(arguments: argparse.Namespace) -> "plan.Subject":
     remat_policy=described.remat_policy,
   )
   has_judge = hasattr(described.source, "judge")
-  where = "for a run whose source asks a judge, such as online.gin"
-  applying.only_if(has_judge, arguments, where, "judge_model")
+  when = "for a run with a judge, such as online.gin"
+  applying.only_if(has_judge, arguments, when, "judge_model")
   lengths = {**_LENGTHS, **(described.feature_lengths or {})}
   response = lengths["targets"]
   sampling = getattr(described.source, "sampling", None)
@@ -159,24 +157,19 @@ def _described(
   from rlhf_gap.cli import gin_files
   from rlhf_gap.training import description
 
-  paths = gin_flags.search_paths(arguments)
-  bindings = list(arguments.gin_bindings)
-  allowed = arguments.allow_module
-  gin_files.parse(arguments.gin_file, bindings, paths, allowed)
-  left_out = list(filter(_PLACE.fullmatch, gin_files.required_macros()))
-  bindings += [f"{name} = 'not-needed-for-a-plan'" for name in left_out]
-  gin_files.parse(arguments.gin_file, bindings, paths, allowed)
+  gin_flags.parse(arguments)
+  omitted = list(filter(_PLACE.fullmatch, gin_files.required_macros()))
+  placeholders = [f"{name} = 'not-needed-for-a-plan'" for name in omitted]
+  gin_flags.parse(arguments, placeholders)
   model = gin_files.macro("MODEL") if gin_files.is_set("MODEL") else None
-  described = gin_files.construct(
-    description.Run, arguments.gin_file, arguments.gin_bindings, paths
-  )
+  described = gin_flags.construct(description.Run, arguments)
   if model is None:
     model = described.model
   if model is None:
     assert described.initial is not None  # a run begins with one or the other
-    if "INITIAL_CHECKPOINT_PATH" in left_out:
+    if "INITIAL_CHECKPOINT_PATH" in omitted:
       raise errors.UserError(
-        "the model's size is not known: add --gin_file=gin_configs/models/..."
+        "the architecture is unknown; add --gin_file=gin_configs/models/..."
         " or --gin.INITIAL_CHECKPOINT_PATH=..."
       )
     model = checkpoints.open(described.initial).config

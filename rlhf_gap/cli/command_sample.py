@@ -1,8 +1,8 @@
-"""Samples responses of a checkpoint to prompts; writes JSON lines.
+"""Samples responses to prompts and writes them as JSON lines.
 
-Prompts are a store's, or a line each of a text file or of standard input (-).
-Each line out holds the prompt and its samples: text, token ids, and the
-policy's own log-probabilities in nats, whatever they were drawn with.
+Prompts come from a store, or are the lines of a text file or of standard input
+(-). Each output line holds a prompt and its samples: text, token ids, and
+log-probabilities in nats at temperature 1 without truncation.
 """
 
 import argparse
@@ -15,15 +15,14 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from rlhf_gap import checks
-from rlhf_gap.cli import applying, flag_types
+from rlhf_gap import checks, files
+from rlhf_gap.cli import applying, flag_types, shared_flags
 
 if TYPE_CHECKING:
   from rlhf_gap.inference import prompt_sources
 
 
-# Tokens of a text prompt that are read, by default.
-_INPUT_LENGTH = 1024
+_INPUT_LENGTH = 1024  # default window of text prompts, in tokens
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "checkpoint",
     type=storage,
     metavar="CHECKPOINT",
-    help="of any known format",
+    help="the policy, in any supported format",
   )
   add(
     "--prompts",
@@ -47,36 +46,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--vocabulary",
     type=path,
     metavar="FILE",
-    help="a SentencePiece model or `bytes`: for text prompts, or if a"
-    " store's vocabulary moved",
+    help="a SentencePiece model or `bytes`; needed for text prompts, or if a"
+    " store's vocabulary has moved",
   )
   add(
     "--output",
     type=flag_types.local,
     metavar="FILE",
-    help="default: standard output",
+    help="file to write (default: standard output)",
   )
   _add_numbers(add)
+  shared_flags.add_dtype(parser, "the parameters")
 
 
 def _add_numbers(add: Callable[..., Any]) -> None:
   count, tokens = flag_types.count, flag_types.tokens
-  add("--num_samples", type=count, default=2, help="a prompt (default: 2)")
-  add("--num_prompts", type=count, help="only the first so many of a store")
-  add("--max_length", type=tokens, default=128, help="tokens (default: 128)")
+  add("--num_samples", type=count, default=2, help="per prompt (default: 2)")
+  add(
+    "--num_prompts",
+    type=count,
+    help="use only the first prompts of a store (default: all)",
+  )
+  add(
+    "--max_length",
+    type=tokens,
+    default=128,
+    help="most tokens of a response (default: 128)",
+  )
   add(
     "--min_length",
     type=flag_types.whole(0, checks.LONGEST),
     default=0,
-    help="tokens before EOS",
+    help="fewest tokens before EOS (default: 0)",
   )
-  add("--temperature", type=flag_types.real(0), default=1.0, help="0 is greedy")
-  add("--top_k", type=flag_types.whole(0), default=0, help="0 keeps all")
+  add(
+    "--temperature",
+    type=flag_types.real(0),
+    default=1.0,
+    help="0 is greedy (default: 1)",
+  )
+  add(
+    "--top_k",
+    type=flag_types.whole(0),
+    default=0,
+    help="sample from the k most likely tokens (default: 0, from all)",
+  )
   add(
     "--top_p",
     type=flag_types.real(0, 1, above=True),
     default=1.0,
-    help="1 keeps all",
+    help="sample from the most likely tokens of total probability p (default:"
+    " 1, from all)",
   )
   add(
     "--input_length",
@@ -84,17 +104,16 @@ def _add_numbers(add: Callable[..., Any]) -> None:
     help=f"window of text prompts (default: {_INPUT_LENGTH})",
   )
   add("--batch_size", type=count, default=32, help="prompts (default: 32)")
-  add("--seed", type=flag_types.seed, default=0)
-  add("--dtype", choices=("float32", "bfloat16"), help="of the parameters")
+  add("--seed", type=flag_types.seed, default=0, help="(default: 0)")
 
 
 def _is_text(source: str) -> bool:
-  # A FIFO or device counts as text, so that reading it refuses it by name.
+  # FIFOs and devices count as text, whose reader refuses them by name.
   return source == "-" or (os.path.exists(source) and not os.path.isdir(source))
 
 
 def _check_applicable(arguments: argparse.Namespace) -> None:
-  """Refuses flags that the kind of prompts, or greedy sampling, ignores."""
+  """Refuses flags without effect on these prompts or on greedy sampling."""
   is_text = _is_text(arguments.prompts)
   applying.only_if(not is_text, arguments, "for a store", "num_prompts")
   applying.only_if(is_text, arguments, "for text prompts", "input_length")
@@ -105,7 +124,7 @@ def _check_applicable(arguments: argparse.Namespace) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-  """Samples and writes a line a prompt."""
+  """Samples the responses and writes one line per prompt."""
   from rlhf_gap import checkpoints, stores
   from rlhf_gap.inference import next_token, prompt_sources, sample_prompts
 
@@ -120,11 +139,11 @@ def run(arguments: argparse.Namespace) -> None:
   if arguments.vocabulary is not None:
     size = stores.size(prompts.vocabulary)
     checkpoints.check_vocabulary(config, size, path)
-  loaded = checkpoints.load(path, dtype=arguments.dtype, optimizer_state=False)
+  policy = checkpoints.load(path, dtype=arguments.dtype, optimizer_state=False)
   with _output(arguments.output) as file:
     for record in sample_prompts.records(
-      loaded.config,
-      loaded.params,
+      policy.config,
+      policy.params,
       prompts,
       seed=arguments.seed,
       batch_size=min(arguments.batch_size, len(prompts.ids)),
@@ -138,7 +157,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _prompts(arguments: argparse.Namespace) -> "prompt_sources.Prompts":
-  from rlhf_gap import errors, files, stores
+  from rlhf_gap import errors, stores
   from rlhf_gap.inference import prompt_sources
 
   source = arguments.prompts
@@ -167,16 +186,12 @@ def _prompts(arguments: argparse.Namespace) -> "prompt_sources.Prompts":
 
 @contextlib.contextmanager
 def _output(path: str | None) -> Iterator[IO[str]]:
-  """Standard output, or a file that appears when it is whole."""
+  """Yields standard output, or a file that replaces `path` on success."""
   if path is None:
     yield sys.stdout
     return
-  partial = f"{path}.partial"
-  try:
-    with open(partial, "w", encoding="utf-8") as file:
-      yield file
-    os.replace(partial, path)
-  except BaseException:
-    with contextlib.suppress(FileNotFoundError):
-      os.remove(partial)
-    raise
+  with (
+    files.atomic_writer(path) as file,
+    io.TextIOWrapper(file, encoding="utf-8") as text,
+  ):
+    yield text

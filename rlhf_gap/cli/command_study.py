@@ -2,8 +2,8 @@ r"""Runs the missing stages of a study, one per core at a time.
 
   rlhf-gap study --gin_file=gin_configs/studies/laptop.gin --workdir=runs/laptop
 
-Rerun the same command to resume after an interruption. It ends with the
-report's path and the verdict.
+Rerun the same command to resume after an interruption. At the end it prints the
+report's path and the verdicts.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     required=True,
     type=flag_types.local,
     metavar="DIR",
-    help="where everything goes",
+    help="folder for all results",
   )
   add(
     "--stage",
@@ -37,37 +37,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default=[],
     type=flag_types.name,
     metavar="NAME",
-    help="run only this stage, while others run elsewhere; may be repeated. The"
-    " same command without it gathers the records and reports",
+    help="run only this stage, for example one per machine; may be repeated."
+    " Afterwards run the command without --stage to write the report",
   )
-  add("--dry_run", action="store_true", help="print the plan, run nothing")
-  add("--force", action="store_true", help="run stale stages again")
+  add("--dry_run", action="store_true", help="print the plan and run nothing")
+  add("--force", action="store_true", help="rerun stale stages")
   add(
     "--workers",
     type=flag_types.count,
     metavar="N",
-    help="processes (default: cores)",
+    help="stages that run at the same time (default: one per core)",
   )
 
 
 def run(arguments: argparse.Namespace) -> int:
-  """Runs the study and returns 2 where a stage failed or could not run."""
+  """Runs the study; returns 2 if a stage failed or could not run."""
   from rlhf_gap import errors
-  from rlhf_gap.cli import applying, gin_files
+  from rlhf_gap.cli import applying
   from rlhf_gap.study import experiment, pipeline, scheduler, stages
 
-  gin_files.parse(
-    arguments.gin_file,
-    arguments.gin_bindings,
-    gin_flags.search_paths(arguments),
-    arguments.allow_module,
-  )
-  study = gin_files.construct(
-    experiment.Study,
-    arguments.gin_file,
-    arguments.gin_bindings,
-    gin_flags.search_paths(arguments),
-  )
+  gin_flags.parse(arguments)
+  study = gin_flags.construct(experiment.Study, arguments)
   applying.only_if(
     not arguments.dry_run, arguments, "without --dry_run", "force", "workers"
   )
@@ -77,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
   unknown = sorted(set(arguments.stage) - {stage.name for stage in planned})
   if unknown:
     raise errors.UserError(
-      f"--stage={unknown[0]}: no such stage; --dry_run lists them"
+      f"--stage={unknown[0]}: no such stage; --dry_run lists all"
     )
   if arguments.dry_run:
     _print_plan(planned, scheduler.standing(planned, workdir), workdir)
@@ -107,7 +97,7 @@ def _run(
   )
   if not only:
     gather.write(study, planned, results, workdir, _utility_of)
-  # A failed stage stands for the stages that it blocks.
+  # With all stages, reporting the failed ones covers those that they block.
   reported = ("failed", "blocked") if only else ("failed",)
   left = [name for name, result in results.items() if result.status in reported]
   for name in left:
@@ -119,20 +109,20 @@ def _run(
 
 
 def _claim(workdir: str, name: str) -> None:
-  """Records which study the folder belongs to; refuses another study's."""
+  """Writes the study's name into its folder; refuses another study's folder."""
   from rlhf_gap import errors
 
   path = os.path.join(workdir, "name")
   if os.path.exists(path):
     with open(path, encoding="utf-8") as file:
-      found = file.read().strip()
-    if found != name:
+      owner = file.read().strip()
+    if owner != name:
       raise errors.UserError(
-        f"{workdir} holds the study {found}, not {name}; choose another"
+        f"{workdir} holds the study {owner}, not {name}; choose another"
         " --workdir"
       )
     return
-  # Whole at once: another stage's process may be reading it.
+  # Atomically, because the process of another stage may be reading it.
   partial = f"{path}.{os.getpid()}.partial"
   with open(partial, "w", encoding="utf-8") as file:
     file.write(f"{name}\n")
@@ -147,8 +137,8 @@ def _print_plan(
   for stage in planned:
     result = standing[stage.name]
     seconds = f" ({result.seconds:.1f} s)" if result.seconds else ""
-    why = f": {result.reason}" if result.reason else ""
-    print(f"{stage.name}: {result.status}{seconds}{why}")
+    reason = f": {result.reason}" if result.reason else ""
+    print(f"{stage.name}: {result.status}{seconds}{reason}")
     print(f"  rlhf-gap {shlex.join(stage.argv(workdir))}")
   left = sum(result.status != "done" for result in standing.values())
   print(f"{len(planned)} stages, {left} of them to run")

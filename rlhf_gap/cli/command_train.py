@@ -1,12 +1,11 @@
-r"""Trains: SFT, preference models, offline, online, replay, from a gin file.
+r"""Trains SFT, preference models, offline, online or replay, from a gin file.
 
   rlhf-gap train --gin_file=gin_configs/runs/online.gin \
     --gin.MODEL_DIR=runs/online --gin.INITIAL_CHECKPOINT_PATH=... \
     --gin.PROMPTS=... --gin.JUDGE_CHECKPOINT_PATH=...
 
-The same command again goes on where the run was interrupted, bit for bit.
-
-On several hosts the same command is started on each (docs/pods.md).
+Rerun the same command to resume after an interruption, bit for bit. On several
+hosts, start the same command on each (docs/pods.md).
 """
 
 import argparse
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-  """Trains, alone or with other processes, and returns the exit code."""
+  """Trains, as one process or one of several; returns the exit code."""
   address = launching.find(
     arguments.coordinator,
     arguments.num_processes,
@@ -33,8 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ,
   )
   names = ("dead_after_seconds", "hung_after_seconds")
-  where = "for a run of several processes"
-  applying.only_if(address is not None, arguments, where, *names)
+  when = "for a run of several processes"
+  applying.only_if(address is not None, arguments, when, *names)
   if address is None:
     _train(arguments)
     return 0
@@ -71,22 +70,12 @@ def _train(arguments: argparse.Namespace) -> None:
   from rlhf_gap import processes
   from rlhf_gap.cli import caching, gin_files
 
-  gin_files.parse(
-    arguments.gin_file,
-    arguments.gin_bindings,
-    gin_flags.search_paths(arguments),
-    arguments.allow_module,
-  )
+  gin_flags.parse(arguments)
   processes.check_same(gin_files.settings())
   from rlhf_gap.training import description, run
 
   caching.use_persistent_cache()
-  described = gin_files.construct(
-    description.Run,
-    arguments.gin_file,
-    arguments.gin_bindings,
-    gin_flags.search_paths(arguments),
-  )
+  described = gin_flags.construct(description.Run, arguments)
   outcome = run.train(described, gin_files.operative())
   step = int(outcome.state.step)
   folder = os.path.join(described.model_dir, f"checkpoint_{step}")

@@ -1,8 +1,8 @@
-"""Builds a pair store: published files or a miniature to token ids.
+"""Builds a pair store: tokenizes published files or a miniature.
 
-Rows that give no comparison are counted by reason and listed, with file and
-line, in OUTPUT.skipped_rows.jsonl. The same command again finishes what was
-interrupted, and leaves a finished store as it is.
+Rows that are not a comparison are counted by reason and listed, with file and
+line, in OUTPUT.skipped_rows.jsonl. Rerun the same command to resume after an
+interruption; a finished store is left unchanged.
 """
 
 import argparse
@@ -23,30 +23,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--source",
     type=flag_types.local,
     metavar="DIR",
-    help="folder of published files; without it they are downloaded where"
-    " nobody has to sign in; miniatures have none",
+    help="folder with the published files (default: download them, if that"
+    " needs no login); not for miniatures",
   )
   parser.add_argument(
     "--vocabulary",
     type=flag_types.path,
     metavar="FILE",
-    help="a SentencePiece model (local or gs://), or `bytes` for ByT5; a"
-    " miniature has its own",
+    help="a SentencePiece model (local or gs://), or `bytes` for ByT5 (default:"
+    " for miniatures, their own)",
   )
   parser.add_argument(
     "--output",
     type=flag_types.storage,
     metavar="DIR",
-    help="where the store goes",
+    help="the new store",
   )
   parser.add_argument(
-    "--split", type=flag_types.name, default="train", help="default: train"
+    "--split", type=flag_types.name, default="train", help="(default: train)"
   )
   parser.add_argument("--json", action="store_true", help="print one object")
   parser.add_argument(
     "--allow_malformed",
     action="store_true",
-    help="go on when more than 1%% of the rows are malformed",
+    help="accept more than 1%% of malformed rows",
   )
   for name, what in (("inputs", "prompts"), ("targets", "responses")):
     parser.add_argument(
@@ -59,30 +59,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--tfds_data_dir",
     metavar="DIR",
     type=flag_types.local,
-    help="where prepared data sets are kept (default: TFDS_DATA_DIR, or"
+    help="folder of prepared data sets (default: TFDS_DATA_DIR, or"
     " ~/tensorflow_datasets)",
   )
   parser.add_argument(
-    "--seed", type=flag_types.seed, help="of a miniature (default: 0)"
+    "--seed", type=flag_types.seed, help="seed of a miniature (default: 0)"
   )
   parser.add_argument(
     "--rows",
     type=flag_types.count,
     metavar="N",
-    help="comparisons of a miniature to generate",
+    help="number of comparisons to generate for a miniature",
   )
 
 
 def run(arguments: argparse.Namespace) -> None:
-  """Builds the store that is asked for and prints what became of the rows."""
+  """Builds the store and prints a summary of its rows."""
   entries = catalog.entries(arguments.task)
   own_vocabulary = catalog.is_procedural(entries[0])
   if arguments.vocabulary is None and not own_vocabulary:
     raise errors.UserError(
-      "--vocabulary=FILE is missing: a SentencePiece model, or `bytes`"
+      "--vocabulary=FILE is missing; expected a SentencePiece model or `bytes`"
     )
   if arguments.output is None:
-    raise errors.UserError("--output=DIR is missing: where the store goes")
+    raise errors.UserError("--output=DIR is missing; expected a new folder")
   published = ("source", "tfds_data_dir", "allow_malformed")
   only_if = applying.only_if
   only_if(own_vocabulary, arguments, "for a miniature", "seed", "rows")
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
     vocabulary = vocabularies.named(arguments.vocabulary)
   windows = _windows(arguments)
   logging.getLogger("absl").setLevel(logging.ERROR)
-  # A Ctrl-C while compiled code imports Python modules would be lost.
+  # A Ctrl-C is lost while compiled code imports Python modules.
   with interrupts.deferred():
     native_logs.start_tensorflow()
     from rlhf_gap.data import pipeline, reports

@@ -1,9 +1,9 @@
-"""`rlhf-gap data export`: a store as JSON lines or parquet.
+"""`rlhf-gap data export`: exports a store as JSON lines or Parquet.
 
 Each row has the text of every token column (`prompt`, `chosen`, `rejected`, as
-Hugging Face's preference tools expect), its token ids without padding
-(`chosen_tokens`: text does not always tokenize back to the ids it came from),
-and the scalar columns. A float that was not computed (NaN) is null.
+Hugging Face's preference tools expect), the token ids without padding
+(`chosen_tokens`, because text does not always tokenize back to the same ids),
+and the scalar columns. NaN, a value that was not computed, becomes null.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from rlhf_gap import errors, progress, stores
-from rlhf_gap.cli import data_show, flag_types
+from rlhf_gap.cli import data_show, flag_types, shared_flags
 from rlhf_gap.stores import manifest as manifests
 from rlhf_gap.token_ids import PAD_ID
 
@@ -35,18 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--output",
     type=flag_types.local,
     metavar="FILE",
-    help="by default DIR.jsonl or DIR.parquet",
+    help="file to write (default: DIR.jsonl or DIR.parquet)",
   )
-  parser.add_argument(
-    "--vocabulary",
-    type=flag_types.path,
-    metavar="FILE",
-    help="the SentencePiece model, if it has moved since the store was made",
-  )
+  shared_flags.add_moved_vocabulary(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-  """Exports the store and prints the file's name."""
+  """Exports the store and prints the file's path."""
   print(
     export(
       arguments.directory,
@@ -58,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _ids(tokens: np.ndarray) -> list[int]:
-  """Returns one row's token ids, EOS included, padding left out."""
+  """Returns one row's token ids, with EOS and without padding."""
   return tokens[: np.count_nonzero(tokens != PAD_ID)].tolist()
 
 
@@ -67,7 +62,7 @@ def _column(
   values: np.ndarray,
   decode: Callable[[Sequence[int]], str],
 ) -> dict[str, list[Any]]:
-  """Returns the exported columns that one column of a store becomes."""
+  """Converts a column of a store to one or two exported columns."""
   if spec.holds_tokens:
     ids = [_ids(row) for row in values]
     text = [decode(row) for row in ids]
@@ -83,7 +78,7 @@ def _column(
 def _tables(
   store: stores.Store, decode: Callable[[Sequence[int]], str]
 ) -> Iterator[dict[str, list[Any]]]:
-  """Yields the exported columns, some rows at a time, under a progress bar."""
+  """Yields the exported columns in blocks of rows, with a progress bar."""
   with progress.bar("exporting", store.num_rows, "rows") as done:
     for first in range(0, store.num_rows, _ROWS_AT_ONCE):
       rows = range(first, min(first + _ROWS_AT_ONCE, store.num_rows))
@@ -108,7 +103,7 @@ def _write_jsonl(
 def _write_parquet(
   path: str, store: stores.Store, decode: Callable[[Sequence[int]], str]
 ) -> None:
-  import pyarrow  # here: only parquet needs it
+  import pyarrow  # only here: JSON lines do not need it
   from pyarrow import parquet
 
   fields = []
@@ -141,25 +136,25 @@ def export(
   Args:
     directory: the store.
     format: one of `FORMATS`.
-    output: the file; None: the store's name with the format as its ending,
-      beside a local store or in the working directory for one elsewhere.
+    output: the file. None for the store's name with the format as suffix, next
+      to a local store, or in the working directory for a URL.
     vocabulary: the SentencePiece model, if it has moved.
 
   Returns:
-    The file's path. It appears whole or not at all.
+    The file's path. On failure no file is left behind.
 
   Raises:
     UserError: no such store, format or vocabulary, or the store is unfinished.
   """
   if format not in _WRITERS:
     raise errors.UserError(
-      f"--format={format} is not known; expected {' or '.join(FORMATS)}"
+      f"--format={format}; expected {' or '.join(FORMATS)}"
     )
   store = stores.open(directory)
   if not store.manifest.complete:
     raise errors.UserError(
-      f"{directory} is unfinished, with {store.num_rows} rows so far; let its"
-      " writer finish, or start that again, before exporting"
+      f"{directory} is unfinished, with {store.num_rows} rows so far; wait for"
+      " its writer to finish, or restart it, before exporting"
     )
   decode = data_show.decoder(store, vocabulary)
   place = directory.rstrip("/")
@@ -169,7 +164,7 @@ def export(
   parent = os.path.dirname(os.path.abspath(output))
   if not os.path.isdir(parent):
     raise errors.UserError(
-      f"--output={output}: there is no folder {parent}; make it first"
+      f"--output={output}: there is no folder {parent}; create it first"
     )
   with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as folder:
     unfinished = os.path.join(folder, "rows")

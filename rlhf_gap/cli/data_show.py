@@ -1,4 +1,4 @@
-"""`rlhf-gap data show`: rows of a store as a person reads them."""
+"""`rlhf-gap data show`: prints rows of a store as text."""
 
 import argparse
 import math
@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from rlhf_gap import errors, stores
-from rlhf_gap.cli import flag_types
+from rlhf_gap.cli import flag_types, shared_flags
 from rlhf_gap.stores import locations
 from rlhf_gap.token_ids import PAD_ID
 
-_BETWEEN = " | "
+_SEPARATOR = " | "
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,26 +24,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--rows",
     default="0:3",
-    help="which rows, such as 3,10:14 (10 to 13); by default 0:3",
+    help="row numbers and ranges, such as 3,10:14, without the end 14 (default:"
+    " 0:3)",
   )
-  parser.add_argument(
-    "--vocabulary",
-    type=flag_types.path,
-    metavar="FILE",
-    help="the SentencePiece model, if it has moved since the store was made",
-  )
+  shared_flags.add_moved_vocabulary(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-  """Prints the rows asked for."""
+  """Prints the rows."""
   show(arguments.directory, arguments.rows, arguments.vocabulary)
 
 
 def parse_rows(text: str) -> list[int]:
-  """Returns the rows that `--rows` names: "3,10:14" is 3, 10, 11, 12, 13.
+  """Parses `--rows`: "3,10:14" is 3, 10, 11, 12, 13.
 
   Args:
-    text: row numbers and ranges FIRST:END, END left out, joined by commas.
+    text: row numbers and ranges FIRST:END, without END, separated by commas.
 
   Raises:
     UserError: a part is neither.
@@ -60,7 +56,9 @@ def parse_rows(text: str) -> list[int]:
         " expected something like 3,10:14"
       ) from error
   if not rows:
-    raise errors.UserError(f"--rows={text} names no row; expected 3,10:14")
+    raise errors.UserError(
+      f"--rows={text} is empty; expected something like 3,10:14"
+    )
   return rows
 
 
@@ -72,7 +70,7 @@ def _side_by_side(blocks: Sequence[Sequence[str]], width: int) -> list[str]:
   height = max(map(len, blocks))
   filled = [[*block, *[""] * (height - len(block))] for block in blocks]
   return [
-    _BETWEEN.join(f"{cell:<{width}}" for cell in line).rstrip()
+    _SEPARATOR.join(f"{cell:<{width}}" for cell in line).rstrip()
     for line in zip(*filled, strict=True)
   ]
 
@@ -96,13 +94,13 @@ def render(
 ) -> list[str]:
   """Returns the lines that show one row.
 
-  The prompt takes the whole width; responses stand beside one another.
+  The prompt takes the whole width. Responses are side by side.
 
   Args:
     row: its number.
-    values: by column name, its value: an array of token ids or a scalar.
-    decode: turns token ids into text.
-    width: characters in a line.
+    values: by column name, an array of token ids or a scalar.
+    decode: function from token ids to text.
+    width: characters per line.
   """
   texts = {
     name.removesuffix("_tokens"): value
@@ -114,7 +112,7 @@ def render(
     for name, value in values.items()
     if name.removesuffix("_tokens") not in texts
   ]
-  cell = width if len(texts) < 3 else (width - len(_BETWEEN)) // 2
+  cell = width if len(texts) < 3 else (width - len(_SEPARATOR)) // 2
   blocks = {}
   for name, tokens in texts.items():
     wide = width if name == "prompt" else cell
@@ -135,11 +133,11 @@ def decoder(
 
   Args:
     store: the open store.
-    vocabulary: the SentencePiece model, if it lies elsewhere now than when the
-      store was made.
+    vocabulary: the SentencePiece model, if it has moved since the store was
+      built.
 
   Raises:
-    UserError: the model is missing, or not the one the store was made with.
+    UserError: the model is missing, or is not the one of the store.
   """
   stored = store.manifest.vocabulary
   if vocabulary is not None:
@@ -152,14 +150,14 @@ def decoder(
     return _checked(stores.decoder(stored), store.path)
   except errors.UserError as error:
     raise errors.UserError(
-      f"{error}; --vocabulary=PATH says where the store's vocabulary is now"
+      f"{error}; give --vocabulary=PATH if the store's vocabulary has moved"
     ) from error
 
 
 def _checked(
   decode: Callable[[Sequence[int]], str], path: str
 ) -> Callable[[Sequence[int]], str]:
-  """Returns a decoder that refuses negative ids, which no vocabulary has."""
+  """Returns a decoder that refuses negative ids."""
 
   def checked(tokens: Sequence[int]) -> str:
     if min(tokens, default=0) < 0:
@@ -179,7 +177,7 @@ def show(
 
   Args:
     directory: the store.
-    rows: which rows, as `--rows` takes them.
+    rows: row numbers and ranges, as in `--rows`.
     vocabulary: the SentencePiece model, if it has moved.
 
   Raises:
@@ -194,6 +192,6 @@ def show(
   state = "" if manifest.complete else ", still being written or interrupted"
   print(f"{errors.printable(manifest.task)}: {manifest.rows:,} rows{state}")
   for i, number in enumerate(numbers):
-    one = {name: column[i] for name, column in values.items()}
-    lines = render(number, one, decode, width)
+    row = {name: column[i] for name, column in values.items()}
+    lines = render(number, row, decode, width)
     print("\n".join(map(errors.printable, lines)))

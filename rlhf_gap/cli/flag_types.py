@@ -1,7 +1,7 @@
-"""Types of the commands' flags, checked as the command line is parsed.
+"""argparse types of the commands' flags.
 
-Each is an argparse `type`; `_Parser` of `main` puts the flag's name before the
-message, so that it reads `--seed=-1; expected ...`.
+`_Parser` of `main` prefixes their messages with the flag's name, as in
+`--seed=-1; expected ...`.
 """
 
 import argparse
@@ -14,28 +14,28 @@ from rlhf_gap.cli import setting_types
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# What TensorStore, which reads and writes stores and checkpoints, opens.
+# Supported by TensorStore, which reads and writes stores and checkpoints.
 _SCHEMES = ("gs", "s3", "memory", "file")
 
 
 def whole(low: int, high: int = checks.LARGEST) -> Callable[[str], int]:
-  """Returns the type of whole numbers from `low` to `high`, both allowed."""
+  """Returns the type of whole numbers from `low` to `high`, inclusive."""
 
   def parse(text: str) -> int:
     if not _WHOLE.fullmatch(text) or int(text) < low:
       raise _mismatch(text, f"a whole number, {low} or more")
     if int(text) > high:
-      raise _mismatch(text, f"a whole number, {high:,} at most")
+      raise _mismatch(text, f"a whole number, at most {high:,}")
     return int(text)
 
   return parse
 
 
 count = whole(1)
-"""At least 1."""
+"""A whole number of at least 1."""
 
 seed = whole(0, checks.LARGEST_SEED)
-"""JAX keeps 32 bits of a seed: larger ones would repeat smaller ones."""
+"""A seed of at most 32 bits; JAX would drop higher ones."""
 
 tokens = whole(1, checks.LONGEST)
 """A length in tokens."""
@@ -47,8 +47,8 @@ def real(
   """Returns the type of finite numbers.
 
   Args:
-    low: the smallest.
-    high: the largest.
+    low: the smallest value allowed.
+    high: the largest value allowed.
     above: whether `low` itself is excluded.
   """
   lowest = f"above {low:g}" if above else f"of at least {low:g}"
@@ -68,11 +68,11 @@ def real(
 
 
 positive = real(0, above=True)
-"""Finite and above 0."""
+"""A finite number above 0."""
 
 
 def name(text: str) -> str:
-  """Takes a word or a text that is not empty."""
+  """Accepts any non-empty string."""
   try:
     setting_types.conformed(text.replace("~", "_"), str)
   except setting_types.MismatchError as mismatch:
@@ -81,19 +81,19 @@ def name(text: str) -> str:
 
 
 def words(*known: str) -> Callable[[str], tuple[str, ...]]:
-  """Returns the type of known words separated by commas."""
+  """Returns the type of comma-separated lists of known words."""
 
   def parse(text: str) -> tuple[str, ...]:
     given = tuple(text.split(","))
     if not set(given) <= set(known):
-      raise _mismatch(text, f"words of {', '.join(known)}, between commas")
+      raise _mismatch(text, f"one or more of {', '.join(known)}, with commas")
     return given
 
   return parse
 
 
 def path(text: str) -> str:
-  """Takes a path of the file system, or a URL; expands "~"."""
+  """Accepts a path or URL; expands "~"."""
   try:
     return str(setting_types.conformed(text, str))
   except setting_types.MismatchError as mismatch:
@@ -101,17 +101,17 @@ def path(text: str) -> str:
 
 
 def storage(text: str) -> str:
-  """Takes a path or a URL that stores and checkpoints may have."""
+  """Accepts a path or URL of a store or checkpoint."""
   scheme = _SCHEME.match(text)
   if scheme is not None and scheme[1].lower() not in _SCHEMES:
-    raise _mismatch(text, "a local path, or a URL such as gs://bucket/folder")
+    raise _mismatch(text, "a local path or a URL such as gs://bucket/folder")
   return path(text)
 
 
 def local(text: str) -> str:
-  """Takes a path of the file system to write to."""
+  """Accepts a local path."""
   if _SCHEME.match(text):
-    raise _mismatch(text, "a path of a file system, not a URL")
+    raise _mismatch(text, "a local path, not a URL")
   return path(text)
 
 

@@ -1,4 +1,4 @@
-"""gin files at the edge: parsed once, their mistakes in one line."""
+"""Parses gin files and reports mistakes in them in one line."""
 
 import copy
 import re
@@ -12,7 +12,7 @@ from rlhf_gap.cli import gin_mistakes, gin_sources, gin_values
 
 Described = TypeVar("Described")
 
-# The setting that a constructor's message begins with.
+# The setting at the start of a constructor's message.
 _SETTING = re.compile(r"^(?:[A-Za-z]\w*[.:] ?)?([a-z]\w*) ?=")
 _CALLED = re.compile(
   r"In call to configurable '([\w.]+)' \(.*?\)(?: in scope '([\w/]+)')?"
@@ -25,21 +25,21 @@ def parse(
   search_paths: Sequence[str] = (),
   allowed_modules: Sequence[str] = (),
 ) -> None:
-  """Reads gin files, then single bindings, into gin's one configuration.
+  """Reads gin files, then single bindings, into gin's global configuration.
 
-  A binding's text is read by the type of the setting that it ends up in: what
-  is bound to a path is a path, whatever it looks like.
+  A binding's text is parsed by the type of its setting: a path stays a string,
+  even if it looks like a number.
 
   Args:
     files: paths of gin files; later ones override earlier ones.
-    bindings: "NAME = value" each, which override the files.
-    search_paths: folders to look for files in, before the repository's root.
-    allowed_modules: modules that the files may import besides ours, JAX, optax
-      and seqio.
+    bindings: "NAME = value" each; they override the files.
+    search_paths: folders to search for files before the repository's root.
+    allowed_modules: modules that the files may import in addition to ours, JAX,
+      optax and seqio.
 
   Raises:
-    UserError: a file is missing, a name is unknown, a setting does not accept
-      its value, or a file imports a module that is not allowed.
+    UserError: a file is missing, a name is unknown, a value does not match its
+      setting's type, or a file imports a module that is not allowed.
   """
   gin.clear_config()
   lines = gin_sources.lines_of(files, bindings, search_paths, allowed_modules)
@@ -53,7 +53,7 @@ def parse(
     )
   except errors.UserError:
     raise
-  except Exception as error:  # gin raises what the file leads it to
+  except Exception as error:  # a mistake in a file can raise many types
     raise errors.UserError(gin_mistakes.one_line(error, lines)) from error
   gin_values.bind(bindings, lines)
   gin_values.check(lines, allowed_modules)
@@ -65,20 +65,20 @@ def construct(
   bindings: Sequence[str],
   search_paths: Sequence[str] = (),
 ) -> Described:
-  """Makes what the parsed files describe.
+  """Constructs what the parsed files describe.
 
   Args:
     described: a dataclass whose fields the files bind.
-    files: the gin files that were parsed, to name places in.
-    bindings: the bindings of the command line, likewise.
-    search_paths: folders that the files were looked for in.
+    files: the parsed gin files, for messages.
+    bindings: the bindings of the command line, for messages.
+    search_paths: folders that were searched for the files.
 
   Returns:
-    The description.
+    An instance of `described`.
 
   Raises:
-    UserError: a required value is missing, a value is wrong, or a binding or
-      macro of the user's own is not used: it is misspelt, or without effect.
+    UserError: a required value is missing, a value is invalid, or one of the
+      user's own bindings or macros is misspelt or has no effect.
   """
   lines = gin_sources.lines_of(files, bindings, search_paths, None)
   missing = required_macros()
@@ -86,9 +86,9 @@ def construct(
     flags = " ".join(f"--gin.{name}=..." for name in missing)
     raise errors.UserError(f"{', '.join(missing)} must be set: add {flags}")
   try:
-    made = gin.get_configurable(described)()
+    instance = gin.get_configurable(described)()
   except errors.UserError as error:
-    message, *_ = str(error).splitlines()  # gin adds where it was called
+    message, *_ = str(error).splitlines()  # the other lines are gin's
     source = _source(str(error), lines)
     raise errors.UserError(f"{source}{message}") from error
   except (TypeError, ValueError, RuntimeError) as error:
@@ -96,50 +96,51 @@ def construct(
     source = _source(str(error), lines)
     raise errors.UserError(f"{source}{message}") from error
   gin_mistakes.check_used(lines)
-  return made
+  return instance
 
 
 def _source(text: str, lines: Sequence[gin_sources.Line]) -> str:
-  """Returns the flag or place that a constructor's message is about."""
-  message, *added = text.splitlines()
+  """Returns "flag: " or "place: " of the setting that a message is about."""
+  message, *added_by_gin = text.splitlines()
   setting = _SETTING.search(message)
-  made_in = _CALLED.search(" ".join(added))
-  if setting is None or made_in is None:
+  call = _CALLED.search(" ".join(added_by_gin))
+  if setting is None or call is None:
     return ""
   source = gin_values.source_of(
-    made_in[2] or "", made_in[1].split(".")[-1], setting[1], lines
+    call[2] or "", call[1].split(".")[-1], setting[1], lines
   )
   return "" if source is None else f"{source}: "
 
 
 def operative() -> str:
-  """Returns the configuration as it was used, in gin's syntax."""
+  """Returns the operative configuration, in gin's syntax."""
   return gin.operative_config_str()
 
 
 def settings() -> dict[str, str]:
-  """Returns everything that the parsed files and bindings set, by name."""
-  found = {}
+  """Returns all settings of the parsed files and bindings, by name."""
+  values_by_name = {}
   for (scope, selector), values in gin.config._CONFIG.items():
     for name, value in values.items():
       scoped = f"{scope}/{selector}" if scope else selector
       is_macro = selector == "gin.macro"
-      found[scope if is_macro else f"{scoped}.{name}"] = repr(value)
-  return found
+      full_name = scope if is_macro else f"{scoped}.{name}"
+      values_by_name[full_name] = repr(value)
+  return values_by_name
 
 
 def required_macros() -> list[str]:
-  """Returns the macros that a file marks as required and nothing has set."""
+  """Returns the required macros that have no value yet."""
   return sorted(
     scope
     for (scope, selector), values in gin.config._CONFIG.items()
-    # A reference to gin's constant, which gin does not resolve in macros.
+    # gin does not resolve this constant in macros.
     if selector == "gin.macro" and str(values["value"]) == "%gin.REQUIRED"
   )
 
 
 def is_set(name: str) -> bool:
-  """Whether a file or a binding sets a macro."""
+  """Returns whether a file or a binding sets a macro."""
   return (name, "gin.macro") in gin.config._CONFIG
 
 
@@ -150,10 +151,10 @@ def macro(name: str) -> Any:
     name: the macro's name.
 
   Returns:
-    Its value, references resolved.
+    Its value, with references resolved.
 
   Raises:
-    UserError: no file sets it, or what it refers to cannot be made.
+    UserError: no file sets it, or a reference cannot be resolved.
   """
   try:
     value = gin.query_parameter(f"{name}/gin.macro.value")
@@ -162,6 +163,6 @@ def macro(name: str) -> Any:
       f"no gin file sets {name}; add one that does, or --gin.{name}=value"
     ) from error
   try:
-    return copy.deepcopy(value)  # which is how gin resolves its references
+    return copy.deepcopy(value)  # gin resolves references on deep copies
   except (TypeError, ValueError, RuntimeError) as error:
     raise errors.UserError(gin_mistakes.one_line(error, [])) from error

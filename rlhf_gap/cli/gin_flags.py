@@ -3,8 +3,11 @@
 import argparse
 import os
 from collections.abc import Sequence
+from typing import TypeVar
 
 from rlhf_gap.cli import flag_types
+
+Described = TypeVar("Described")
 
 _PREFIX = "--gin."
 
@@ -22,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar="FILE",
     type=flag_types.path,
     help="a gin file; may be repeated, later ones override. A gin file can run"
-    " Python: use files that you trust",
+    " Python, so use only files that you trust",
   )
   add_lookup(parser)
   parser.epilog = (
@@ -37,26 +40,26 @@ def add_lookup(parser: argparse.ArgumentParser) -> None:
     "--gin_search_paths",
     default="",
     metavar="DIRS",
-    help="folders to look for gin files in, separated by commas",
+    help="folders to search for gin files, separated by commas",
   )
   parser.add_argument(
     "--allow_module",
     action="append",
     default=[],
     metavar="NAME",
-    help="let gin files import this module, which runs its code; may be"
+    help="allow gin files to import this module, which runs its code; may be"
     " repeated (always allowed: rlhf_gap, jax, optax, seqio)",
   )
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-  """Takes the `--gin.NAME=value` words out of a command line.
+  """Separates `--gin.NAME=value` from a command's other arguments.
 
   Args:
-    argv: the command's words.
+    argv: the command's arguments.
 
   Returns:
-    The bindings, "NAME = value" each, and the other words.
+    The bindings, "NAME = value" each, and the other arguments.
   """
   bindings = [
     word.removeprefix(_PREFIX).replace("=", " = ", 1)
@@ -70,3 +73,47 @@ def search_paths(arguments: argparse.Namespace) -> list[str]:
   """Returns the folders of --gin_search_paths."""
   paths = [path for path in arguments.gin_search_paths.split(",") if path]
   return [os.path.expanduser(path) for path in paths]
+
+
+def parse(
+  arguments: argparse.Namespace, more_bindings: Sequence[str] = ()
+) -> None:
+  """Parses the gin files and bindings of a command line.
+
+  Args:
+    arguments: the flags of `add_arguments`, and `gin_bindings`.
+    more_bindings: further bindings, "NAME = value" each.
+
+  Raises:
+    UserError: as `gin_files.parse`.
+  """
+  from rlhf_gap.cli import gin_files  # only here: --help does not need gin
+
+  gin_files.parse(
+    arguments.gin_file,
+    [*arguments.gin_bindings, *more_bindings],
+    search_paths(arguments),
+    arguments.allow_module,
+  )
+
+
+def construct(
+  described: type[Described], arguments: argparse.Namespace
+) -> Described:
+  """Constructs what the parsed gin files describe.
+
+  Args:
+    described: a dataclass whose fields the files bind.
+    arguments: the flags of `add_arguments`, and `gin_bindings`.
+
+  Raises:
+    UserError: as `gin_files.construct`.
+  """
+  from rlhf_gap.cli import gin_files
+
+  return gin_files.construct(
+    described,
+    arguments.gin_file,
+    arguments.gin_bindings,
+    search_paths(arguments),
+  )

@@ -1,4 +1,4 @@
-"""Mistakes in gin files and bindings, in one line with place and remedy."""
+"""Describes mistakes in gin files in one line, with place and remedy."""
 
 import functools
 import inspect
@@ -10,23 +10,22 @@ from collections.abc import Sequence
 import gin
 
 from rlhf_gap import errors
-from rlhf_gap.cli import near_names
 from rlhf_gap.cli.gin_sources import ROOT, Line
 
 _MACRO = "gin.macro"
 _PLACE = re.compile(r'(?:In file |\()"?(\S+?\.gin)"?, line (\d+)')
-# What gin adds to an error: where it was called, and what it had bound.
+# The start of what gin appends to an error.
 _ADDED = re.compile(
   r"\s*(In call to configurable|In bindings string|No values supplied by Gin)"
 )
 
 
 def one_line(error: Exception, lines: Sequence[Line]) -> str:
-  """Returns what gin says in one line, with place and remedy.
+  """Converts an error to one line, with place and remedy.
 
   Args:
-    error: what gin, or what it called, raised.
-    lines: what was parsed.
+    error: raised by gin, or by a function that it called.
+    lines: the parsed lines.
   """
   text = re.sub(r"\s+", " ", str(error)).strip()
   unknown = re.search(r"in scope '(\w+)'$", text)
@@ -45,39 +44,41 @@ def _unknown_macro(name: str, lines: Sequence[Line]) -> str:
   use = re.compile(rf"^[^#]*%{name}\b")
   places = [line.place for line in lines if use.match(line.text)]
   place = f"{places[0]}: " if places else ""
-  return f"{place}nothing sets %{name}{near_names.hint(name, known)}"
+  return f"{place}nothing sets %{name}{errors.did_you_mean(name, known)}"
 
 
 def _hint(text: str) -> str:
-  """Suggests the near name where gin says that there is no such one."""
-  found = re.search(r"'([\w.]+)' doesn't have a parameter named '(\w+)'", text)
-  if found is not None:
-    made = gin.config._REGISTRY.get_match(found[1])
-    if made is None:
+  """Suggests a similar name if gin's message is about an unknown one."""
+  match = re.search(r"'([\w.]+)' doesn't have a parameter named '(\w+)'", text)
+  if match is not None:
+    configurable = gin.config._REGISTRY.get_match(match[1])
+    if configurable is None:
       return ""
-    return near_names.hint(found[2], inspect.signature(made.wrapped).parameters)
-  found = re.search(r"<module '([\w.]+)'.*has no attribute (\w+)", text)
-  if found is not None:
-    return near_names.hint(found[2], vars(sys.modules[found[1]]))
-  found = re.search(
+    parameters = inspect.signature(configurable.wrapped).parameters
+    return errors.did_you_mean(match[2], parameters)
+  match = re.search(r"<module '([\w.]+)'.*has no attribute (\w+)", text)
+  if match is not None:
+    return errors.did_you_mean(match[2], vars(sys.modules[match[1]]))
+  match = re.search(
     r"No configurable matching (?:reference )?'@?([\w.]+)", text
   )
-  if found is not None:
+  if match is not None:
     known = [name for name, _ in gin.config._REGISTRY.items()]
-    parts = found[1].count(".") + 1
-    return near_names.hint(
-      found[1], [".".join(k.split(".")[-parts:]) for k in known]
+    parts = match[1].count(".") + 1
+    return errors.did_you_mean(
+      match[1], [".".join(k.split(".")[-parts:]) for k in known]
     )
   return ""
 
 
 def check_used(lines: Sequence[Line]) -> None:
-  """Finds bindings of the user's own that nothing asked for.
+  """Checks that every binding of the user's own is used.
 
-  Files of ours bind alternatives (two optimizers) of which a run uses one.
+  Our own files may bind alternatives, such as two optimizers, of which a run
+  uses one.
 
   Args:
-    lines: what was parsed.
+    lines: the parsed lines.
 
   Raises:
     UserError: a binding or a macro is not used.
@@ -88,18 +89,18 @@ def check_used(lines: Sequence[Line]) -> None:
       used = gin.config._OPERATIVE_CONFIG
       known = [scope for scope, kind in used if kind == _MACRO]
       written = _written(scope, selector, name)
-      hint = near_names.hint(written, known) or "; it has no effect here"
+      hint = errors.did_you_mean(written, known) or "; it has no effect here"
       short = ".".join(written.split(".")[-3:])
       raise errors.UserError(f"{place}: nothing uses {short}{hint}")
 
 
 def unused() -> list[str]:
-  """Returns the names of macros and bindings that nothing has asked for."""
+  """Returns the names of the unused macros and bindings."""
   return [_written(*binding) for binding in unused_bindings()]
 
 
 def unused_bindings() -> list[tuple[str, str, str]]:
-  """Returns (scope, selector, parameter) of what nothing has asked for."""
+  """Returns (scope, selector, parameter) of each unused binding."""
   return [
     (scope, selector, parameter)
     for (scope, selector), values in gin.config._CONFIG.items()
@@ -113,24 +114,27 @@ def _written(scope: str, selector: str, parameter: str) -> str:
 
 
 def _is_used(scope: str, selector: str, parameter: str) -> bool:
-  # A binding holds in its own scope and in those below; what a macro refers to
-  # is made in the macro's scope.
+  # A binding applies to its own scope and to nested ones. A macro's reference
+  # is evaluated in the macro's scope.
   return any(
     kind == selector
     and parameter in values
-    and (asked == scope or not scope or asked.startswith(f"{scope}/"))
-    for (asked, kind), values in gin.config._OPERATIVE_CONFIG.items()
+    and (used_in == scope or not scope or used_in.startswith(f"{scope}/"))
+    for (used_in, kind), values in gin.config._OPERATIVE_CONFIG.items()
   )
 
 
 def place_of(
   binding: tuple[str, str, str], lines: Sequence[Line]
 ) -> str | None:
-  """Returns where the user last bound a name: a flag, or a file not ours.
+  """Returns the flag or the place in a user's file that last bound a name.
 
   Args:
-    binding: scope, selector and parameter, by gin's own key.
-    lines: what was parsed.
+    binding: scope, selector and parameter, as in gin's own keys.
+    lines: the parsed lines.
+
+  Returns:
+    None if only our own files bind the name, or none does.
   """
   scope, selector, last = binding
   if selector == _MACRO:
@@ -144,7 +148,7 @@ def place_of(
     )
     pattern = re.compile(rf"\s*{owner}\.{re.escape(last)}\s*=")
     block = re.compile(rf"\s*{owner}:")
-  found = None
+  place = None
   inside = False
   for line in lines:
     if _is_ours(line.place):
@@ -153,8 +157,8 @@ def place_of(
       inside = bool(block and block.match(line.text))
     within = inside and re.match(rf"\s+{re.escape(last)}\s*=", line.text)
     if within or pattern.match(line.text):
-      found = line.place
-  return found
+      place = line.place
+  return place
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Reads gin files safely: checked text, includes that end, known imports."""
+"""Reads gin files and checks their text, includes and imports."""
 
 import io
 import os
@@ -10,20 +10,19 @@ import gin
 from gin import config_parser
 
 from rlhf_gap import errors, files
-from rlhf_gap.cli import near_names
 
-# The repository's root: "gin_configs/models/..." is found from anywhere.
+# The repository's root, always searched, for "gin_configs/models/...".
 ROOT = pathlib.Path(__file__).parents[2]
 
 TRUSTED_MODULES = ("rlhf_gap", "jax", "optax", "seqio")
 """Packages that a gin file may import without `--allow_module`."""
 
-# Not a module: `from __gin__ import ...` switches features of gin.
+# Not a module: `from __gin__ import ...` enables features of gin.
 _GIN_FEATURES = "__gin__"
 
 
 class Line(NamedTuple):
-  """A line that the user wrote.
+  """A line of a gin file, or a binding of the command line.
 
   Attributes:
     place: "file:number", or the flag.
@@ -38,12 +37,12 @@ def find(file: str, search_paths: Sequence[str], place: str = "") -> str:
   """Returns the path of a gin file.
 
   Args:
-    file: its path, as it was given.
-    search_paths: folders to look in, before the repository's root.
-    place: where it is included, if it is.
+    file: its path, as given by the user or an include statement.
+    search_paths: folders to search before the repository's root.
+    place: place of the include statement, if any, for messages.
 
   Raises:
-    UserError: there is none; a similar name is suggested.
+    UserError: there is no such file.
   """
   for folder in _folders(search_paths):
     if file and os.path.exists(os.path.join(folder, file)):
@@ -51,7 +50,7 @@ def find(file: str, search_paths: Sequence[str], place: str = "") -> str:
   known = [str(p.relative_to(ROOT)) for p in ROOT.glob("gin_configs/**/*.gin")]
   place = f"{place}: " if place else ""
   raise errors.UserError(
-    f"{place}{file}: no such gin file{near_names.hint(file, known)}"
+    f"{place}{file}: no such gin file{errors.did_you_mean(file, known)}"
   )
 
 
@@ -61,17 +60,17 @@ def lines_of(
   search_paths: Sequence[str] = (),
   allowed_modules: Sequence[str] | None = (),
 ) -> list[Line]:
-  """Returns every line that will be parsed, with its place.
+  """Returns every line to be parsed, with its place, without executing any.
 
-  Nothing is executed: a gin file's imports run Python, so they are checked
-  here, before gin sees the file.
+  Importing a module runs its code, so imports are checked here, before gin
+  parses the file.
 
   Args:
     paths: paths of gin files; the files that they include are read too.
     bindings: "NAME = value" each.
-    search_paths: folders to look for files in.
-    allowed_modules: modules that may be imported besides `TRUSTED_MODULES`;
-      None: imports have been checked before.
+    search_paths: folders to search for files.
+    allowed_modules: modules that may be imported in addition to
+      `TRUSTED_MODULES`; None to skip the check.
 
   Raises:
     UserError: a file is missing or unreadable, includes itself, or imports a
@@ -88,13 +87,13 @@ def lines_of(
 
 
 def prepare_gin(search_paths: Sequence[str]) -> None:
-  """Makes gin look for files where `find` does, and read them as we do.
+  """Makes gin find and read files in the same way as this module.
 
-  gin's own reader of resources logs an error for every folder that lacks the
-  file, and fails where the checkout is on PYTHONPATH.
+  gin's own resource reader logs an error for every folder without the file, and
+  fails if the checkout is on PYTHONPATH.
 
   Args:
-    search_paths: folders to look in, before the repository's root.
+    search_paths: folders to search before the repository's root.
   """
   gin.config._LOCATION_PREFIXES[:] = _folders(search_paths)
   gin.config._FILE_READERS[:] = [(_Source, os.path.exists)]
@@ -112,7 +111,7 @@ def _folders(search_paths: Sequence[str]) -> list[str]:
 
 
 class _Source(io.StringIO):
-  """A gin file's text; gin takes the name for its messages."""
+  """A gin file's text. gin uses `name` in its messages."""
 
   def __init__(self, path: str):
     super().__init__(_text_of(path))
@@ -123,7 +122,7 @@ def _text_of(path: str) -> str:
   text = files.read_text(path)
   if "\0" in text:
     raise errors.UserError(f"{path}: contains NUL bytes; expected a gin file")
-  # gin's tokenizer counts only "\n".
+  # gin's tokenizer counts lines by "\n".
   return text.replace("\r\n", "\n")
 
 
@@ -151,12 +150,12 @@ def _lines_of(
 def _includes(
   source: _Source, file: str, allowed: Sequence[str] | None
 ) -> dict[int, str]:
-  """Returns the included files by line number, having checked all imports."""
-  found = {}
+  """Checks all imports and returns the included files by line number."""
+  included = {}
   try:
     for statement in config_parser.ConfigParser(source, _Placeholders()):
       if isinstance(statement, config_parser.IncludeStatement):
-        found[statement.location.line_num] = statement.filename
+        included[statement.location.line_num] = statement.filename
       imports = isinstance(statement, config_parser.ImportStatement)
       if imports and allowed is not None:
         place = f"{file}:{statement.location.line_num}"
@@ -164,10 +163,10 @@ def _includes(
   except errors.UserError:
     raise
   except Exception:
-    # gin will stop at the same statement, with a message that `gin_mistakes`
-    # knows; the statements before it have been checked.
+    # gin will fail on the same statement, and `gin_mistakes` will describe it.
+    # The statements before it have been checked.
     pass
-  return found
+  return included
 
 
 def _check_import(
@@ -176,13 +175,13 @@ def _check_import(
   module = statement.module
   if module.split(".")[0] != _GIN_FEATURES and not is_allowed(module, allowed):
     raise errors.UserError(
-      f"{place}: imports {module}, and importing runs its code; if you trust"
-      f" it, add --allow_module={module.split('.')[0]}"
+      f"{place}: imports {module}, which would run its code; if you trust it,"
+      f" add --allow_module={module.split('.')[0]}"
     )
 
 
 class _Placeholders(config_parser.ParserDelegate):
-  """Stands for references without importing what they refer to."""
+  """Parses references as plain strings, without importing anything."""
 
   def configurable_reference(self, scoped_name: str, evaluate: bool) -> Any:
     return scoped_name

@@ -1,4 +1,4 @@
-"""Types of gin's bindings: those of the parameters that they end up in."""
+"""Parses and checks gin's bindings by the types of the bound parameters."""
 
 import functools
 import re
@@ -17,12 +17,12 @@ _VALUE = "value"
 
 
 class Parameter(NamedTuple):
-  """A binding, by gin's own key.
+  """The key of a binding, as in gin's configuration.
 
   Attributes:
-    scope: such as "sft"; the name of a macro.
+    scope: such as "sft"; for a macro, its name.
     selector: the configurable's full name, or "gin.macro".
-    name: the parameter's.
+    name: the parameter's name.
   """
 
   scope: str
@@ -31,14 +31,14 @@ class Parameter(NamedTuple):
 
 
 def bind(bindings: Sequence[str], lines: Sequence[Line]) -> None:
-  """Binds what the command line sets, each value read by its setting's type.
+  """Applies the command line's bindings, each parsed by its setting's type.
 
   Args:
-    bindings: "NAME = value" each; the last of a name counts.
-    lines: what was parsed, for messages.
+    bindings: "NAME = value" each; the last one of a name counts.
+    lines: the parsed lines, for messages.
 
   Raises:
-    UserError: a name is unknown, or its setting does not accept the text.
+    UserError: a name is unknown, or its setting does not accept the value.
   """
   given = {}
   for binding in bindings:
@@ -47,13 +47,13 @@ def bind(bindings: Sequence[str], lines: Sequence[Line]) -> None:
       raise errors.UserError(f"--gin.{binding}: expected --gin.NAME=value")
     if not _NAME.fullmatch(name):
       raise errors.UserError(
-        f"--gin.{name}={text}: {name!r} is no name of a setting; expected"
+        f"--gin.{name}={text}: {name!r} is not a valid name; expected"
         " --gin.NAME=value"
       )
     given[name] = text
   macros = {scope for scope, kind in gin.config._CONFIG if kind == _MACRO}
   macros |= given.keys()
-  # What refers to others first: it may decide what they are for.
+  # References first, because they can determine the type of other macros.
   for name in sorted(given, key=lambda n: not given[n].startswith(("@", "%"))):
     _bind(name, given[name], macros, lines)
 
@@ -66,13 +66,13 @@ def _bind(
     gin.parse_config(f"{name} = {value}", skip_unknown=False)
   except errors.UserError:
     raise
-  except Exception as error:  # gin raises what the text leads it to
+  except Exception as error:  # a mistake in the text can raise many types
     message = gin_mistakes.one_line(error, lines)
     raise errors.UserError(f"--gin.{name}={text}: {message}") from error
 
 
 def _value_of(name: str, text: str, macros: set[str]) -> str:
-  """Returns the value in gin's syntax."""
+  """Returns the value of a binding in gin's syntax."""
   annotations = list(_annotations(name))
   takes_text = any(
     str in setting_types.alternatives(annotation) for annotation in annotations
@@ -82,7 +82,7 @@ def _value_of(name: str, text: str, macros: set[str]) -> str:
   if text.startswith("@") and not takes_text:
     return text
   if text[:1] in tuple("([{") and ("@" in text or "%" in text):
-    return text  # a container of references, checked with the files' values
+    return text  # a container of references, which `check` checks later
   for annotation in annotations or [Any]:
     try:
       value = setting_types.read(text, annotation)
@@ -96,7 +96,7 @@ def _value_of(name: str, text: str, macros: set[str]) -> str:
 
 
 def _annotations(name: str) -> Iterator[Any]:
-  """Yields the annotation of every parameter that a binding ends up in."""
+  """Yields the annotation of every parameter that a name is bound to."""
   if "." in name:
     key = gin.config.ParsedBindingKey.parse(name)
     yield _annotation(Parameter(key.scope, key.complete_selector, key.arg_name))
@@ -139,10 +139,10 @@ def _is_macro(value: Any, name: str) -> bool:
 
 
 def _annotation(parameter: Parameter) -> Any:
-  made = gin.config._REGISTRY.get_match(parameter.selector)
-  if made is None:
+  configurable = gin.config._REGISTRY.get_match(parameter.selector)
+  if configurable is None:
     return Any
-  return _annotations_of(made.wrapped).get(parameter.name, Any)
+  return _annotations_of(configurable.wrapped).get(parameter.name, Any)
 
 
 @functools.cache
@@ -151,16 +151,16 @@ def _annotations_of(configurable: Any) -> dict[str, Any]:
 
 
 def check(lines: Sequence[Line], allowed_modules: Sequence[str]) -> None:
-  """Checks every bound value against the type of its setting.
+  """Checks and converts every bound value by its setting's type.
 
-  Values are kept as the setting holds them: lists as tuples, "~" expanded.
+  Lists become tuples, and "~" is expanded.
 
   Args:
-    lines: what was parsed, for messages.
-    allowed_modules: modules besides ours whose classes may be used.
+    lines: the parsed lines, for messages.
+    allowed_modules: modules other than ours whose classes may be used.
 
   Raises:
-    UserError: a setting does not accept its value, or a value is made by a
+    UserError: a setting does not accept its value, or a value refers to a
       module that is not allowed.
   """
   allowed = (*gin_sources.TRUSTED_MODULES, *allowed_modules)
@@ -228,28 +228,28 @@ def _has_references(value: Any) -> bool:
 def _check_reference(
   value: Any, annotation: Any, allowed: Sequence[str]
 ) -> None:
-  made = value.configurable.wrapped
-  module = made.__module__
+  configurable = value.configurable.wrapped
+  module = configurable.__module__
   if not gin_sources.is_allowed(module, allowed):
     raise setting_types.MismatchError(
-      f"what a module of ours makes, not {module}; if you trust it, add"
-      f" --allow_module={module.split('.')[0]}"
+      f"a class or function of a trusted module, not of {module}; if you trust"
+      f" it, add --allow_module={module.split('.')[0]}"
     )
-  suits = (
-    setting_types.accepts_made(made, annotation)
+  is_accepted = (
+    setting_types.accepts_instance(configurable, annotation)
     if value.evaluate
     else setting_types.accepts_function(annotation)
   )
-  if not suits:
+  if not is_accepted:
     raise setting_types.MismatchError(setting_types.expected(annotation))
 
 
 def named(parameter: Parameter, lines: Sequence[Line]) -> str:
-  """Returns how the user knows a binding: its flag, or its place and name.
+  """Returns the user's name of a binding: its flag, or its place and name.
 
   Args:
     parameter: the binding.
-    lines: what was parsed.
+    lines: the parsed lines.
   """
   place = gin_mistakes.place_of(parameter, lines)
   if place is None or place.startswith("--gin."):
@@ -267,21 +267,23 @@ def short_name(parameter: Parameter) -> str:
 def source_of(
   scope: str, configurable: str, name: str, lines: Sequence[Line]
 ) -> str | None:
-  """Returns how the user knows the setting that a constructor refused.
+  """Returns the origin of a value that a constructor refused.
 
   Args:
-    scope: that it was made in.
+    scope: gin's scope at the call.
     configurable: the class's name.
-    name: the parameter's.
-    lines: what was parsed.
+    name: the parameter's name.
+    lines: the parsed lines.
 
   Returns:
     The flag, or the place in a file; None if the value is a default.
   """
   for parameter, value in _bound():
     *_, last = parameter.selector.split(".")
-    at = parameter.scope in ("", scope) or scope.startswith(parameter.scope)
-    if (last, parameter.name) == (configurable, name) and at:
+    applies = parameter.scope in ("", scope) or scope.startswith(
+      parameter.scope
+    )
+    if (last, parameter.name) == (configurable, name) and applies:
       macro = _macro_of(value)
       while macro is not None:
         parameter = macro

@@ -1,6 +1,6 @@
-"""Flags that make a process one of several, and what stands in for them.
+"""Finds out whether this process is one of several, from flags or a cluster.
 
-Nothing of JAX is imported here: a process is split off before it is.
+JAX is not imported here, because the process is forked before JAX may start.
 """
 
 import argparse
@@ -12,10 +12,10 @@ from collections.abc import Mapping, MutableMapping
 from rlhf_gap import errors
 from rlhf_gap.cli import flag_types
 
-# Cloud TPU: up to v4, and from v5e on.
+# Cloud TPUs: up to v4, and from v5e on.
 _TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
-# XLA's own limits on waiting for another CPU process. By default it gives up
-# after 30 s, which one process may be behind another with a compilation.
+# XLA's timeouts for CPU collectives. The default of 30 s is too short: one
+# process may compile for longer than another.
 _CPU_LIMITS = (
   "xla_cpu_collective_timeout_seconds",
   "xla_cpu_collective_call_terminate_timeout_seconds",
@@ -23,21 +23,21 @@ _CPU_LIMITS = (
 
 
 DEAD_AFTER_SECONDS = 60.0
-"""Silence after which a process counts as dead, by default."""
+"""Default silence after which a process counts as dead."""
 
 HUNG_AFTER_SECONDS = 1800.0
-"""Time without progress of all processes that ends a run, by default."""
+"""Default time without progress of any process after which the run ends."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Address:
-  """How a process joins the others.
+  """The address with which a process joins the others.
 
   Attributes:
     found_by: "flags", "SLURM" or "TPU".
-    coordinator: HOST:PORT of process 0; None where JAX asks the cluster.
-    num_processes: of the run; None likewise.
-    process_id: this one's number, from 0; None likewise.
+    coordinator: HOST:PORT of process 0; None if JAX asks the cluster.
+    num_processes: number of processes of the run; None likewise.
+    process_id: number of this process, from 0; None likewise.
   """
 
   found_by: str
@@ -49,32 +49,35 @@ class Address:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of a command that may run as several processes."""
   group = parser.add_argument_group(
-    "several hosts (none of these is needed on a TPU slice or under SLURM)"
+    "several hosts (not needed on a TPU slice or under SLURM)"
   )
   group.add_argument(
-    "--coordinator", metavar="HOST:PORT", help="where process 0 listens"
+    "--coordinator", metavar="HOST:PORT", help="address of process 0"
   )
   group.add_argument(
-    "--num_processes", type=flag_types.count, metavar="N", help="of the run"
+    "--num_processes",
+    type=flag_types.count,
+    metavar="N",
+    help="number of processes of the run",
   )
   group.add_argument(
     "--process_id",
     type=flag_types.whole(0),
     metavar="I",
-    help="this one's number, from 0",
+    help="number of this process, from 0",
   )
   group.add_argument(
     "--dead_after_seconds",
     type=flag_types.positive,
     metavar="S",
-    help="end when a process has not been heard of for so long (default: 60)",
+    help="end if another process is silent for this long (default: 60)",
   )
   group.add_argument(
     "--hung_after_seconds",
     type=flag_types.positive,
     metavar="S",
-    help="end when no process goes on for so long, as in a collective whose"
-    " peer hangs; more than the longest compilation (default: 1800)",
+    help="end if no process makes progress for this long, as when one hangs in"
+    " a collective; must exceed the longest compilation (default: 1800)",
   )
 
 
@@ -90,10 +93,10 @@ def find(
     coordinator: HOST:PORT, from the command line.
     num_processes: from the command line.
     process_id: from the command line.
-    environment: the process's variables.
+    environment: the process's environment variables.
 
   Returns:
-    How to join the others; None for a process by itself.
+    The address to join; None for a single process.
 
   Raises:
     UserError: the flags are incomplete or contradict one another.
@@ -105,7 +108,7 @@ def find(
   }
   if any(value is not None for value in flags.values()):
     return _given(flags)
-  # SLURM_STEP_NODELIST: set by srun for each task, not in a batch script.
+  # srun sets SLURM_STEP_NODELIST for each task; a batch script has none.
   tasks = environment.get("SLURM_NTASKS", "1")
   if "SLURM_STEP_NODELIST" in environment and tasks != "1":
     return Address("SLURM")
@@ -117,13 +120,15 @@ def find(
 def leave_waiting_to_the_watch(
   hang_seconds: float, environment: MutableMapping[str, str]
 ) -> None:
-  """Makes XLA wait for another CPU process for longer than we do.
+  """Sets XLA's timeouts for CPU collectives longer than our own watch's.
 
-  Before JAX looks for devices. What the user has set stays.
+  Must be called before JAX initializes its devices. Timeouts that the user has
+  set are kept.
 
   Args:
-    hang_seconds: after which our watch ends the process, naming the other.
-    environment: the process's variables; changed.
+    hang_seconds: time after which our watch ends the process and names the peer
+      that hangs.
+    environment: the process's environment variables; modified.
   """
   given = environment.get("XLA_FLAGS", "")
   for name in _CPU_LIMITS:
@@ -136,8 +141,8 @@ def _given(flags: Mapping[str, str | int | None]) -> Address | None:
   missing = [name for name, value in flags.items() if value is None]
   if missing:
     raise errors.UserError(
-      f"{', '.join(flags)} go together; {', '.join(missing)} is missing (on a"
-      " TPU slice and under SLURM none of them is needed)"
+      f"{', '.join(flags)} go together, but {', '.join(missing)} is missing (on"
+      " a TPU slice or under SLURM, give none of them)"
     )
   coordinator = str(flags["--coordinator"])
   count, number = (

@@ -1,12 +1,11 @@
-"""`rlhf-gap COMMAND ...`: finds the command, runs it, reports mistakes.
+"""`rlhf-gap COMMAND ...`: finds the command, runs it and reports mistakes.
 
-A command lives in `rlhf_gap.cli.command_<name>` as `add_arguments(parser)` and
-`run(arguments)`. Modules are imported when their command is called, so that
-`rlhf-gap --help` imports neither JAX nor TensorFlow.
+The module `rlhf_gap.cli.command_<name>` implements a command by
+`add_arguments(parser)` and `run(arguments)`. It is imported only when the
+command is called, so that `rlhf-gap --help` imports neither JAX nor TensorFlow.
 """
 
 import argparse
-import difflib
 import errno
 import importlib
 import os
@@ -20,19 +19,19 @@ from rlhf_gap import errors
 from rlhf_gap.cli import gin_flags
 
 COMMANDS = {
-  "inspect": "say what a checkpoint holds",
-  "convert": "rewrite a checkpoint in another format",
-  "sample": "draw responses of a checkpoint to prompts",
+  "inspect": "describe a checkpoint",
+  "convert": "convert a checkpoint to another format",
+  "sample": "sample responses of a checkpoint to prompts",
   "label": "label pairs with a preference model",
-  "generate": "draw pairs, a response from each of two checkpoints",
+  "generate": "sample pairs, one response from each of two checkpoints",
   "evaluate": "measure checkpoints: win rate, KL, classification",
-  "classify": "hold policies against an online run's own pairs",
+  "classify": "classify an online run's own pairs with policies",
   "train": "train a policy or a preference model",
   "study": "run a whole study, stage by stage",
-  "report": "draw a study's report from its records",
-  "plan": "say what a run needs of a pod slice, and how fast it can be",
+  "report": "write a study's report from its records",
+  "plan": "predict the memory and speed of a run on a pod slice",
   "data": "build, show and export preference data",
-  "bench": "measure how fast a part runs here",
+  "bench": "measure the speed of a part on this machine",
 }
 
 _EPILOG = """commands:
@@ -40,7 +39,7 @@ _EPILOG = """commands:
 
 `rlhf-gap COMMAND --help` explains one command."""
 
-# Faults of the machine or of permissions that deserve a line, not a traceback.
+# Errors of the system or of permissions that get a line instead of a traceback.
 _PLAIN_OS_ERRORS = {
   errno.EACCES: "no permission",
   errno.EPERM: "no permission",
@@ -50,42 +49,39 @@ _PLAIN_OS_ERRORS = {
 }
 
 
-# How argparse begins its message about a flag's value.
+# argparse's message about a flag's value.
 _FLAG_VALUE = re.compile(r"argument ([^:]+): (.*)", re.DOTALL)
 
 
 class _Parser(argparse.ArgumentParser):
-  """Reports a misused flag in one line, with the nearest known flag."""
+  """Reports a mistaken flag in one line, with the most similar flag."""
 
-  _words: tuple[str, ...] = ()
+  _argv: tuple[str, ...] = ()
 
   def parse_known_args(
     self, args: Iterable[str] | None = None, namespace: Any = None
   ) -> Any:
-    """Parses as argparse does, and keeps the words for the message."""
-    self._words = tuple(args or ())
-    return super().parse_known_args(self._words, namespace)
+    """Parses as argparse does, and keeps the arguments for the message."""
+    self._argv = tuple(args or ())
+    return super().parse_known_args(self._argv, namespace)
 
   def error(self, message: str) -> NoReturn:
     value = _FLAG_VALUE.fullmatch(message)
     if value is not None:
       flag = value[1].split("/")[-1]
-      # A flag's own type says "=VALUE; expected ...", argparse a sentence.
+      # Our own types say "=VALUE; expected ...", argparse writes a sentence.
       between = "" if value[2].startswith("=") else ": "
       raise errors.UserError(f"{flag}{between}{value[2]}")
-    # argparse reports a missing flag before one that is mistyped.
+    # argparse reports a missing flag before a mistyped one.
     if message.startswith(("unrecognized", "the following arguments")):
-      flags = [w.split("=")[0] for w in self._words if w.startswith("--")]
+      flags = [w.split("=")[0] for w in self._argv if w.startswith("--")]
       known = [o for action in self._actions for o in action.option_strings]
       unknown = [flag for flag in flags if flag not in known]
       if unknown:
-        message = f"unknown flag {unknown[0]}{_near(unknown[0], known)}"
-    self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
-def _near(word: str, known: list[str]) -> str:
-  matches = difflib.get_close_matches(word, known, n=1)
-  return f", did you mean {matches[0]}?" if matches else ""
+        hint = errors.did_you_mean(unknown[0], known)
+        message = f"unknown flag {unknown[0]}{hint}"
+    end = " See" if message.endswith("?") else "; see"
+    self.exit(2, f"{self.prog}: {message}{end} {self.prog} --help\n")
 
 
 def _top_parser() -> argparse.ArgumentParser:
@@ -147,10 +143,10 @@ def main(argv: list[str] | None = None) -> int:
   """Runs one command and returns the process's exit code.
 
   Args:
-    argv: the words after `rlhf-gap`; those of this process if None.
+    argv: the arguments after `rlhf-gap`; None for those of this process.
 
   Returns:
-    0 on success, 2 for a mistake of the user's, 130 after Ctrl-C.
+    0 on success, 2 for a user's mistake, 130 after Ctrl-C.
   """
   argv = sys.argv[1:] if argv is None else argv
   parser = _top_parser()
@@ -159,18 +155,19 @@ def main(argv: list[str] | None = None) -> int:
     return 2
   if argv[0].startswith("-"):
     parser.parse_args(argv)
-  command, words = argv[0], argv[1:]
+  command = argv[0]
   if command not in COMMANDS:
-    parser.error(f"unknown command {command}{_near(command, list(COMMANDS))}")
+    hint = errors.did_you_mean(command, COMMANDS)
+    parser.error(f"unknown command {command}{hint}")
   try:
-    return _run(command, words)
+    return _run(command, argv[1:])
   except errors.UserError as error:
     message = str(error)
   except KeyboardInterrupt:
     print(f"rlhf-gap {command}: interrupted", file=sys.stderr)
     return 130
   except BrokenPipeError:
-    # The reader of our output has gone (`| head`); nothing is left to say.
+    # The reader of our output is gone (`| head`): nobody would see a message.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
   except OSError as error:

@@ -1,4 +1,4 @@
-"""What a setting accepts: text read, and values checked, by annotation."""
+"""Parses text and checks values by a setting's type annotation."""
 
 import ast
 import inspect
@@ -16,27 +16,27 @@ _UNIONS = (typing.Union, types.UnionType)
 
 
 class MismatchError(Exception):
-  """A value that a setting does not accept; says what it does accept."""
+  """A setting does not accept a value; the message says what it accepts."""
 
 
 def read(text: str, annotation: Any) -> Any:
-  """Returns the value that a command line's text means for a setting.
+  """Parses the text of a command line as the value of a setting.
 
-  Text for a `str` is taken as it is: a run may be called 2024, run-01 or None.
-  Quotes around the whole text are removed, as gin files have them.
+  Text for a `str` is kept as it is: 2024, run-01 and None are valid names of a
+  run. Quotes around the whole text are removed, as in gin files.
 
   Args:
     text: as the user wrote it.
-    annotation: of the setting.
+    annotation: the setting's annotation.
 
   Raises:
-    MismatchError: the text is no such value.
+    MismatchError: the text is not a value of that type.
   """
   choices = alternatives(annotation)
   if types.NoneType in choices and text == "None":
     return None
   wanted = expected(annotation)
-  # A text is anything, so it comes last.
+  # Any text is a string, so `str` comes last.
   for choice in sorted(choices, key=lambda c: c is str):
     try:
       return _conformed(_reader(choice)(text), choice)
@@ -48,14 +48,14 @@ def read(text: str, annotation: Any) -> Any:
 
 
 def conformed(value: Any, annotation: Any) -> Any:
-  """Returns `value` as a setting of that annotation holds it.
+  """Converts a literal to a setting's type.
 
-  Whole numbers become floats and lists become tuples where those are expected;
-  "~" becomes the home folder.
+  Integers become floats and lists become tuples if the annotation says so. A
+  leading "~" becomes the home folder.
 
   Args:
-    value: of a literal.
-    annotation: of the setting.
+    value: the literal's value.
+    annotation: the setting's annotation.
 
   Raises:
     MismatchError: the setting does not accept it.
@@ -69,20 +69,22 @@ def conformed(value: Any, annotation: Any) -> Any:
   raise MismatchError(wanted)
 
 
-def accepts_made(made: Any, annotation: Any) -> bool:
-  """Returns whether what a class or function makes suits a setting.
+def accepts_instance(configurable: Any, annotation: Any) -> bool:
+  """Returns whether a setting accepts an instance of a class.
 
   Args:
-    made: a class; anything else is taken on trust.
-    annotation: of the setting.
+    configurable: a class. Functions are accepted without a check.
+    annotation: the setting's annotation.
   """
-  if not isinstance(made, type):
+  if not isinstance(configurable, type):
     return True
-  return any(_is_made(made, choice) for choice in alternatives(annotation))
+  return any(
+    _is_instance_of(configurable, choice) for choice in alternatives(annotation)
+  )
 
 
 def accepts_function(annotation: Any) -> bool:
-  """Returns whether a setting takes a function, rather than what it makes."""
+  """Returns whether a setting accepts a function, instead of its result."""
   return any(
     choice is Any or typing.get_origin(choice) is Callable
     for choice in alternatives(annotation)
@@ -101,7 +103,7 @@ def alternatives(annotation: Any) -> tuple[Any, ...]:
 
 
 def elements(annotation: Any) -> Any:
-  """Returns the annotation of a container's elements; `Any` for no container.
+  """Returns the annotation of a container's elements, or `Any`.
 
   Args:
     annotation: such as `tuple[int, ...]` or `Mapping[str, int] | None`.
@@ -115,10 +117,10 @@ def elements(annotation: Any) -> Any:
 
 
 def annotations_of(configurable: Callable[..., Any]) -> dict[str, Any]:
-  """Returns the parameters' annotations of a class or function.
+  """Returns the annotations of the parameters of a class or function.
 
   Args:
-    configurable: what gin binds.
+    configurable: the class or function that gin binds.
   """
   signature = inspect.signature(configurable).parameters
   owner = configurable
@@ -132,7 +134,7 @@ def annotations_of(configurable: Callable[..., Any]) -> dict[str, Any]:
 
 
 def expected(annotation: Any) -> str:
-  """Returns in words what a setting accepts."""
+  """Describes the values that a setting accepts."""
   words = [_words(choice) for choice in alternatives(annotation)]
   return " or ".join(dict.fromkeys(words))
 
@@ -142,7 +144,7 @@ def _words(choice: Any) -> str:
     bool: "true or false",
     int: "a whole number",
     float: "a finite number",
-    str: "a text that is not empty",
+    str: "a non-empty string",
     types.NoneType: "None",
   }
   if choice in named:
@@ -241,11 +243,11 @@ def _text(value: Any) -> str:
   if not isinstance(value, str) or not value:
     raise MismatchError
   if "\0" in value:
-    raise MismatchError("a text without NUL characters")
+    raise MismatchError("a string without NUL characters")
   try:
     value.encode()
   except UnicodeEncodeError:
-    raise MismatchError("a text in UTF-8") from None
+    raise MismatchError("a string in UTF-8") from None
   return home_expanded(value)
 
 
@@ -253,28 +255,28 @@ def home_expanded(path: str) -> str:
   """Returns `path` with a leading "~" replaced by the home folder.
 
   Args:
-    path: any text.
+    path: any string.
 
   Raises:
-    MismatchError: there is no home folder: HOME is not set, or no such user.
+    MismatchError: HOME is not set, or there is no such user.
   """
   if not path.startswith("~"):
     return path
   expanded = os.path.expanduser(path)
   if expanded.startswith("~"):
-    raise MismatchError("a path; ~ has no meaning: no HOME, or no such user")
+    raise MismatchError("a path; ~ cannot be expanded: no HOME or no such user")
   return expanded
 
 
-def _is_made(made: type, choice: Any) -> bool:
+def _is_instance_of(configurable: type, choice: Any) -> bool:
   origin = typing.get_origin(choice)
   if choice is Any or origin is not None:
     return choice is Any
   if not isinstance(choice, type) or choice in (bool, int, float, str):
     return False
   if getattr(choice, "_is_protocol", False):
-    return all(_has(made, name) for name in _members(choice))
-  return issubclass(made, choice)
+    return all(_has(configurable, name) for name in _members(choice))
+  return issubclass(configurable, choice)
 
 
 def _members(protocol: type) -> set[str]:
@@ -287,6 +289,6 @@ def _members(protocol: type) -> set[str]:
   return {name for name in names if not name.startswith("_")}
 
 
-def _has(made: type, name: str) -> bool:
-  fields = getattr(made, "__dataclass_fields__", {})
-  return hasattr(made, name) or name in fields
+def _has(configurable: type, name: str) -> bool:
+  fields = getattr(configurable, "__dataclass_fields__", {})
+  return hasattr(configurable, name) or name in fields

@@ -1,4 +1,4 @@
-"""A parent that speaks when JAX ends a process without a word of ours."""
+"""Runs a command in a child process and reports if a signal kills it."""
 
 import contextlib
 import os
@@ -9,31 +9,31 @@ from collections.abc import Callable
 from rlhf_gap import errors
 
 LastWords = Callable[[str], None]
-"""Takes the line to print if a signal ends the process from now on.
+"""Sets the line to print if a signal kills the process from now on.
 
-It is then taken for a user's mistake; "" for a fault of which nothing is known.
+The exit code is then that of a user's mistake. "" means that no cause is known.
 """
 
 
 def supervised(run: Callable[[int, LastWords], int]) -> int:
-  """Runs in a child process, and says in a line if a signal ends it.
+  """Runs a function in a child process; prints a line if a signal kills it.
 
-  JAX aborts a process that does not meet the others, and one whose process 0,
-  which coordinates, is gone: no code of ours can run in it then. Must be called
-  before anything starts threads.
+  JAX aborts a process that cannot reach the others or has lost process 0, the
+  coordinator, and none of our code can run then. Must be called before any
+  threads start.
 
   Args:
-    run: is given the id of the process to end with, and what takes its last
-      words; returns the exit code.
+    run: called with the id of the parent process, whose end should end the
+      child, and a function that sets its last words. Returns the exit code.
 
   Returns:
-    The exit code; in the child, what `run` returned.
+    The exit code; in the child, the value that `run` returned.
   """
   sys.stdout.flush()
   parent = os.getpid()
   reading, writing = os.pipe()
   signals = {signal.SIGINT, signal.SIGTERM}
-  # Held back until the parent forwards them.
+  # Blocked until the parent can forward them.
   signal.pthread_sigmask(signal.SIG_BLOCK, signals)
   child = os.fork()
   if child == 0:
@@ -44,11 +44,11 @@ def supervised(run: Callable[[int, LastWords], int]) -> int:
   os.close(writing)
 
   def forward(number: int, _: object) -> None:
-    with contextlib.suppress(ProcessLookupError):  # the child has just ended
+    with contextlib.suppress(ProcessLookupError):  # the child has ended
       os.kill(child, number)
 
-  # A terminal sends Ctrl-C to the child as well; a cluster may send SIGTERM to
-  # the first process alone.
+  # A terminal sends Ctrl-C to the child too. A cluster may send SIGTERM only to
+  # the parent.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   signal.signal(signal.SIGTERM, forward)
   signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
@@ -65,7 +65,7 @@ def supervised(run: Callable[[int, LastWords], int]) -> int:
 
 
 def _last_line(pipe: int) -> str:
-  os.set_blocking(pipe, False)  # a process of the child's may hold its end
+  os.set_blocking(pipe, False)  # a grandchild may still hold the other end
   try:
     lines = os.read(pipe, 1 << 16).decode().splitlines()
   except BlockingIOError:
@@ -80,9 +80,9 @@ def _write(pipe: int, line: str) -> None:
 def _reason(number: int) -> str:
   name = signal.Signals(number).name
   if number != signal.SIGABRT:
-    return f"this process was ended by {name}"
+    return f"this process was killed by {name}"
   return (
-    f"this process was ended by {name}, as JAX does when process 0, which"
-    " coordinates, has died or cannot be reached: its log has the cause; start"
-    " all processes again to go on"
+    f"this process was killed by {name}: JAX aborts if process 0, the"
+    " coordinator, has died or cannot be reached; see its log for the cause,"
+    " then restart all processes to resume"
   )

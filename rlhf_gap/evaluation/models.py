@@ -17,7 +17,7 @@ class Model:
 
   config: t5.T5Config
   params: t5.Params
-  checkpoint: stores.Checkpoint
+  checkpoint: stores.CheckpointIdentity
 
 
 def load(path: str, dtype: str | None = None) -> Model:
@@ -34,11 +34,13 @@ def load(path: str, dtype: str | None = None) -> Model:
     UserError: nothing whole is there, or it is no T5.
   """
   loaded = checkpoints.load(path, dtype=dtype, optimizer_state=False)
-  names = stores.Checkpoint(path, checkpoints.fingerprint(path), loaded.step)
+  names = stores.CheckpointIdentity(
+    path, checkpoints.fingerprint(path), loaded.step
+  )
   return Model(loaded.config, loaded.params, names)
 
 
-def named(path: str) -> stores.Checkpoint:
+def named(path: str) -> stores.CheckpointIdentity:
   """Says which parameters a checkpoint holds, without keeping them in memory.
 
   Args:
@@ -48,7 +50,7 @@ def named(path: str) -> stores.Checkpoint:
     UserError: nothing whole is there, or it is no T5.
   """
   step = checkpoints.open(path).step
-  return stores.Checkpoint(path, checkpoints.fingerprint(path), step)
+  return stores.CheckpointIdentity(path, checkpoints.fingerprint(path), step)
 
 
 def check_same_architecture(policy: Model, reference: Model) -> None:

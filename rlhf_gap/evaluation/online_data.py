@@ -202,7 +202,7 @@ class Classifier:
       evaluation = self._evaluation(found)
       labelled_by = self.store.manifest.label.judge
       assert labelled_by is not None
-      proxy = records.Run(f"proxy/seed_{seed}", "proxy", seed=seed)
+      proxy = records.TrainingRun(f"proxy/seed_{seed}", "proxy", seed=seed)
       yield _record(proxy, labelled_by, evaluation, of_proxy(found), start)
       bar.update(1)
       for path, arm in policies:
@@ -237,15 +237,15 @@ class Classifier:
 
 
 def _record(
-  run: records.Run,
-  checkpoint: stores.Checkpoint,
+  run: records.TrainingRun,
+  checkpoint: stores.CheckpointIdentity,
   evaluation: records.Evaluation,
   outcomes: dict[str, np.ndarray],
   start: float,
 ) -> records.RunRecord:
   return records.RunRecord(
     run=run,
-    checkpoint=records.Checkpoint(checkpoint.sha256, checkpoint.step),
+    checkpoint=records.EvaluatedCheckpoint(checkpoint.sha256, checkpoint.step),
     evaluation=evaluation,
     code=provenance.code(),
     metrics={name: intervals.win_rate(v) for name, v in outcomes.items()},

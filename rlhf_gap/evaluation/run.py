@@ -1,7 +1,8 @@
 """From one checkpoint to its record.
 
 measured = yardstick.load(sources, settings, "out/samples")
-record = run.evaluate(measured, "run/checkpoint_400", records.Run("run"))
+trained_by = records.TrainingRun("run")
+record = run.evaluate(measured, "run/checkpoint_400", trained_by)
 """
 
 import os
@@ -30,7 +31,7 @@ Values = dict[str, np.ndarray]
 
 
 def evaluate(
-  by: yardstick.Yardstick, path: str, run: records.Run
+  by: yardstick.Yardstick, path: str, run: records.TrainingRun
 ) -> records.RunRecord:
   """Measures one checkpoint; samples that exist are read, not drawn.
 
@@ -59,7 +60,7 @@ def evaluate(
     metrics, values = measure(by, policy, store, using)
   return records.RunRecord(
     run=run,
-    checkpoint=records.Checkpoint(checkpoint.sha256, checkpoint.step),
+    checkpoint=records.EvaluatedCheckpoint(checkpoint.sha256, checkpoint.step),
     evaluation=by.evaluation,
     code=provenance.code(),
     metrics=metrics,
@@ -76,7 +77,7 @@ def evaluate(
 def find(
   by: yardstick.Yardstick,
   path: str,
-  run: records.Run,
+  run: records.TrainingRun,
   among: list[records.RunRecord],
 ) -> records.RunRecord | None:
   """Returns the record of a checkpoint that needs no measuring again.
@@ -95,7 +96,7 @@ def find(
     UserError: there is no checkpoint.
   """
   checkpoint = models.named(path)
-  wanted = records.Checkpoint(checkpoint.sha256, checkpoint.step)
+  wanted = records.EvaluatedCheckpoint(checkpoint.sha256, checkpoint.step)
   if not samples.is_drawn(by.samples_path(checkpoint, by.plan)):
     return None
   for record in among:

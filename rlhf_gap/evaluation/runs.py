@@ -87,7 +87,7 @@ def follow(
       wait(poll_seconds)
 
 
-def run_of(checkpoint: str) -> records.Run:
+def run_of(checkpoint: str) -> records.TrainingRun:
   """Returns the run that a checkpoint belongs to.
 
   Args:
@@ -104,7 +104,7 @@ def run_of(checkpoint: str) -> records.Run:
   return describe(folder)
 
 
-def describe(folder: str) -> records.Run:
+def describe(folder: str) -> records.TrainingRun:
   """Returns what a run's `run.json` says of it.
 
   Training writes there what makes the run what it is: text by flat names, such
@@ -125,7 +125,7 @@ def describe(folder: str) -> records.Run:
   name = os.path.basename(os.path.abspath(folder))
   path = os.path.join(folder, _DESCRIPTION)
   if not os.path.lexists(path):
-    return records.Run(name)
+    return records.TrainingRun(name)
   settings: dict[str, str] = files.read_json(path, dict)
   for key, value in settings.items():
     if not isinstance(value, str):
@@ -140,7 +140,7 @@ def describe(folder: str) -> records.Run:
       f"{path}: does not describe a run (seed={settings['seed']}); expected"
       " what `rlhf-gap train` writes"
     ) from error
-  return records.Run(
+  return records.TrainingRun(
     name,
     arm=settings.get("source", "").lower(),
     method=settings.get(

@@ -137,7 +137,7 @@ class Plan:
     """How many samples there will be."""
     return len(self.prompts.rows) + self.num_seconds
 
-  def manifest(self, checkpoint: stores.Checkpoint) -> stores.Manifest:
+  def manifest(self, checkpoint: stores.CheckpointIdentity) -> stores.Manifest:
     """Returns the manifest of the store of a checkpoint's samples."""
     source = self.prompts.manifest
     return stores.Manifest(
@@ -161,7 +161,7 @@ class Plan:
       },
     )
 
-  def folder(self, checkpoint: stores.Checkpoint) -> str:
+  def folder(self, checkpoint: stores.CheckpointIdentity) -> str:
     """Returns a name that another plan or checkpoint would not have."""
     manifest = self.manifest(checkpoint)
     what = [*sorted(manifest.source.items()), manifest.chunk_rows]

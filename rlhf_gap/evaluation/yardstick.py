@@ -129,7 +129,7 @@ class Yardstick:
   golden: win_rate.Judge
   proxy: win_rate.Judge | None
   reference: models.Model
-  golden_policy: stores.Checkpoint
+  golden_policy: stores.CheckpointIdentity
   pairs: classification.Pairs | None
   utility_function: utility.Function | None
   samples_folder: str
@@ -190,7 +190,7 @@ class Yardstick:
     return samples.responses(store, self.settings.num_prompts)
 
   def samples_path(
-    self, checkpoint: stores.Checkpoint, plan: samples.Plan
+    self, checkpoint: stores.CheckpointIdentity, plan: samples.Plan
   ) -> str:
     """Returns where the samples of a checkpoint are kept."""
     return os.path.join(self.samples_folder, plan.folder(checkpoint))
@@ -318,12 +318,12 @@ def _judge(
 
 def _golden_policy(
   sources: Sources, settings: Settings, prompts: samples.Prompts
-) -> stores.Checkpoint:
+) -> stores.CheckpointIdentity:
   if sources.golden_policy is not None:
     return models.named(sources.golden_policy)
   plan = _plan(settings, prompts, "golden_policy")
   store = samples.open_drawn(str(sources.golden_samples), plan)
   source = store.manifest.source
-  return stores.Checkpoint(
+  return stores.CheckpointIdentity(
     "", str(source["checkpoint"]), int(source["step"] or 0)
   )

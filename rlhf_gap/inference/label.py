@@ -37,7 +37,7 @@ class Report:
 def label_store(
   config: t5.T5Config,
   params: t5.Params,
-  by: stores.Checkpoint,
+  by: stores.CheckpointIdentity,
   source: stores.Store,
   output: str,
   *,
@@ -91,7 +91,7 @@ def label_store(
 
 def _labelled(
   manifest: stores.Manifest,
-  by: stores.Checkpoint,
+  by: stores.CheckpointIdentity,
   settings: Mapping[str, str | int],
 ) -> stores.Manifest:
   """Describes the new store, with no rows yet."""

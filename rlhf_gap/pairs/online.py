@@ -180,7 +180,9 @@ class _Drawer:
       spec.judge, shardings=places, activations=dtype, optimizer_state=False
     )
     identity = context.fingerprint(spec.judge)
-    self.judge_identity = stores.Checkpoint(spec.judge, identity, loaded.step)
+    self.judge_identity = stores.CheckpointIdentity(
+      spec.judge, identity, loaded.step
+    )
     words = judge.words_of(manifest.vocabulary)
     sampling = with_judge_length(
       spec.sampling, words, manifest.feature_lengths["prompt"]

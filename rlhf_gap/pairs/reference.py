@@ -20,7 +20,7 @@ class Reference:
     self,
     config: t5.T5Config,
     params: t5.Params,
-    identity: stores.Checkpoint,
+    identity: stores.CheckpointIdentity,
     *,
     every_steps: int | None = None,
   ):

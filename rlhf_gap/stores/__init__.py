@@ -1,7 +1,7 @@
 """Pair stores: fixed-shape token ids on disk or object storage.
 
-A store is a directory of zarr arrays, one a column, and a `manifest.json` that
-says what they hold, where the rows came from and how many are committed.
+A store is a directory with one zarr array per column and a `manifest.json` that
+describes the columns, the origin of the rows and how many are committed.
 
   manifest = stores.Manifest(
       task="openai_summarization_pairs", schema="pairs", columns=stores.PAIRS,
@@ -18,7 +18,7 @@ says what they hold, where the rows came from and how many are committed.
   for batch in store.batches(stores.Epochs(), seed=0, batch_size=32):
     ...
 
-Importing this package imports NumPy and TensorStore, and neither TensorFlow nor
+Importing this package imports NumPy and TensorStore, but neither TensorFlow nor
 JAX.
 """
 
@@ -31,7 +31,7 @@ from rlhf_gap.stores.columns import ColumnSpec as ColumnSpec
 from rlhf_gap.stores.columns import Truncated as Truncated
 from rlhf_gap.stores.columns import prompt_id as prompt_id
 from rlhf_gap.stores.fingerprints import fingerprint as fingerprint
-from rlhf_gap.stores.manifest import Checkpoint as Checkpoint
+from rlhf_gap.stores.manifest import CheckpointIdentity as CheckpointIdentity
 from rlhf_gap.stores.manifest import Label as Label
 from rlhf_gap.stores.manifest import Manifest as Manifest
 from rlhf_gap.stores.manifest import differences as differences

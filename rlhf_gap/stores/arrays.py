@@ -1,9 +1,9 @@
 """The zarr arrays behind a store's columns.
 
-Every append writes one object of each array. Token columns are sharded: inside
-an object, groups of a few rows are compressed apart, so that reading a random
-row neither fetches nor decodes the other 255. Checksums (CRC-32C) make damage
-an error. Missing objects are an error too: zarr would read them as zeros.
+Every append writes one object per array. Token columns are sharded: within an
+object, groups of a few rows are compressed separately, so that reading a random
+row neither fetches nor decodes the other 255. Checksums (CRC-32C) turn damage
+into an error. So does a missing object, which zarr would read as zeros.
 """
 
 import re
@@ -23,11 +23,11 @@ _LITTLE_ENDIAN: dict[str, Any] = {
   "configuration": {"endian": "little"},
 }
 _CHECKSUM: dict[str, Any] = {"name": "crc32c"}
-# On rows as `rlhf-gap bench data` makes them, random batches came fastest with
-# this (625/s on 2 cores; zstd 518, blosc-zstd 543), in a sixth of the space.
+# The fastest on random batches of `rlhf-gap bench data` (625/s on 2 cores; zstd
+# 518, blosc-zstd 543). It compresses to a sixth.
 _COMPRESSION = {"cname": "lz4", "clevel": 5, "shuffle": "shuffle"}
-# Rows of a token column that are compressed together, at most. 1 reads no
-# faster and takes a quarter more space; 16 reads slower (545/s).
+# Largest number of token rows compressed together. 1 reads no faster and takes
+# a quarter more space; 16 reads slower (545/s).
 _GROUP_ROWS = 4
 
 
@@ -41,7 +41,7 @@ class _ChunkGrid(msgspec.Struct):
 
 
 class _Metadata(msgspec.Struct):
-  """The part of an array's `zarr.json` that sizes depend on."""
+  """The fields of an array's `zarr.json` that determine sizes."""
 
   shape: list[int]
   data_type: str
@@ -49,10 +49,10 @@ class _Metadata(msgspec.Struct):
 
 
 def capacity_rows(chunk_rows: int) -> int:
-  """Returns the rows an array declares until its store is finished.
+  """Returns the number of rows that an unfinished array declares.
 
-  Chunks that were never written take no space, so a growing store needs no
-  change of metadata at each append.
+  Chunks that were never written take no space, so appending does not have to
+  update the metadata.
   """
   return chunk_rows * (2**31 // chunk_rows)
 
@@ -109,23 +109,23 @@ def _creation(
 
 
 def open_or_create(
-  path: str, manifest: manifests.Manifest, found: set[str]
+  path: str, manifest: manifests.Manifest, keys: set[str]
 ) -> dict[str, ts.TensorStore]:
   """Opens the arrays of a store that is being written.
 
   Args:
     path: the store.
     manifest: its manifest.
-    found: the store's keys; arrays without their metadata are created.
+    keys: the store's keys; an array without metadata is created.
 
   Returns:
-    By column name, the array.
+    The array of each column, by name.
   """
-  there = [s for s in manifest.columns if f"{s.name}/zarr.json" in found]
-  _check_metadata(path, manifest, there)
+  existing = [s for s in manifest.columns if f"{s.name}/zarr.json" in keys]
+  _check_metadata(path, manifest, existing)
   opening = {}
   for spec in manifest.columns:
-    if f"{spec.name}/zarr.json" in found:
+    if f"{spec.name}/zarr.json" in keys:
       request = _location(path, spec.name) | {"open": True}
     else:
       request = _creation(path, spec, manifest) | {"create": True}
@@ -136,10 +136,10 @@ def open_or_create(
 def open_existing(
   path: str, manifest: manifests.Manifest
 ) -> dict[str, ts.TensorStore]:
-  """Opens the arrays of a store to read them.
+  """Opens the arrays of a store for reading.
 
   Raises:
-    UserError: an array is missing, damaged, or not what the manifest says.
+    UserError: an array is missing, damaged, or contradicts the manifest.
   """
   _check_metadata(path, manifest, manifest.columns)
   _check_last_chunks(path, manifest)
@@ -160,7 +160,7 @@ def _check_metadata(
   manifest: manifests.Manifest,
   specs: Sequence[columns.ColumnSpec],
 ) -> None:
-  """Checks what arrays declare before TensorStore allocates anything."""
+  """Checks the arrays' metadata before TensorStore allocates anything."""
   directory = locations.directory(path)
   reads = {
     spec.name: directory.read(f"{spec.name}/zarr.json") for spec in specs
@@ -170,8 +170,8 @@ def _check_metadata(
       read = reads[spec.name].result()
     if read.state != "value":
       raise errors.UserError(
-        f"{path} lacks the array of its column {spec.name}; copy the store"
-        " again, whole"
+        f"{path} lacks the array of its column {spec.name}; copy the whole"
+        " store again"
       )
     place = f"{path.rstrip('/')}/{spec.name}/zarr.json"
     metadata = files.decode_json(read.value, _Metadata, place)
@@ -186,26 +186,25 @@ def _check_metadata(
       raise errors.UserError(
         f"the column {spec.name} of {path} is {metadata.data_type}"
         f" {metadata.shape}; its manifest says {spec.dtype}"
-        f" {[manifest.rows, *row]}: copy the store again, whole"
+        f" {[manifest.rows, *row]}: copy the whole store again"
       )
     if chunk != [manifest.chunk_rows, *row]:
       raise errors.UserError(
-        f"the column {spec.name} of {path} is in chunks of {chunk}; its"
-        f" manifest says {[manifest.chunk_rows, *row]}: copy the store again,"
-        " whole"
+        f"the column {spec.name} of {path} has chunks of {chunk}; its manifest"
+        f" says {[manifest.chunk_rows, *row]}: copy the whole store again"
       )
 
 
 def _check_last_chunks(path: str, manifest: manifests.Manifest) -> None:
-  """Checks that a manifest does not count more rows than were written."""
+  """Checks that every row that the manifest counts was written."""
   last = manifest.num_chunks - 1
   for spec in manifest.columns:
     key = f"c.{last}" + (".0" if spec.axis is not None else "")
     if not locations.exists(f"{path.rstrip('/')}/{spec.name}/{key}"):
       raise errors.UserError(
         f"the column {spec.name} of {path} is damaged: its manifest says"
-        f" {manifest.rows} rows, but the chunk {key} is missing; copy the"
-        " store again, whole"
+        f" {manifest.rows} rows, but the chunk {key} is missing; copy the whole"
+        " store again"
       )
 
 
@@ -229,7 +228,7 @@ def _opened(
 def resize(
   arrays: Mapping[str, ts.TensorStore], rows: int
 ) -> dict[str, ts.TensorStore]:
-  """Declares another number of rows; changes no data, waits until done."""
+  """Changes the number of rows in the metadata; leaves the data unchanged."""
   futures = {
     name: array.resize(
       exclusive_max=[rows, *array.shape[1:]], resize_metadata_only=True
@@ -244,12 +243,12 @@ def resize(
 
 
 def chunk_keys_from(
-  found: set[str], manifest: manifests.Manifest, chunk: int
+  keys: set[str], manifest: manifests.Manifest, chunk: int
 ) -> list[str]:
-  """Returns which of a store's keys hold chunk `chunk` or a later one."""
+  """Returns the keys that hold chunk `chunk` or a later one."""
   names = {spec.name for spec in manifest.columns}
   beyond = []
-  for key in sorted(found):
+  for key in sorted(keys):
     match = _CHUNK_KEY.fullmatch(key)
     if match and match[1] in names and int(match[2]) >= chunk:
       beyond.append(key)

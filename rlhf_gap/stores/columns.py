@@ -1,8 +1,8 @@
-"""What a store's columns are called, hold and measure.
+"""The columns of a store: names, types, shapes and meaning.
 
-Shapes are those of one row; an axis is the name of a feature length, so that
-the same schema serves every window. Token columns hold ids padded with 0 at the
-end; a response ends with EOS (1) unless it was cut.
+Shapes are those of one row. An axis is the name of a feature length, so the
+same schema serves every window. Token columns hold ids, right-padded with 0. A
+response ends with EOS (1) unless it was truncated.
 """
 
 import dataclasses
@@ -16,11 +16,11 @@ from rlhf_gap.token_ids import PAD_ID
 
 DTYPES = ("int32", "int64", "float32")
 NO_POLICY = -1
-"""`policy_step` of a response that no policy of ours wrote."""
+"""`policy_step` of a response that was not sampled from one of our policies."""
 
 
 class Truncated(enum.IntFlag):
-  """Bits of the `truncated` column: which parts were cut to their window."""
+  """Bits of the `truncated` column: the parts truncated to their window."""
 
   PROMPT = 1
   RESPONSE = 2
@@ -35,9 +35,9 @@ class ColumnSpec:
   Attributes:
     name: also the array's folder; letters, digits and underscores.
     dtype: one of `DTYPES`.
-    axis: the name of the feature length that is the row's one dimension
-      ("prompt", "response"), or None for one value a row.
-    meaning: unit and what the values stand for, for readers of the manifest.
+    axis: the name of the feature length that is the row's only dimension
+      ("prompt", "response"), or None for one value per row.
+    meaning: unit and meaning of the values, for people who read the manifest.
   """
 
   name: str
@@ -60,7 +60,7 @@ class ColumnSpec:
 
   @property
   def holds_tokens(self) -> bool:
-    """Whether the values are token ids, padded with 0 at the end."""
+    """Whether the values are token ids, right-padded with 0."""
     return self.axis is not None and self.dtype == "int32"
 
   def row_shape(self, feature_lengths: Mapping[str, int]) -> tuple[int, ...]:
@@ -158,15 +158,15 @@ SCHEMAS = {"prompts": PROMPTS, "sft": SFT, "pairs": PAIRS}
 
 
 def prompt_id(source_id: str) -> int:
-  """Returns the int64 that stands for a prompt's identifier in its source.
+  """Hashes a prompt's identifier to an int64.
 
   Args:
-    source_id: what the data set calls the prompt, or its text where the data
+    source_id: the prompt's identifier in its data set, or its text if the data
       set has no identifiers.
 
   Returns:
     The first 63 bits of the SHA-256 of `source_id` in UTF-8: the same on every
-    machine, and distinct for 10^6 prompts but for one chance in 10^7.
+    machine, and unique among 10^6 prompts with probability 1 - 10^-7.
   """
   digest = hashlib.sha256(source_id.encode("utf-8")).digest()
   return int.from_bytes(digest[:8], "big") >> 1
@@ -185,10 +185,10 @@ def num_rows(
     values: by column name, an array `[rows, *row_shape]`.
 
   Returns:
-    The number of rows, which every array shares.
+    The number of rows, the same for every array.
 
   Raises:
-    ValueError: a column is missing or unknown, has another dtype or shape, or
+    ValueError: a column is missing or unknown, has the wrong dtype or shape, or
       holds a token after padding.
   """
   names = [spec.name for spec in specs]
@@ -209,6 +209,6 @@ def num_rows(
     if spec.holds_tokens and np.any(pads[:, :-1] & ~pads[:, 1:]):
       raise ValueError(
         f"column {spec.name} holds a token after padding (0); expected"
-        " padding at the end alone"
+        " padding only at the end"
       )
   return rows

@@ -1,4 +1,4 @@
-"""A store's fingerprint: what it holds, wherever it lies."""
+"""A store's fingerprint: a hash of its content, independent of its path."""
 
 import collections
 import hashlib
@@ -12,22 +12,21 @@ from rlhf_gap.stores import arrays, locations
 from rlhf_gap.stores import manifest as manifests
 from rlhf_gap.stores.reader import Store
 
-# On a disk, one read ahead would do; a bucket answers after tens of
-# milliseconds, so that many reads must be under way.
+# A local disk needs one read ahead. A bucket takes tens of milliseconds per
+# read and needs many at a time.
 _MAX_IN_FLIGHT = 128
 
 
 def fingerprint(store: Store, num_rows: int | None = None) -> str:
-  """Returns a hash of a store's rows and of what they mean.
+  """Returns a hash of a store's rows and their meaning.
 
-  Every stored byte is read, compressed as it lies; nothing is decoded. Paths,
-  the arrays' metadata and how far the writer got are left out, so that a copy
-  has the same fingerprint, and so has a store that has grown, of the rows it
-  had before.
+  Every stored byte is hashed in compressed form; nothing is decoded. Paths, the
+  arrays' metadata and the writer's progress are left out. So a copy has the
+  same fingerprint, and so do the first rows of a store after it has grown.
 
   Args:
     store: an open store.
-    num_rows: hash only the chunks that hold the first rows; None: all.
+    num_rows: hash only the chunks of the first `num_rows` rows; None for all.
 
   Returns:
     SHA-256, hexadecimal.
@@ -68,19 +67,19 @@ def _meaning(manifest: manifests.Manifest) -> str:
 def _chunks(store: Store, num_chunks: int) -> Iterator[tuple[str, bytes]]:
   """Yields the objects of the first chunks, chunk by chunk."""
   directory = locations.directory(store.path)
-  under_way: collections.deque[tuple[str, ts.Future]] = collections.deque()
+  in_flight: collections.deque[tuple[str, ts.Future]] = collections.deque()
   for key in arrays.chunk_keys(store.manifest, num_chunks):
-    under_way.append((key, directory.read(key.encode())))
-    if len(under_way) == _MAX_IN_FLIGHT:
-      yield _content(store, *under_way.popleft())
-  while under_way:
-    yield _content(store, *under_way.popleft())
+    in_flight.append((key, directory.read(key.encode())))
+    if len(in_flight) == _MAX_IN_FLIGHT:
+      yield _content(store, *in_flight.popleft())
+  while in_flight:
+    yield _content(store, *in_flight.popleft())
 
 
 def _content(store: Store, key: str, reading: ts.Future) -> tuple[str, bytes]:
   read = reading.result()
   if read.state != "value":
     raise errors.UserError(
-      f"{store.path} lacks {key}; copy the store again, whole"
+      f"{store.path} lacks {key}; copy the whole store again"
     )
   return key, read.value

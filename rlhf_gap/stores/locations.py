@@ -1,7 +1,7 @@
-"""Local paths, `gs://` and other URLs, through one door: TensorStore's.
+"""Access to local paths, `gs://` and other URLs through TensorStore.
 
-Every part of a store, `manifest.json` included, is read and written here, so
-that what works on a disk works on object storage.
+Every part of a store, `manifest.json` included, is read and written this way,
+so a store works the same on a disk and in object storage.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import tensorstore as ts
 from rlhf_gap import errors, files
 
 CACHE_BYTES = 256 << 20
-"""Decoded chunks held in memory, all open stores together."""
+"""Size of the cache of decoded chunks, shared by all open stores."""
 
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 _REASONS = {
@@ -29,45 +29,45 @@ _REASONS = {
   errno.ENOTDIR: "a part of the path is a file, not a folder",
 }
 
-# One context for the process: its cache limit holds for all stores together,
-# and `memory://` stores live in it.
+# One context per process, so that all stores share the cache limit and
+# `memory://` stores exist beyond a call.
 CONTEXT = ts.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}})
 
 
-# TensorStore raises these built-in exceptions, by status.
+# The built-in exceptions that TensorStore raises, depending on the status.
 ERRORS = (ValueError, OSError, NotImplementedError, IndexError, TypeError)
 
 
 def is_local(path: str) -> bool:
-  """Tells a local path from an address such as `gs://bucket/store`."""
+  """Returns whether `path` is local, not a URL such as `gs://bucket/store`."""
   return "://" not in path
 
 
 def check_followed(name: str, store: str) -> None:
-  """Checks that opening the file that a store names needs no other network.
+  """Checks that a store does not make the program contact another server.
 
-  A store that someone was given must not make the program contact a server:
-  only a store in object storage may name a file in object storage.
+  Stores are passed between people. Only a store in object storage may refer to
+  a file in object storage.
 
   Args:
-    name: the path or address that the store's manifest gives.
+    name: the path or URL in the store's manifest.
     store: the store's path.
 
   Raises:
-    UserError: `name` is an address, and not of the store's own kind.
+    UserError: `name` is a URL of another scheme than the store's.
   """
   if is_local(name):
     return
   scheme = name.partition("://")[0]
   if scheme not in ("gs", "memory") or not store.startswith(f"{scheme}://"):
     raise errors.UserError(
-      f"{store} names the remote file {name}, which is not fetched because only"
-      " its manifest asks for it"
+      f"{store} refers to the remote file {name}, which is not fetched only"
+      " because a manifest names it"
     )
 
 
 def exists(path: str) -> bool:
-  """Tells whether there is a file at a local path or an address."""
+  """Returns whether a local path or URL is an existing file."""
   if is_local(path):
     return os.path.isfile(path)
   parent, _, name = path.rpartition("/")
@@ -80,11 +80,11 @@ def spec(path: str) -> dict[str, Any]:
   """Returns TensorStore's key-value store spec of a directory.
 
   Args:
-    path: a local directory, or a URL that TensorStore knows (`gs://bucket/x`,
-      `memory://x`).
+    path: a local directory, or a URL that TensorStore supports
+      (`gs://bucket/x`, `memory://x`).
 
   Raises:
-    UserError: the URL's scheme is not one that TensorStore knows.
+    UserError: TensorStore does not support the URL's scheme.
   """
   if is_local(path):
     return {"driver": "file", "path": os.path.abspath(path) + "/"}
@@ -97,12 +97,12 @@ def spec(path: str) -> dict[str, Any]:
 
 
 def directory(path: str) -> ts.KvStore:
-  """Opens a directory as a key-value store; it need not exist yet."""
+  """Opens a directory as a key-value store; it may not exist yet."""
   return ts.KvStore.open(spec(path), context=CONTEXT).result()
 
 
 def read_file(path: str) -> bytes:
-  """Returns the bytes of one file.
+  """Reads one file.
 
   Args:
     path: a local path or a URL.
@@ -124,10 +124,10 @@ def read_file(path: str) -> bytes:
 
 @contextlib.contextmanager
 def reporting(what: str) -> Iterator[None]:
-  """Turns TensorStore's errors within the block into one line for the user.
+  """Converts TensorStore's errors within the block to a `UserError`.
 
   Args:
-    what: what could not be done: "cannot write DIR".
+    what: the start of the message, such as "cannot write DIR".
 
   Raises:
     UserError: TensorStore raised an error.
@@ -139,10 +139,10 @@ def reporting(what: str) -> Iterator[None]:
 
 
 def failure(what: str, error: Exception) -> errors.UserError:
-  """Returns TensorStore's error as one line for the user.
+  """Converts an error of TensorStore's to a `UserError`.
 
   Args:
-    what: what could not be done: "cannot write DIR".
+    what: the start of the message, such as "cannot write DIR".
     error: as TensorStore raised it.
   """
   code = _OS_ERROR.search(str(error))

@@ -1,4 +1,4 @@
-"""`manifest.json`: what a store holds, where it came from, how far it got."""
+"""`manifest.json`: a store's content, its origin and the writer's progress."""
 
 import dataclasses
 import json
@@ -16,18 +16,19 @@ FORMAT_VERSION = 1
 DEFAULT_CHUNK_ROWS = 256
 MAX_ROWS = 2**31
 MAX_CHUNK_BYTES = 2**30
-"""Largest chunk of one column; the usual ones are below 1 MB."""
+"""Largest chunk of a column; the usual size is below 1 MB."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpoint:
-  """The parameters that wrote, scored or judged rows.
+class CheckpointIdentity:
+  """Identifies the parameters that sampled, scored or judged rows.
 
   Attributes:
-    path: where they lay; "" if unknown. It is for people: two manifests that
-      differ in it alone describe the same store.
-    sha256: of the parameters' bytes, as the caller defines it; hexadecimal.
-    step: the training step they were saved at.
+    path: their location at the time; "" if unknown. It is informative only and
+      ignored when stores are compared.
+    sha256: hash of the parameters' bytes, as the caller defines it;
+      hexadecimal.
+    step: the training step of the checkpoint.
   """
 
   path: str
@@ -37,27 +38,27 @@ class Checkpoint:
 
 @dataclasses.dataclass(frozen=True)
 class Label:
-  """How each row was labelled.
+  """The source of the rows' preference labels.
 
   Attributes:
-    by: "human", "rater" (the miniatures' noisy one), "judge" (a preference
+    by: "human", "rater" (the miniatures' noisy rater), "judge" (a preference
       model), or "none" for rows without a preference.
-    judge: the preference model, where `by` is "judge".
+    judge: the preference model, if `by` is "judge".
   """
 
   by: str = "none"
-  judge: Checkpoint | None = None
+  judge: CheckpointIdentity | None = None
 
   def __post_init__(self) -> None:
     if self.by not in ("human", "rater", "judge", "none"):
-      raise ValueError(f"{self.by!r} names no way of labelling")
+      raise ValueError(f"unknown source of labels: {self.by!r}")
     if (self.by == "judge") != (self.judge is not None):
       raise ValueError(f"labels by {self.by!r} with judge={self.judge}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-  """What a store holds.
+  """Describes a store.
 
   Attributes:
     task: the seqio task or the run that the rows come from.
@@ -65,14 +66,14 @@ class Manifest:
     columns: the columns, in order.
     feature_lengths: tokens on each axis, such as
       `{"prompt": 1024, "response": 128}`.
-    vocabulary: what the token ids belong to.
-    chunk_rows: rows of one append; every chunk but the last is full.
-    label: how each row was labelled and by which checkpoint.
-    reference: the checkpoint behind the reference log-probabilities, if they
+    vocabulary: the vocabulary of the token ids.
+    chunk_rows: rows per chunk; every chunk but the last is full.
+    label: the source of the preference labels.
+    reference: the policy that computed the reference log-probabilities, if they
       were computed.
-    source: anything else that made the rows what they are: split, files and
-      their hashes, generator seed.
-    dropped: how many rows of the source were left out, by reason.
+    source: everything else that determines the rows, such as split, files with
+      their hashes, and generator seed.
+    dropped: number of rows of the source that were left out, by reason.
     rows: rows committed so far.
     complete: whether the writer has finished.
   """
@@ -84,7 +85,7 @@ class Manifest:
   vocabulary: vocabularies.Vocabulary
   chunk_rows: int = DEFAULT_CHUNK_ROWS
   label: Label = Label()
-  reference: Checkpoint | None = None
+  reference: CheckpointIdentity | None = None
   source: Mapping[str, str | int | float | bool | None] = dataclasses.field(
     default_factory=dict
   )
@@ -115,13 +116,13 @@ class Manifest:
       chunk_bytes = self.chunk_rows * math.prod(row) * spec.itemsize
       if chunk_bytes > MAX_CHUNK_BYTES:
         raise ValueError(
-          f"chunk_rows is {self.chunk_rows}: a chunk of {spec.name} would take"
+          f"chunk_rows is {self.chunk_rows}; a chunk of {spec.name} would take"
           f" {chunk_bytes:,} bytes; expected at most {MAX_CHUNK_BYTES:,}"
         )
 
   @property
   def num_chunks(self) -> int:
-    """Chunks committed so far; the last one may be short."""
+    """Chunks committed so far; the last one may be partial."""
     return -(-self.rows // self.chunk_rows)
 
   def column(self, name: str) -> ColumnSpec:
@@ -130,7 +131,7 @@ class Manifest:
 
 
 def dumps(manifest: Manifest) -> bytes:
-  """Returns the file's bytes: a function of the manifest alone."""
+  """Returns the file's bytes; equal manifests give equal bytes."""
   content = {"format_version": FORMAT_VERSION} | dataclasses.asdict(manifest)
   text = json.dumps(
     content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
@@ -139,27 +140,27 @@ def dumps(manifest: Manifest) -> bytes:
 
 
 def loads(content: bytes, path: str) -> Manifest:
-  """Returns the manifest in `content`.
+  """Parses a manifest.
 
   Args:
     content: the bytes of `manifest.json`.
     path: the store's path, for messages.
 
   Raises:
-    UserError: the bytes are no manifest, or one of a newer format.
+    UserError: the bytes are not a manifest, or one of another format version.
   """
   place = f"{path}/manifest.json"
   try:
     version = files.decode_json(content, _Version, place).format_version
   except errors.UserError as error:
     raise errors.UserError(
-      f"{place} is cut short or damaged ({_reason(error, place)}); copy the"
-      " store again, or build it again"
+      f"{place} is cut short or damaged ({files.without_place(error, place)});"
+      " copy or rebuild the store"
     ) from error
   if version != FORMAT_VERSION:
     raise errors.UserError(
-      f"{path} has store format {version}; this rlhf-gap reads format"
-      f" {FORMAT_VERSION}: install a version that knows {version}"
+      f"{path} has store format {version}; expected format {FORMAT_VERSION}:"
+      " install the rlhf-gap that wrote it, or rebuild the store"
     )
   try:
     return files.decode_dataclass(
@@ -167,8 +168,8 @@ def loads(content: bytes, path: str) -> Manifest:
     )
   except errors.UserError as error:
     raise errors.UserError(
-      f"{place} does not describe a store ({_reason(error, place)}); copy the"
-      " store again, or build it again"
+      f"{place} does not describe a store"
+      f" ({files.without_place(error, place)}); copy or rebuild the store"
     ) from error
 
 
@@ -176,12 +177,8 @@ class _Version(msgspec.Struct):
   format_version: int
 
 
-def _reason(error: Exception, place: str) -> str:
-  return str(error).removeprefix(f"{errors.printable(place)}: ")
-
-
 def _identity(manifest: Manifest) -> dict[str, Any]:
-  """Returns what must not change while a store is written."""
+  """Returns the fields that must not change while a store is written."""
   fields = dataclasses.asdict(manifest)
   for progress in ("rows", "complete", "dropped"):
     del fields[progress]
@@ -194,10 +191,10 @@ def _identity(manifest: Manifest) -> dict[str, Any]:
   return fields
 
 
-def differences(one: Manifest, other: Manifest) -> list[str]:
-  """Returns the names of the fields in which two stores are not the same.
+def differences(manifest: Manifest, other: Manifest) -> list[str]:
+  """Returns the names of the fields in which two stores differ.
 
-  How far each got, and where checkpoints and vocabulary lie, does not count.
+  Progress and the locations of checkpoints and vocabulary are ignored.
   """
-  mine, theirs = _identity(one), _identity(other)
+  mine, theirs = _identity(manifest), _identity(other)
   return [name for name in mine if mine[name] != theirs[name]]

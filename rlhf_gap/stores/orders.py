@@ -1,7 +1,7 @@
-"""Which rows batch `step` holds: pure functions of (order, seed, step).
+"""The rows of batch `step`: pure functions of (order, seed, step).
 
-Nothing is carried from batch to batch and no epoch's permutation is stored, so
-step 10^9 costs what step 0 costs, and a restart needs no iterator state.
+There is no state between batches and no stored permutation, so step 10^9 costs
+the same as step 0, and a restart needs no iterator state.
 """
 
 import dataclasses
@@ -10,38 +10,36 @@ import numpy as np
 
 from rlhf_gap.stores import permutation
 
-# The first word after the seed keeps the permutations of one use apart from
-# those of another.
+# The word after the seed in a permutation's key, different for each use.
 _EPOCH, _BATCHES_OF_BLOCK, _EXAMPLES_OF_BLOCK = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Epochs:
-  """Every row once an epoch, each epoch in an order of its own; endless.
+  """Every row once per epoch, endlessly; each epoch has its own permutation.
 
-  Batches are always full: one that reaches the end of an epoch goes on into the
-  next epoch's order.
+  Batches are always full: one that reaches the end of an epoch continues with
+  the next.
   """
 
 
 @dataclasses.dataclass(frozen=True)
 class Exact:
-  """As stored, once; rows left over after the last full batch are not read."""
+  """The stored order, once; rows after the last full batch are not read."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Blocks:
-  """As stored, permuted within blocks of consecutive batches; once.
+  """The stored order, once, permuted within blocks of consecutive batches.
 
-  Batch t of the result is made of rows that the store holds in the block of
-  batch t, so a row moves by fewer than `block_batches` batches. The rows read
-  are exactly those of `Exact`.
+  The rows of batch t come from the block of batch t, so a row moves by fewer
+  than `block_batches` batches. The rows read are exactly those of `Exact`.
 
   Attributes:
-    block_batches: batches in a block, >= 1. 1 is the stored order itself; None
-      is one block for the whole store, a uniform permutation.
+    block_batches: batches per block, >= 1. 1 keeps the stored order; None makes
+      the whole store one block, a uniform permutation.
     unit: what is permuted: "batch" keeps each stored batch together, "example"
-      deals the block's rows into new batches.
+      redistributes the block's rows over its batches.
   """
 
   block_batches: int | None
@@ -58,7 +56,7 @@ Order = Epochs | Exact | Blocks
 
 
 def num_batches(order: Order, num_rows: int, batch_size: int) -> int | None:
-  """Returns how many batches an order gives; None: no end."""
+  """Returns the number of batches of an order; None if it is endless."""
   return None if isinstance(order, Epochs) else num_rows // batch_size
 
 
@@ -68,14 +66,14 @@ def rows(
   """Returns the rows of batch `step`.
 
   Args:
-    order: in which order rows are taken.
-    seed: chooses the permutations, in [0, 2^64); `Exact` does not use it.
-    step: the batch, from 0.
+    order: the order of the rows.
+    seed: determines the permutations, in [0, 2^64); `Exact` ignores it.
+    step: the batch's number, from 0.
     num_rows: rows in the store, >= 1.
     batch_size: rows in a batch, >= 1.
 
   Returns:
-    int64 [batch_size], rows of the store.
+    int64 [batch_size], row numbers in the store.
 
   Raises:
     ValueError: an argument is out of range.
@@ -90,8 +88,8 @@ def rows(
   end = num_batches(order, num_rows, batch_size)
   if end is not None and step >= end:
     raise IndexError(
-      f"{order} ends after {end} batches of {batch_size} from {num_rows}"
-      f" rows; batch {step} was asked for"
+      f"batch {step} is out of range: {order} has {end} batches of"
+      f" {batch_size} from {num_rows} rows"
     )
   first = step * batch_size
   if isinstance(order, Epochs):

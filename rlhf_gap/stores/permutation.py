@@ -1,11 +1,11 @@
-"""A seeded permutation of any size whose values cost O(1) each.
+"""A seeded permutation of any size, evaluated at a position in O(1).
 
 A balanced Feistel network permutes [0, 4^w) for the smallest w that covers the
-size; values outside are walked on through the network until they fall inside
-(cycle walking, fewer than four steps each on average; Black and Rogaway 2002,
+size. Values outside the size go through the network again until they fall
+inside (cycle walking, fewer than four steps on average; Black and Rogaway 2002,
 "Ciphers with Arbitrary Finite Domains"). All arithmetic is on 64-bit integers
-and written out here, so an order is the same on every machine, for ever,
-whatever NumPy's own generators do.
+and independent of NumPy's generators, so orders are the same on every machine
+and in every version.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 _MASK = (1 << 64) - 1
 _GAMMA = 0x9E3779B97F4A7C15
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-# With eight, the permutations of four to seven values are measurably uneven.
+# With 8, the permutations of four to seven values are measurably non-uniform.
 _ROUNDS = 10
 
 
@@ -25,14 +25,14 @@ def _mix(value: int) -> int:
 
 
 def _mix_array(values: np.ndarray) -> np.ndarray:
-  """`_mix` of each value; NumPy's uint64 products wrap as `_MASK` does."""
+  """`_mix` of each value; NumPy's uint64 products wrap modulo 2^64."""
   values = (values ^ (values >> np.uint64(30))) * np.uint64(_MULTIPLIERS[0])
   values = (values ^ (values >> np.uint64(27))) * np.uint64(_MULTIPLIERS[1])
   return values ^ (values >> np.uint64(31))
 
 
 def _keys(key: tuple[int, ...]) -> np.ndarray:
-  """Returns one key a round, and one more."""
+  """Returns one key per round, and one more."""
   state = 0
   for word in key:
     state = _mix(((state + _GAMMA) & _MASK) ^ _mix(word & _MASK))
@@ -54,12 +54,12 @@ def _network(
 def permute(
   positions: np.ndarray, size: int, key: tuple[int, ...]
 ) -> np.ndarray:
-  """Returns where a permutation of [0, size) sends each position.
+  """Applies a permutation of [0, size) to each position.
 
   Args:
     positions: integers in [0, size), any shape.
-    size: how many values are permuted, in [1, 2^62].
-    key: what chooses the permutation: integers of up to 64 bits each, such as
+    size: number of permuted values, in [1, 2^62].
+    key: determines the permutation: integers of up to 64 bits each, such as
       (seed, epoch).
 
   Returns:
@@ -83,8 +83,8 @@ def permute(
   while outside.any():
     values[outside] = _network(values[outside], round_keys, width)
     outside = values >= size
-  # From 16 values on a Feistel network gives even permutations alone; swapping
-  # two values for half of the keys gives the odd ones too.
+  # For 16 or more values, a Feistel network gives only even permutations.
+  # Swapping two values for half of the keys adds the odd ones.
   if size > 1 and last_key & np.uint64(1):
     values = np.where(values < 2, values ^ np.uint64(1), values)
   return values.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Reading a store: by row, or batch after batch in a reproducible order."""
+"""Reads a store: single rows, or batches in a reproducible order."""
 
 import collections
 import dataclasses
@@ -14,21 +14,20 @@ from rlhf_gap.stores import manifest as manifests
 
 
 class NothingCommittedError(errors.UserError):
-  """The store exists, and its writer has not committed a row yet."""
+  """The store exists, but its writer has not committed a row yet."""
 
 
 def open_store(path: str) -> "Store":
-  """Opens a store to read it.
+  """Opens a store for reading.
 
-  A store that is still being written shows the rows committed by now.
+  A store that is still being written has the rows committed so far.
 
   Args:
     path: the store's directory: a local path, or a URL such as `gs://...`.
 
   Raises:
-    UserError: there is no store, or it is damaged, incomplete in its files, or
-      of a newer format; `NothingCommittedError` where its first rows are yet
-      to come.
+    UserError: there is no store, or it is damaged, lacks files, or has another
+      format version. `NothingCommittedError` if no row is committed yet.
   """
   if locations.is_local(path):
     files.check_tree(path)
@@ -36,7 +35,7 @@ def open_store(path: str) -> "Store":
     read = locations.directory(path).read(b"manifest.json").result()
   if read.state != "value":
     raise errors.UserError(
-      f"{path} holds no store (no manifest.json); `rlhf-gap data` makes one"
+      f"{path} holds no store (no manifest.json); `rlhf-gap data` builds one"
     )
   manifest = manifests.loads(read.value, path)
   if not manifest.rows:
@@ -52,7 +51,7 @@ class Store:
 
   Attributes:
     path: the directory.
-    manifest: what the store holds, as of when it was opened.
+    manifest: its manifest at the time of opening.
   """
 
   path: str
@@ -61,7 +60,7 @@ class Store:
 
   @property
   def num_rows(self) -> int:
-    """Rows that were committed when the store was opened."""
+    """Rows committed at the time of opening."""
     return self.manifest.rows
 
   def read(
@@ -69,11 +68,11 @@ class Store:
     rows: Sequence[int] | np.ndarray,
     columns: Sequence[str] | None = None,
   ) -> dict[str, np.ndarray]:
-    """Returns rows, in the order asked for.
+    """Returns rows, in the given order.
 
     Args:
-      rows: which rows; they may repeat. Reading a `range` is fastest.
-      columns: which columns; None: all.
+      rows: row numbers, with or without repeats. A `range` is read fastest.
+      columns: names of columns; None for all.
 
     Returns:
       By column name, an array `[len(rows), *row_shape]`.
@@ -96,18 +95,18 @@ class Store:
   ) -> Iterator[dict[str, np.ndarray]]:
     """Yields batches `start_step`, `start_step + 1`, ... of an order.
 
-    The next batches are read by TensorStore's threads while the caller works on
-    this one.
+    TensorStore's threads read the next batches while the caller works on the
+    current one.
 
     Args:
-      order: in which order rows are taken.
-      seed: chooses the order's permutations.
-      batch_size: rows of a batch, all processes together.
-      start_step: the first batch, after a restart: how many were consumed.
-      places: which rows of each batch to read, by their place in it; None:
-        all. A process of a pod reads those that its devices hold.
-      columns: which columns; None: all.
-      prefetch: batches read ahead, >= 0.
+      order: the order of the rows.
+      seed: determines the order's permutations.
+      batch_size: rows per batch over all processes.
+      start_step: the first batch; after a restart, the number consumed before.
+      places: positions within each batch to read; None for all. A process of a
+        pod reads those of its devices.
+      columns: names of columns; None for all.
+      prefetch: number of batches read ahead, >= 0.
 
     Yields:
       By column name, an array `[len(places), *row_shape]`. Ends after
@@ -117,9 +116,9 @@ class Store:
       ValueError: an argument is out of range.
       UserError: a column is not in the store, or a file is damaged.
     """
-    # Checked here, at the call: a generator would only do so at its first use.
-    held = np.arange(batch_size) if places is None else places
-    if not np.isin(held, np.arange(batch_size)).all():
+    # Checked outside the generator, whose body runs only at its first use.
+    positions = np.arange(batch_size) if places is None else places
+    if not np.isin(positions, np.arange(batch_size)).all():
       raise ValueError(f"{places=}; expected places in a batch of {batch_size}")
     if prefetch < 0 or start_step < 0:
       raise ValueError(f"{prefetch=}, {start_step=}; expected >= 0")
@@ -129,7 +128,7 @@ class Store:
       batch = orders.rows(
         order, seed, step, num_rows=self.num_rows, batch_size=batch_size
       )
-      return self._start(batch[held], columns)
+      return self._start(batch[positions], columns)
 
     def generate() -> Iterator[dict[str, np.ndarray]]:
       end = orders.num_batches(order, self.num_rows, batch_size)
@@ -146,7 +145,7 @@ class Store:
     return generate()
 
   def refresh(self) -> "Store":
-    """Returns the store as it is now, with the rows committed meanwhile."""
+    """Opens the store again, with the rows committed since."""
     return open_store(self.path)
 
   def _check_columns(self, columns: Sequence[str] | None) -> None:
@@ -161,7 +160,7 @@ class Store:
     self, rows: Sequence[int] | np.ndarray, columns: Sequence[str] | None
   ) -> dict[str, ts.Future]:
     self._check_columns(columns)
-    if isinstance(rows, range):  # before it becomes an array of its length
+    if isinstance(rows, range):  # before it is expanded to an array
       files.check_fits_memory(8 * len(rows), self.path)
     index = np.asarray(rows, dtype=np.int64)
     outside = index[(index < 0) | (index >= self.num_rows)]
@@ -189,7 +188,7 @@ class Store:
         values[name] = read.result()
       except locations.ERRORS as error:
         raise locations.failure(
-          f"the column {name} of {self.path} is damaged, copy the store again",
+          f"the column {name} of {self.path} is damaged: copy the store again",
           error,
         ) from error
     return values

@@ -1,11 +1,10 @@
-"""The vocabulary that a store's token ids belong to: ids from text, and back.
+"""The vocabulary of a store's token ids: encoding, decoding and checks.
 
-A user names a vocabulary by the path of a SentencePiece model or by the word
-`bytes`, ByT5's. `named` is the one door: data, models and stores all take their
-vocabularies through it, so each refuses the same files.
+A user names a vocabulary by the path of a SentencePiece model, or `bytes` for
+ByT5's. Data, models and stores all use `named`, so they accept the same files.
 
-Reads SentencePiece models with the `sentencepiece` package, so that looking at
-a store needs no TensorFlow.
+SentencePiece models are read with the `sentencepiece` package, so that reading
+a store does not need TensorFlow.
 """
 
 import dataclasses
@@ -24,10 +23,10 @@ BYTES = "bytes"
 """The name of ByT5's vocabulary."""
 
 BYTE_EXTRA_IDS = 125
-"""ByT5's sentinels: 3 special ids, 256 bytes and these make 384."""
+"""Number of ByT5's sentinels: with 3 special ids and 256 bytes, 384 ids."""
 
 EXTRA_IDS = 100
-"""T5's sentinels. They follow the pieces of a model that holds none itself."""
+"""Number of T5's sentinels. They follow a model's pieces if it has none."""
 
 _BYTE_OFFSET = 3  # padding, EOS and unknown come first
 _SENTINEL = re.compile("\N{LOWER ONE EIGHTH BLOCK}?<extra_id_[0-9]+>")
@@ -35,17 +34,17 @@ _SENTINEL = re.compile("\N{LOWER ONE EIGHTH BLOCK}?<extra_id_[0-9]+>")
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-  """Names a vocabulary by what it does to text.
+  """Identifies a vocabulary by content, independent of its location.
 
   Attributes:
     kind: "sentencepiece", or "bytes" for ByT5's.
-    path: the SentencePiece model, a local path or URL; "" for bytes. Where the
-      model lies is not part of what the vocabulary is.
-    sha256: of the model file, hexadecimal; "" for bytes.
-    extra_ids: how many sentinel ids follow the pieces.
+    path: the SentencePiece model, a local path or URL; "" for bytes. Not part
+      of the identity.
+    sha256: hash of the model file, hexadecimal; "" for bytes.
+    extra_ids: number of sentinel ids after the pieces.
 
   Raises:
-    ValueError: `kind` is neither, or `extra_ids` is negative.
+    ValueError: `kind` is unknown, or `extra_ids` is negative.
   """
 
   kind: str
@@ -55,13 +54,13 @@ class Vocabulary:
 
   def __post_init__(self) -> None:
     if self.kind not in ("sentencepiece", "bytes"):
-      raise ValueError(f"{self.kind!r} names no kind of vocabulary")
+      raise ValueError(f"unknown kind of vocabulary: {self.kind!r}")
     if self.extra_ids < 0:
       raise ValueError(f"extra_ids={self.extra_ids}; expected 0 or more")
 
   @property
   def fingerprint(self) -> str:
-    """Equal for two vocabularies exactly when they give the same ids."""
+    """Equal for two vocabularies if and only if they give the same ids."""
     return f"{self.kind}:{self.sha256}+{self.extra_ids}"
 
 
@@ -69,12 +68,12 @@ def named(name: str, extra_ids: int | None = None) -> Vocabulary:
   """Returns the vocabulary that a `--vocabulary` flag names.
 
   Args:
-    name: the path of a SentencePiece model, local or a URL, or `bytes`.
-    extra_ids: how many sentinel ids follow the pieces; by default see
-      `sentencepiece` and `BYTE_EXTRA_IDS`.
+    name: the path or URL of a SentencePiece model, or `bytes`.
+    extra_ids: number of sentinel ids after the pieces; None for the default of
+      `sentencepiece`, or `BYTE_EXTRA_IDS`.
 
   Raises:
-    UserError: see `sentencepiece`.
+    UserError: as `sentencepiece`.
   """
   if name == BYTES:
     return byte(BYTE_EXTRA_IDS if extra_ids is None else extra_ids)
@@ -86,12 +85,12 @@ def sentencepiece(path: str, extra_ids: int | None = None) -> Vocabulary:
 
   Args:
     path: the model file, a local path or a URL such as `gs://...`.
-    extra_ids: how many sentinel ids follow the pieces. By default none if the
-      model holds pieces called `<extra_id_0>`, as mT5's does, else T5's 100.
+    extra_ids: number of sentinel ids after the pieces. The default is 0 if the
+      model has pieces such as `<extra_id_0>`, as mT5's does, else T5's 100.
 
   Raises:
-    UserError: the file is missing, is no SentencePiece model, or has other ids
-      for padding and EOS than T5.
+    UserError: the file is missing, is not a SentencePiece model, or has other
+      ids for padding and EOS than T5.
   """
   content = _read(path)
   processor = _load(content, path)
@@ -102,20 +101,20 @@ def sentencepiece(path: str, extra_ids: int | None = None) -> Vocabulary:
 
 
 def byte(extra_ids: int = 0) -> Vocabulary:
-  """Returns ByT5's vocabulary: the id of a byte is its value plus 3."""
+  """Returns ByT5's vocabulary, in which a byte's id is its value plus 3."""
   return Vocabulary("bytes", "", "", extra_ids)
 
 
 def size(vocabulary: Vocabulary) -> int:
-  """Returns the number of ids, sentinels included: 32,100 for T5's.
+  """Returns the number of ids, including sentinels: 32,100 for T5's.
 
-  A model's embedding has at least as many rows; T5X rounds them up.
+  A model's embedding has at least this many rows; T5X rounds them up.
 
   Args:
-    vocabulary: what to count.
+    vocabulary: the vocabulary.
 
   Raises:
-    UserError: the SentencePiece model is gone or has changed.
+    UserError: the SentencePiece model is missing or has changed.
   """
   if vocabulary.kind == "bytes":
     return _BYTE_OFFSET + 256 + vocabulary.extra_ids
@@ -123,13 +122,13 @@ def size(vocabulary: Vocabulary) -> int:
 
 
 def unknown_id(vocabulary: Vocabulary) -> int:
-  """Returns the id of what the vocabulary cannot write.
+  """Returns the id of unknown text: 2 for T5's vocabulary.
 
   Args:
-    vocabulary: T5's is 2; a SentencePiece model may have another.
+    vocabulary: the vocabulary.
 
   Raises:
-    UserError: the SentencePiece model is gone or has changed.
+    UserError: the SentencePiece model is missing or has changed.
   """
   if vocabulary.kind == "bytes":
     return BYTE_UNK_ID
@@ -140,26 +139,26 @@ def model_bytes(vocabulary: Vocabulary) -> bytes:
   """Returns the content of the SentencePiece model.
 
   Args:
-    vocabulary: not the byte vocabulary, which has no file.
+    vocabulary: any but the byte vocabulary, which has no file.
 
   Raises:
-    UserError: the SentencePiece model is gone or has changed.
+    UserError: the SentencePiece model is missing or has changed.
   """
   content = _read(vocabulary.path)
   if hashlib.sha256(content).hexdigest() != vocabulary.sha256:
     raise errors.UserError(
-      f"{vocabulary.path} is not the vocabulary that the store was made with"
-      f" (sha256 {vocabulary.sha256[:12]}...); give that one"
+      f"{vocabulary.path} is not the vocabulary that the store was built with;"
+      f" expected the file with sha256 {vocabulary.sha256[:12]}..."
     )
   return content
 
 
 def check_vocabulary(stored: Vocabulary, used: Vocabulary, store: str) -> None:
-  """Raises if `used` would give the stored ids another meaning.
+  """Checks that a vocabulary gives the same ids as a store's.
 
   Args:
     stored: the store's vocabulary, from its manifest.
-    used: the one that a model or a command works with.
+    used: the vocabulary of a model or a command.
     store: the store's path, for the message.
 
   Raises:
@@ -168,7 +167,7 @@ def check_vocabulary(stored: Vocabulary, used: Vocabulary, store: str) -> None:
   if stored.fingerprint != used.fingerprint:
     raise errors.UserError(
       f"{store} holds token ids of {_describe(stored)}, but {_describe(used)}"
-      " was given; use the store's vocabulary or build the store again"
+      " was given; use the store's vocabulary or rebuild the store"
     )
 
 
@@ -184,14 +183,14 @@ def _describe(vocabulary: Vocabulary) -> str:
 def decoder(vocabulary: Vocabulary) -> Callable[[Sequence[int]], str]:
   """Returns a function from token ids to text.
 
-  It drops padding, stops at EOS, and writes sentinels as `<extra_id_0>` and ids
-  that the vocabulary lacks (models round its size up) as `<id 32101>`.
+  It drops padding and stops at EOS. Sentinels become `<extra_id_0>` and so on;
+  ids beyond the vocabulary, whose size models round up, become `<id 32101>`.
 
   Args:
-    vocabulary: what the ids belong to.
+    vocabulary: the vocabulary of the ids.
 
   Raises:
-    UserError: the SentencePiece model is gone or has changed.
+    UserError: the SentencePiece model is missing or has changed.
   """
   if vocabulary.kind == "bytes":
     return functools.partial(_decode_bytes, extra_ids=vocabulary.extra_ids)
@@ -202,14 +201,14 @@ def encoder(vocabulary: Vocabulary) -> Callable[[str], list[int]]:
   """Returns a function from text to token ids, without EOS.
 
   It gives the ids that `rlhf-gap data` writes. Like seqio and transformers, it
-  reads `<extra_id_0>` in a text as the sentinel, except in bytes, where every
-  text is its bytes.
+  encodes the text `<extra_id_0>` as the sentinel. The byte vocabulary encodes
+  it byte by byte.
 
   Args:
-    vocabulary: what the ids belong to.
+    vocabulary: the vocabulary of the ids.
 
   Raises:
-    UserError: the SentencePiece model is gone or has changed.
+    UserError: the SentencePiece model is missing or has changed.
   """
   if vocabulary.kind == "bytes":
     return lambda text: [byte + _BYTE_OFFSET for byte in text.encode("utf-8")]
@@ -240,7 +239,7 @@ def _decode_bytes(tokens: Sequence[int], extra_ids: int) -> str:
 
 
 def _special(token: int, num_pieces: int, size: int) -> str:
-  # Sentinels are numbered from the end: <extra_id_0> is the last id.
+  # Sentinels are numbered backwards: <extra_id_0> is the last id.
   if num_pieces <= token < size:
     return f"<extra_id_{size - 1 - token}>"
   return f"<id {token}>"
@@ -261,13 +260,14 @@ def _processor(vocabulary: Vocabulary) -> Any:
 def _load(content: bytes, path: str) -> Any:
   """Returns the SentencePiece processor of a model with T5's special ids.
 
-  Every vocabulary passes here before anything is encoded, decoded or written.
+  Every vocabulary is checked here before anything is encoded, decoded or
+  written.
 
   Raises:
-    UserError: the bytes are no SentencePiece model, or padding is not 0 or EOS
-      not 1.
+    UserError: the bytes are not a SentencePiece model, or padding is not 0 or
+      EOS not 1.
   """
-  import sentencepiece as spm  # here: stores are read without it
+  import sentencepiece as spm  # only here: reading a store does not need it
 
   processor = spm.SentencePieceProcessor()
   try:
@@ -281,8 +281,8 @@ def _load(content: bytes, path: str) -> Any:
     raise errors.UserError(
       f"{path}: has {_id('pad', processor.pad_id())} and"
       f" {_id('EOS', processor.eos_id())}; expected pad {PAD_ID} and EOS"
-      f" {EOS_ID}: this is not the vocabulary of a T5 model (Llama's and the"
-      " SentencePiece trainer's defaults are others)"
+      f" {EOS_ID}: this is not the vocabulary of a T5 model (Llama's ids and"
+      " the defaults of the SentencePiece trainer differ)"
     )
   try:
     _pieces(processor)
@@ -308,8 +308,8 @@ def _holds_sentinels(processor: Any) -> bool:
 def _sentinel_pieces(extra_ids: int) -> bytes:
   """Returns serialized pieces that name the sentinels, as seqio adds them.
 
-  Protocol buffers merge where they are joined: these, put behind a model's
-  bytes, become its last pieces.
+  Concatenated protocol buffers merge: appended to a model's bytes, these become
+  its last pieces.
   """
   from sentencepiece import sentencepiece_model_pb2 as model_pb2
 

@@ -1,14 +1,15 @@
-"""Writing a store: chunk by chunk, and again from where it stopped.
+"""Writes a store chunk by chunk, and resumes an interrupted one.
 
 Chunks are written first and the manifest that counts them last, so a reader
-sees committed rows alone and a kill at any moment leaves a store that the same
-appends make equal, byte for byte, to one that was never killed.
+sees only committed rows. If the writer is killed at any moment, repeating the
+same appends gives a store that is byte for byte the same as without the kill.
 
-One process writes a store: process 0 of a pod gathers a batch (under 1 MB) and
-appends it. The manifest is replaced only if it is still the one that this
-writer put there; opening a store replaces it once by itself. So the latest
-writer wins, and an earlier one is told at its next append. That needs no lock
-file, which a killed process would leave behind, and holds on object storage.
+Only one process writes a store: process 0 of a pod gathers a batch (under 1 MB)
+and appends it. A writer replaces the manifest only if it is the one that it
+wrote itself; opening a store for writing rewrites it. So the latest writer
+wins, and an earlier one gets an error at its next append. No lock file is
+needed, which a killed process would leave behind. This also works on object
+storage.
 """
 
 import dataclasses
@@ -26,27 +27,28 @@ _MAX_CHUNKS_IN_FLIGHT = 4
 
 
 def create(path: str, manifest: manifests.Manifest) -> "Writer":
-  """Begins a store, or goes on with one that the same manifest began.
+  """Creates a store, or resumes one with the same manifest.
 
   Args:
     path: a directory: a local path, or a URL such as `gs://bucket/store`.
-    manifest: what the store will hold; `rows`, `complete` and `dropped` are the
-      writer's to fill in.
+    manifest: describes the store; the writer fills in `rows`, `complete` and
+      `dropped`.
 
   Returns:
-    A writer that holds the chunks committed so far.
+    A writer, with the chunks committed so far.
 
   Raises:
-    UserError: the directory holds another store or other files, or cannot be
-      written.
+    UserError: the directory holds another store or other files, or is not
+      writable.
+    ValueError: `rows`, `complete` or `dropped` is set.
   """
   if manifest.rows or manifest.complete or manifest.dropped:
-    raise ValueError("rows, complete and dropped are the writer's to fill in")
+    raise ValueError("rows, complete and dropped are set by the writer")
   if locations.is_local(path):
     files.check_tree(path)
   directory = locations.directory(path)
   with locations.reporting(f"cannot write {path}"):
-    found = _names(directory.list().result())
+    keys = _names(directory.list().result())
     read = directory.read(_KEY).result()
   if read.state == "value":
     stored = manifests.loads(read.value, path)
@@ -58,12 +60,12 @@ def create(path: str, manifest: manifests.Manifest) -> "Writer":
         " another directory or delete it"
       )
     manifest = stored
-  elif found:
+  elif keys:
     raise errors.UserError(
-      f"{path} holds {len(found)} files and no manifest.json, so it is no"
+      f"{path} holds {len(keys)} files and no manifest.json, so it is not a"
       " store; choose an empty directory"
     )
-  return Writer(path, directory, manifest, read.stamp.generation, found)
+  return Writer(path, directory, manifest, read.stamp.generation, keys)
 
 
 def _names(keys: Iterable[bytes]) -> set[str]:
@@ -71,10 +73,9 @@ def _names(keys: Iterable[bytes]) -> set[str]:
 
 
 class Writer:
-  """Appends chunks to a store; made by `create`.
+  """Appends chunks to a store; returned by `create`.
 
-  Chunk t holds rows `t * chunk_rows` and following. Not safe to share between
-  threads.
+  Chunk t starts at row `t * chunk_rows`. Not thread-safe.
   """
 
   def __init__(
@@ -83,7 +84,7 @@ class Writer:
     directory: ts.KvStore,
     manifest: manifests.Manifest,
     generation: bytes,
-    found: set[str],
+    keys: set[str],
   ):
     self._path = path
     self._directory = directory
@@ -91,11 +92,11 @@ class Writer:
     self._generation = generation
     self._written_rows = manifest.rows
     self._in_flight: list[list[ts.WriteFutures]] = []
-    # Replacing the manifest by itself tells every earlier writer to stop.
+    # Rewriting the unchanged manifest makes earlier writers fail.
     self._publish(manifest)
-    self._arrays = arrays.open_or_create(path, manifest, found)
+    self._arrays = arrays.open_or_create(path, manifest, keys)
     if not manifest.complete:
-      self._prepare_to_grow(found)
+      self._prepare_to_grow(keys)
 
   @property
   def manifest(self) -> manifests.Manifest:
@@ -115,19 +116,19 @@ class Writer:
   def append(self, chunk: int, values: Mapping[str, np.ndarray]) -> None:
     """Starts writing one chunk; `commit` makes it readable.
 
-    A chunk that the store holds already is compared instead: a restarted run
-    may append again what it appended before, and must append the same.
+    A chunk that the store already holds is compared instead: a restarted run
+    may repeat its appends, but must append the same rows.
 
     Args:
-      chunk: the chunk's index: at most one more than the last one appended.
+      chunk: the chunk's index, at most one more than the last one appended.
       values: by column name, an array `[rows, *row_shape]`. Only the last chunk
         of a store may have fewer than `chunk_rows` rows.
 
     Raises:
-      UserError: the chunk is there with other rows, another process writes this
-        store, or the disk is full.
-      ValueError: a chunk was left out, or a column is missing, unknown, or of
-        another dtype or shape.
+      UserError: the store holds the chunk with other rows, another process
+        writes this store, or the disk is full.
+      ValueError: a chunk was skipped, or a column is missing, unknown, or has
+        the wrong dtype or shape.
     """
     manifest = self._manifest
     rows = columns.num_rows(manifest.columns, manifest.feature_lengths, values)
@@ -139,7 +140,7 @@ class Writer:
       return
     if first != self._written_rows:
       raise ValueError(
-        f"chunk {chunk} would begin at row {first}, but the store has"
+        f"chunk {chunk} would start at row {first}, but the store has"
         f" {self._written_rows} rows; chunks are appended in order and only"
         f" the last may hold fewer than {manifest.chunk_rows} rows"
       )
@@ -152,8 +153,8 @@ class Writer:
     """Waits for the chunks appended so far and makes them readable.
 
     Raises:
-      UserError: the disk is full, or another process writes this store. What
-        was committed before is unharmed.
+      UserError: the disk is full, or another process writes this store. Chunks
+        committed before are unaffected.
     """
     while self._in_flight:
       self._wait_for_oldest()
@@ -163,13 +164,13 @@ class Writer:
       )
 
   def truncate(self, num_chunks: int) -> None:
-    """Takes back all chunks from `num_chunks` on.
+    """Removes all chunks from `num_chunks` on.
 
-    For a run that goes back to a checkpoint and may not repeat itself bit for
-    bit, because the hardware or the number of hosts is another.
+    For a run that resumes from a checkpoint on other hardware or on another
+    number of hosts, and so may not append the same bits again.
 
     Args:
-      num_chunks: chunks to keep.
+      num_chunks: number of chunks to keep.
 
     Raises:
       UserError: another process writes this store.
@@ -185,10 +186,10 @@ class Writer:
     self._prepare_to_grow(self._list())
 
   def finish(self, dropped: Mapping[str, int] | None = None) -> None:
-    """Commits, and marks the store as whole.
+    """Commits and marks the store as complete.
 
     Args:
-      dropped: rows of the source that were left out, by reason.
+      dropped: number of rows of the source that were left out, by reason.
 
     Raises:
       UserError: no row was appended, the disk is full, or another process
@@ -197,15 +198,15 @@ class Writer:
     self.commit()
     if not self.num_rows:
       raise errors.UserError(
-        f"{self._path} would hold no rows; check the source and what was"
-        " dropped from it"
+        f"{self._path} would hold no rows; check the source and why its rows"
+        " were dropped"
       )
     manifest = dataclasses.replace(
       self._manifest, complete=True, dropped=dict(dropped or {})
     )
     if manifest == self._manifest:
       return
-    # Before the arrays shrink under a later writer's hands.
+    # First, because resizing would truncate the arrays of a later writer.
     self._check_sole_writer()
     self._resize(self.num_rows)
     self._publish(manifest)
@@ -219,7 +220,7 @@ class Writer:
       stamp = self._directory.write(
         _KEY, manifests.dumps(manifest), if_equal=self._generation
       ).result()
-    # TensorStore's sign that the condition did not hold.
+    # An empty generation: the condition did not hold.
     if not stamp.generation:
       raise self._another_writer()
     self._generation = stamp.generation
@@ -233,23 +234,23 @@ class Writer:
 
   def _another_writer(self) -> errors.UserError:
     return errors.UserError(
-      f"{self._path} is being written by another process since this one"
-      " opened it; only one may write a store: stop one of the two"
+      f"another process opened {self._path} for writing after this one did;"
+      " only one may write a store: stop one of the two"
     )
 
   def _cannot_write(self) -> str:
     return (
       f"cannot write {self._path}"
-      f" ({self._manifest.rows} rows are safe; run again to go on)"
+      f" ({self._manifest.rows} rows are safe; rerun to resume)"
     )
 
-  def _prepare_to_grow(self, found: set[str]) -> None:
-    """Removes chunks that were not committed and lifts the arrays' bounds."""
+  def _prepare_to_grow(self, keys: set[str]) -> None:
+    """Removes uncommitted chunks and sets the arrays to full capacity."""
     manifest = self._manifest
     with locations.reporting(self._cannot_write()):
       deletions = [
         self._directory.write(key.encode(), None)
-        for key in arrays.chunk_keys_from(found, manifest, manifest.num_chunks)
+        for key in arrays.chunk_keys_from(keys, manifest, manifest.num_chunks)
       ]
       for deletion in deletions:
         deletion.result()
@@ -273,7 +274,7 @@ class Writer:
     chunk_rows = self._manifest.chunk_rows
     futures = []
     for name, array in self._arrays.items():
-      # Always a whole chunk: nothing of an earlier attempt's is read or kept.
+      # Always a whole chunk, so that nothing of an earlier attempt remains.
       whole = np.zeros((chunk_rows, *array.shape[1:]), array.dtype.numpy_dtype)
       whole[:rows] = values[name]
       write = array[first : first + chunk_rows].write(
@@ -285,8 +286,8 @@ class Writer:
     self._written_rows += rows
 
   def _wait_for_oldest(self) -> None:
-    # Removed only after it has succeeded: a failed write fails every later
-    # commit too, and no chunk after it is ever counted.
+    # Removed only on success: after a failed write every commit fails too, so
+    # that no later chunk is ever counted.
     with locations.reporting(self._cannot_write()):
       for future in self._in_flight[0]:
         future.result()
@@ -304,7 +305,7 @@ class Writer:
         name: array[first:last].read() for name, array in self._arrays.items()
       }
       stored = {name: read.result() for name, read in reads.items()}
-    # Compared as bytes: a NaN that stands for "not computed" equals itself.
+    # Compared as bytes, so that NaN ("not computed") equals itself.
     differing = [
       name
       for name, value in stored.items()
@@ -312,7 +313,7 @@ class Writer:
     ]
     if differing or rows != last - first:
       raise errors.UserError(
-        f"chunk {chunk} of {self._path} holds other rows than were appended"
-        f" now (in {', '.join(differing) or 'their number'}); repeat the run"
-        " as it was (seed, checkpoint, hardware), or truncate the store"
+        f"chunk {chunk} of {self._path} holds other rows than the ones appended"
+        f" now (they differ in {', '.join(differing) or 'number'}); repeat the"
+        " run with the same seed, checkpoint and hardware, or start a new store"
       )

@@ -205,7 +205,7 @@ def _reference(
   return pairs.Reference(
     config,
     loaded.params,
-    stores.Checkpoint(path, fingerprints.checkpoint(path), loaded.step),
+    stores.CheckpointIdentity(path, fingerprints.checkpoint(path), loaded.step),
     every_steps=run.reference_every_steps,
   )
 

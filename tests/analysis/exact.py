@@ -24,7 +24,7 @@ def found(paths, *, seeds=(0, 1, 2), prompts=40, spread=0.0, vs_sft=None):
   for arm, checkpoints in paths.items():
     for seed in (0,) if arm.partition("@")[0] == "sft" else seeds:
       shift = spread * (seed - 1)
-      run = records.Run(
+      run = records.TrainingRun(
         f"{arm}/seed_{seed}",
         arm,
         "ipo",
@@ -66,8 +66,8 @@ def classifier(arm, accuracies, *, n=64, seeds=(0, 1, 2), spread=0.0):
   """Records of a classifier of online data: accuracy by step."""
   return [
     records.RunRecord(
-      run=records.Run(f"{arm}/seed_{seed}", arm, seed=seed),
-      checkpoint=records.Checkpoint(f"{arm}{seed}", 300),
+      run=records.TrainingRun(f"{arm}/seed_{seed}", arm, seed=seed),
+      checkpoint=records.EvaluatedCheckpoint(f"{arm}{seed}", 300),
       evaluation=made_up.EVALUATION,
       code=records.Code("", "", {}),
       metrics={

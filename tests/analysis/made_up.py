@@ -87,7 +87,7 @@ def record(run, step, by_prompt, metrics=None, examples=()):
   """A record whose metrics are the means of its outcomes by prompt."""
   return records.RunRecord(
     run=run,
-    checkpoint=records.Checkpoint(f"{run.name}@{step}", step),
+    checkpoint=records.EvaluatedCheckpoint(f"{run.name}@{step}", step),
     evaluation=EVALUATION,
     code=records.Code("c0ffee", "3.11.9", {"jax": "0.10.2"}),
     metrics={k: measured(v) for k, v in by_prompt.items()} | (metrics or {}),
@@ -126,7 +126,7 @@ class World:
     for name, truth in arms.items():
       for beta, bonus in truth.configurations.items():
         for seed in range(self.num_seeds):
-          run = records.Run(
+          run = records.TrainingRun(
             f"{name}/beta_{beta}_seed_{seed}",
             name,
             "ipo",
@@ -141,7 +141,7 @@ class World:
     return made
 
   def _sft(self, random, ease):
-    run = records.Run("sft", "sft", "", {}, 0)
+    run = records.TrainingRun("sft", "sft", "", {}, 0)
     by_prompt = {
       "kl_nats": np.zeros(self.kl_prompts),
       **self._outcomes(random, ease, SFT, SFT, SFT),

@@ -13,7 +13,7 @@ OUTCOMES = {"win_rate": [0.0, 1.0, 0.5], "kl_nats": [1.0, 3.0]}
 
 
 def _run(name, number=0, **hyperparameters):
-  return records.Run(name, "offline", "ipo", hyperparameters, number)
+  return records.TrainingRun(name, "offline", "ipo", hyperparameters, number)
 
 
 def test_runs_that_differ_in_seeds_and_inputs_are_one_configuration():
@@ -113,7 +113,7 @@ def test_one_seed_twice_is_not_two_seeds():
 
 
 def _of(arm, reference, **changes):
-  run = records.Run(arm, arm, "ipo", {}, 0)
+  run = records.TrainingRun(arm, arm, "ipo", {}, 0)
   record = made_up.record(run, 10, {**OUTCOMES, **changes})
   by = dataclasses.replace(record.evaluation, reference=reference)
   return dataclasses.replace(record, evaluation=by)

@@ -41,7 +41,7 @@ def _tree(path):
 
 
 def _check_refused(capsys, argv, *expected):
-  """The command exits with 2 and one line that holds all of `expected`."""
+  """Checks for exit code 2 and one line that contains all of `expected`."""
   assert main.main([str(word) for word in argv]) == 2
   captured = capsys.readouterr()
   lines = captured.err.strip().splitlines()
@@ -53,7 +53,7 @@ def _check_refused(capsys, argv, *expected):
 
 
 def _check_convert_refused(capsys, source, destination, *expected):
-  """As above; the source is untouched and nothing new is left behind."""
+  """As above; also the source is unchanged and nothing new is left."""
   before = _tree(source) if os.path.isdir(source) else None
   beside = set(os.listdir(destination.parent))
   argv = ["convert", source, destination, "--format=t5x"]
@@ -77,7 +77,7 @@ def test_a_file_instead_of_a_folder(capsys, hf_copy, tmp_path):
 def test_an_empty_folder(capsys, tmp_path):
   (tmp_path / "empty").mkdir()
   _check_refused(
-    capsys, ["inspect", tmp_path / "empty"], "no checkpoint is there", "nothing"
+    capsys, ["inspect", tmp_path / "empty"], "not a checkpoint", "nothing"
   )
 
 
@@ -129,10 +129,10 @@ def test_a_damaged_zarr_chunk(capsys, t5x_copy, tmp_path, damage):
 
 
 def test_arrays_of_two_checkpoints_mixed(capsys, t5x_copy, tmp_path):
-  one = t5x_copy / "target.decoder.layers_0.mlp.wi_0.kernel"
+  replaced = t5x_copy / "target.decoder.layers_0.mlp.wi_0.kernel"
   other = t5x_copy / "target.decoder.layers_0.mlp.wo.kernel"
-  shutil.rmtree(one)
-  shutil.copytree(other, one)
+  shutil.rmtree(replaced)
+  shutil.copytree(other, replaced)
   _check_convert_refused(
     capsys, t5x_copy, tmp_path / "out", "wi_0", "(64, 32)", "mixed"
   )
@@ -166,7 +166,9 @@ def test_a_missing_part_of_a_sharded_model(capsys, hf_copy, tmp_path):
   )
 
 
-def test_pytorch_weights_tell_how_to_convert(capsys, hf_copy, tmp_path):
+def test_pytorch_weights_get_a_command_that_converts_them(
+  capsys, hf_copy, tmp_path
+):
   (hf_copy / hf.WEIGHTS).rename(hf_copy / "pytorch_model.bin")
   _check_convert_refused(
     capsys, hf_copy, tmp_path / "out", "pytorch_model.bin", "save_pretrained"
@@ -212,7 +214,9 @@ def test_a_tensor_that_is_no_part_of_t5(capsys, hf_copy):
   tensors = safetensors.numpy.load_file(file)
   tensors["pooler.weight"] = tensors.pop("encoder.final_layer_norm.weight")
   safetensors.numpy.save_file(tensors, file)
-  _check_refused(capsys, ["inspect", hf_copy], "pooler.weight", "no parameter")
+  _check_refused(
+    capsys, ["inspect", hf_copy], "pooler.weight", "not a parameter"
+  )
 
 
 def test_a_vocabulary_larger_than_the_embedding(capsys, tmp_path):
@@ -247,7 +251,7 @@ def test_a_remote_destination(capsys, hf_copy):
 
 @pytest.fixture
 def small_disk(tmp_path):
-  """A file system of 200 kB of its own, where mounting one is allowed."""
+  """A file system of 200 kB, if mounting one is allowed."""
   path = tmp_path / "disk"
   path.mkdir()
   mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(path)]
@@ -291,7 +295,7 @@ def test_an_interrupted_conversion_leaves_nothing(
 
 
 def test_an_interrupt_waits_for_orbax(capsys, hf_copy, tmp_path, monkeypatch):
-  """Its threads would write into the folder that has just been removed."""
+  """Its threads must not write into the folder after its removal."""
   done = []
   save = ocp.Checkpointer.save
 

@@ -1,4 +1,4 @@
-"""Every format against the files that T5X and transformers wrote."""
+"""Every format, compared with files that T5X and transformers wrote."""
 
 import dataclasses
 import gzip
@@ -32,7 +32,7 @@ TINY = t5.T5Config(
 
 @pytest.fixture(scope="module")
 def tiny():
-  """A model in memory, with bits of optimizer state."""
+  """A model in memory, with some optimizer state."""
   params = t5.init(TINY, jax.random.key(7))
   flat = stored.flatten(params)
   states = {f"{name}/v": array * 2 for name, array in flat.items()}
@@ -45,7 +45,7 @@ def _bits(array):
 
 
 def _assert_same(left, right):
-  """Names, types, shapes and bits of two flat dictionaries are equal."""
+  """Checks that names, types, shapes and bits are equal."""
   assert sorted(left) == sorted(right)
   for name in left:
     a, b = np.asarray(left[name]), np.asarray(right[name])
@@ -103,7 +103,7 @@ def test_orbax_holds_the_same_state_as_t5x(variant):
 
 @pytest.mark.parametrize("model", ["hf_1_1", "hf_1_0"])
 def test_hf_parameters_are_the_stored_bits(model):
-  """Through the format's own definition: a length, JSON, then raw bytes."""
+  """Read by the format's definition: a length, JSON, then raw bytes."""
   path = reference.checkpoint(model)
   content = (pathlib.Path(path) / hf.WEIGHTS).read_bytes()
   start = 8 + int.from_bytes(content[:8], "little")
@@ -127,7 +127,7 @@ def test_a_written_t5x_checkpoint_is_laid_out_as_t5xs_own(tmp_path):
   source = reference.checkpoint("t5x_1_1")
   path = tmp_path / "checkpoint_1000"
   checkpoints.save(path, checkpoints.load(source), format="t5x")
-  # T5X reads what its index names: the record of the architecture lies aside.
+  # T5X reads only what its index names, so it ignores this folder.
   assert sorted(os.listdir(path)) == sorted(
     ["architecture", *os.listdir(source)]
   )
@@ -185,9 +185,9 @@ def test_a_rewritten_hf_file_has_the_same_tensors(tmp_path):
   theirs = {n: a.read_all() for n, a in hf._tensors(str(source)).items()}
   ours = hf._tensors(str(tmp_path / "hf"))
   _assert_same({n: a.read_all() for n, a in ours.items()}, theirs)
-  said = json.loads((source / hf.CONFIG).read_text())
+  original = json.loads((source / hf.CONFIG).read_text())
   written = json.loads((tmp_path / "hf" / hf.CONFIG).read_text())
-  unequal = {k for k in written if k in said and said[k] != written[k]}
+  unequal = {k for k in written if k in original and original[k] != written[k]}
   assert unequal == set()
 
 
@@ -234,7 +234,7 @@ def test_what_is_only_computed_with_is_cast_as_it_is_read(tmp_path, tiny):
 
 
 def test_large_arrays_are_split_and_models_sharded(tmp_path, tiny, monkeypatch):
-  """Several chunks an array, several files a model: the same parameters."""
+  """Several chunks per array and files per model: the same parameters."""
   monkeypatch.setattr(t5x, "_CHUNK_BYTES", 100)
   monkeypatch.setattr(hf, "MAX_FILE_BYTES", 1000)
   checkpoints.save(tmp_path / "t5x", tiny, format="t5x")
@@ -251,7 +251,7 @@ def test_large_arrays_are_split_and_models_sharded(tmp_path, tiny, monkeypatch):
 def test_a_safetensors_file_is_the_librarys_own(tmp_path, monkeypatch, at_once):
   """Byte for byte, for mixed types, odd lengths and names beyond ASCII.
 
-  The system may write less than it was given, and more than 2 GiB never.
+  The system may write fewer bytes than given, and at most 2 GiB.
   """
   whole = os.pwrite
   monkeypatch.setattr(
@@ -288,7 +288,7 @@ def test_chunks_divide_and_stay_below_64_mib(shape, chunks):
 
 @pytest.mark.parametrize("format", checkpoints.FORMATS)
 def test_shards_are_read_once_each_and_alone(tmp_path, tiny, format):
-  """Eight devices, the vocabulary split over four, each pair holding a copy."""
+  """Eight devices, with the vocabulary split over four and two copies."""
   checkpoints.save(tmp_path / "c", tiny, format=format)
   mesh = Mesh(np.array(jax.devices()).reshape(2, 4), ("data", "model"))
   split = NamedSharding(mesh, PartitionSpec("model"))
@@ -323,7 +323,7 @@ def test_opening_reads_no_array(tmp_path, tiny):
 
 
 def test_a_head_equal_to_the_embedding_is_tied(tmp_path):
-  """Older files of T5 1.0 hold the tied head a second time."""
+  """Older files of T5 1.0 contain the tied head twice."""
   source = reference.checkpoint("hf_1_0")
   checkpoints.convert(source, tmp_path / "c", format="hf")
   file = tmp_path / "c" / hf.WEIGHTS

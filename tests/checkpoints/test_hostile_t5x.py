@@ -1,4 +1,4 @@
-"""T5X checkpoints that were damaged or made to do harm: one line each."""
+"""Damaged or malicious T5X checkpoints: one line each."""
 
 import json
 import os
@@ -32,20 +32,6 @@ def copy(sound, tmp_path):
   path = tmp_path / "checkpoint_1000"
   shutil.copytree(sound, path)
   return path
-
-
-def _read_all(path):
-  for array in checkpoints.open(path).all_arrays().values():
-    array.read_all()
-
-
-def _check_refused(path, *expected):
-  with pytest.raises(errors.UserError) as raised:
-    _read_all(path)
-  message = str(raised.value)
-  assert len(message.splitlines()) == 1
-  for text in expected:
-    assert text in message
 
 
 def _edit_index(path, edit):
@@ -88,7 +74,7 @@ def _edit_zarray(path, leaf=_LEAF, **changes):
 )
 def test_a_leaf_of_another_type(copy, change, expected):
   _edit_index(copy, lambda optimizer: _wi_0(optimizer).update(change))
-  _check_refused(copy, str(copy), expected)
+  tiny.check_refused(copy, str(copy), expected)
 
 
 def _one_string(optimizer):
@@ -128,20 +114,20 @@ def _deep(optimizer):
 )
 def test_an_index_of_another_shape(copy, edit, expected):
   def edited(index):
-    # An edit in place returns something else than the index.
+    # An edit in place does not return the index.
     result = edit(index)
     is_index = isinstance(result, dict) and "optimizer" in result
     return result if is_index else None
 
   _edit_index(copy, edited)
-  _check_refused(copy, str(copy), expected)
+  tiny.check_refused(copy, str(copy), expected)
 
 
 def test_an_index_cut_anywhere(copy):
   content = (copy / t5x.INDEX).read_bytes()
   for kept in range(0, len(content), 7):
     (copy / t5x.INDEX).write_bytes(content[:kept])
-    _check_refused(copy, str(copy))
+    tiny.check_refused(copy, str(copy))
 
 
 def test_array_metadata_cut_anywhere(copy):
@@ -149,7 +135,7 @@ def test_array_metadata_cut_anywhere(copy):
   content = file.read_bytes().rstrip()
   for kept in range(len(content)):
     file.write_bytes(content[:kept])
-    _check_refused(copy, "wi_0")
+    tiny.check_refused(copy, "wi_0")
 
 
 @pytest.mark.parametrize(
@@ -172,15 +158,15 @@ def test_array_metadata_cut_anywhere(copy):
 )
 def test_array_metadata_that_disagrees(copy, changes, expected):
   _edit_zarray(copy, **changes)
-  _check_refused(copy, expected)
+  tiny.check_refused(copy, expected)
 
 
 def test_an_array_larger_than_the_memory(copy):
-  """Consistent index and array, whose one chunk no machine could hold."""
+  """Index and array agree, but one chunk exceeds any memory."""
   shape = [2**21, 2**21]
   _edit_zarray(copy, shape=shape, chunks=shape)
   _edit_index(copy, lambda o: _wi_0(o)["metadata"].update(shape=shape))
-  _check_refused(copy, "wi_0")
+  tiny.check_refused(copy, "wi_0")
   leaf = "state.param_states.encoder.encoder_norm.scale.v"
   _edit_zarray(copy, leaf, shape=[2**38], chunks=[2**38])
   _edit_index(copy, lambda o: _wi_0(o)["metadata"].update(shape=[4, 4]))
@@ -191,17 +177,17 @@ def test_an_array_larger_than_the_memory(copy):
     states["encoder_norm"]["scale"]["v"]["metadata"]["shape"] = [2**38]
 
   _edit_index(copy, grow)
-  _check_refused(copy, "bytes of memory")
+  tiny.check_refused(copy, "bytes of memory")
 
 
 def test_an_index_written_elsewhere_is_read_here(copy, sound):
-  """T5X's index may hold the bucket or the folder that it was written to."""
+  """T5X's index may name the bucket or folder that it was written to."""
   for kvstore in (
     {"driver": "gcs", "bucket": "b", "path": f"models/checkpoint_1/{_LEAF}/"},
     {"driver": "file", "path": f"/nowhere/checkpoint_1000/{_LEAF}"},
   ):
     _edit_index(copy, lambda o, k=kvstore: _wi_0(o).update(kvstore=k))
-    _read_all(copy)
+    tiny.read_all(copy)
     assert checkpoints.fingerprint(copy) == checkpoints.fingerprint(sound)
 
 
@@ -213,29 +199,29 @@ def test_a_fifo_in_place_of_a_file(copy, name):
   file = copy / name
   file.unlink(missing_ok=True)
   os.mkfifo(file)
-  _check_refused(copy, str(file), "FIFO, socket or device")
+  tiny.check_refused(copy, str(file), "FIFO, socket or device")
 
 
 def test_devices_and_sockets_in_place_of_files(copy, monkeypatch):
   file = copy / _LEAF / "0.0"
   file.unlink()
   file.symlink_to("/dev/zero")
-  _check_refused(copy, str(file), "FIFO, socket or device")
+  tiny.check_refused(copy, str(file), "FIFO, socket or device")
   file.unlink()
   monkeypatch.chdir(file.parent)  # a socket's path is short
   with socket.socket(socket.AF_UNIX) as server:
     server.bind("0.0")
-    _check_refused(copy, str(file), "FIFO, socket or device")
+    tiny.check_refused(copy, str(file), "FIFO, socket or device")
 
 
 def test_links_to_folders_end(copy):
   (copy / "loop").symlink_to("..")
   files.check_tree(copy)
-  _read_all(copy)
+  tiny.read_all(copy)
 
 
 def test_a_chunk_that_would_abort_the_process(copy):
-  """In a process of its own: std::bad_alloc ends it without a traceback."""
+  """In a child process, because std::bad_alloc ends it without traceback."""
   _edit_zarray(copy, shape=[2**34, 4], chunks=[2**34, 4])
   command = [sys.executable, "-m", "rlhf_gap.cli.main", "convert", str(copy)]
   done = subprocess.run(
@@ -265,7 +251,7 @@ def test_float64_is_refused_where_jax_would_shorten_it(copy, tmp_path):
   _edit_zarray(copy, dtype="<f8", compressor=None)
   (path / "0.0").write_bytes(value.tobytes())
   _edit_index(copy, lambda o: _wi_0(o).update(dtype="float64"))
-  _read_all(copy)
+  tiny.read_all(copy)
   out = tmp_path / "out"
   with pytest.raises(errors.UserError, match=r"wi_0/kernel is float64"):
     checkpoints.convert(copy, out, format="t5x_orbax")

@@ -1,10 +1,11 @@
-"""The smallest checkpoints that every reader accepts, to be damaged."""
+"""The smallest checkpoints that every reader accepts."""
 
 import pathlib
 
 import numpy as np
+import pytest
 
-from rlhf_gap import checkpoints
+from rlhf_gap import checkpoints, errors
 from rlhf_gap.checkpoints import stored
 from rlhf_gap.models import t5
 
@@ -22,7 +23,7 @@ CONFIG = t5.T5Config(
 
 
 def save(path: pathlib.Path, format: str) -> None:
-  """Saves one layer a stack, with a little optimizer state."""
+  """Saves a model of one layer per stack, with some optimizer state."""
   random = np.random.default_rng(0)
   params = {
     name: random.normal(size=leaf.shape).astype(np.float32)
@@ -37,3 +38,19 @@ def save(path: pathlib.Path, format: str) -> None:
     CONFIG, stored.unflatten(params), 1000, stored.unflatten(state)
   )
   checkpoints.save(path, checkpoint, format=format)
+
+
+def read_all(path: pathlib.Path) -> None:
+  """Reads every array of a checkpoint."""
+  for array in checkpoints.open(path).all_arrays().values():
+    array.read_all()
+
+
+def check_refused(path: pathlib.Path, *expected: str) -> None:
+  """Checks that reading fails with one line that contains all of `expected`."""
+  with pytest.raises(errors.UserError) as raised:
+    read_all(path)
+  message = str(raised.value)
+  assert len(message.splitlines()) == 1
+  for text in expected:
+    assert text in message

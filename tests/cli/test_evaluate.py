@@ -1,4 +1,4 @@
-"""`rlhf-gap evaluate`: one checkpoint, a run, a run that trains; mistakes."""
+"""`rlhf-gap evaluate`: a checkpoint, a run, a run in training; mistakes."""
 
 import contextlib
 import dataclasses
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 
 def _given(folder, output):
-  """Flags by name, so that a test can replace or drop one."""
+  """Flags by name, so that a test can replace or remove one."""
   return {
     "golden": folder / "golden",
     "proxy": folder / "proxy",
@@ -63,7 +63,7 @@ def _records(flags):
 
 @pytest.fixture(scope="module")
 def evaluated(folder, tmp_path_factory):
-  """The run, evaluated: the flags that did it and the lines they printed."""
+  """Evaluates the run; returns the flags and the printed lines."""
   flags = _given(folder, tmp_path_factory.mktemp("evaluated") / "out")
   printed = io.StringIO()
   with contextlib.redirect_stdout(printed):
@@ -88,7 +88,7 @@ def test_a_line_and_a_record_for_each_checkpoint(evaluated):
 def test_records_say_how_it_was_measured(evaluated):
   record = _records(evaluated[0])[1]
   assert record.checkpoint.step == 20
-  assert record.run == records.Run(
+  assert record.run == records.TrainingRun(
     "run",
     "online",
     "ipo",
@@ -135,6 +135,18 @@ def test_identical_records_through_interruption_in_another_order(
   assert [r.identity() for r in mine] == [r.identity() for r in others]
 
 
+def test_checkpoints_of_one_run_may_be_given_its_name(folder, flags):
+  steps = [folder / "run" / f"checkpoint_{step}" for step in (0, 20)]
+  assert _run(steps, flags, "--run_name=a/b") == 0
+  assert {record.run.name for record in _records(flags)} == {"a/b"}
+
+
+def test_two_runs_cannot_have_one_name(capsys, folder, flags):
+  paths = [folder / "run" / "checkpoint_0", folder / "golden"]
+  assert _run(paths, flags, "--run_name=a") == 2
+  assert "--run_name" in capsys.readouterr().err
+
+
 def test_a_run_is_followed_to_its_end(capsys, folder, flags, tmp_path):
   run = tmp_path / "training"
   params = tiny.moved(tiny.params(2), tiny.params(4), 0.1)
@@ -152,7 +164,7 @@ def test_a_run_is_followed_to_its_end(capsys, folder, flags, tmp_path):
   steps = re.findall(r"^training step (\d+):", capsys.readouterr().out, re.M)
   assert steps == ["10", "30"]
   runs = [record.run for record in _records(flags)]
-  assert runs == [records.Run("training", arm="online")] * 2
+  assert runs == [records.TrainingRun("training", arm="online")] * 2
 
 
 def test_one_broken_checkpoint_does_not_spoil_a_run(
@@ -168,12 +180,12 @@ def test_one_broken_checkpoint_does_not_spoil_a_run(
   assert "utility" not in captured.out
   error = captured.err.strip().splitlines()[-1]
   assert "1 not evaluated" in error
-  assert "checkpoint_10: no checkpoint is there" in error
+  assert "checkpoint_10: not a checkpoint" in error
   assert [r.checkpoint.step for r in _records(flags)] == [0, 20]
 
 
 def test_samples_are_shared_and_given(folder, flags, evaluated):
-  """Nothing is drawn again for another output, nor loaded if it is given."""
+  """Nothing is sampled again for another output or for given samples."""
   samples = evaluated[0]["output"] / "samples"
   before = sorted(os.listdir(samples))
   (golden,) = (name for name in before if name.startswith("golden_policy"))
@@ -240,7 +252,7 @@ def test_records_that_are_damaged_are_not_replaced(capsys, folder, flags):
   path = flags["output"] / "records.jsonl"
   path.write_text('{"schema_version": 1, "run"')
   assert _run([folder / "run" / "checkpoint_0"], flags) == 2
-  assert "records.jsonl:1: no record, or one cut short" in (
+  assert "records.jsonl:1: not a record, or one cut short" in (
     capsys.readouterr().err
   )
   assert os.listdir(flags["output"]) == ["records.jsonl"]

@@ -1,9 +1,9 @@
-"""Every setting and every flag against every kind of wrong value.
+"""Tries every kind of wrong value on every setting and every flag.
 
-Nobody lists the settings: gin says which ones a file's classes have, argparse
-which flags a command has. What is accepted must be of the setting's annotated
-type, as beartype judges it; what is refused must name the setting. Nothing is
-compiled, and nothing may be written.
+The settings are those of gin's classes and the flags those of argparse. An
+accepted value must have the setting's annotated type, checked by beartype. The
+message about a refused value must name the setting. Nothing is compiled or
+written.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def _run_files(run, part):
 
 
 def _required():
-  """Returns sound values of what a file requires."""
+  """Returns valid bindings of a file's required macros."""
   return [
     f"{name} = {3 if name.endswith('_STEPS') else f'/nowhere/{name}'}"
     for name in gin_files.required_macros()
@@ -71,7 +71,7 @@ def _required():
 
 
 def _names(described, files, given):
-  """Returns every macro and every parameter of what the files make."""
+  """Returns the names of all macros and parameters that the files use."""
   gin_files.parse(files, given)
   gin_files.construct(described, files, given)
   config, used = gin.config._CONFIG, gin.config._OPERATIVE_CONFIG
@@ -90,7 +90,7 @@ def _names(described, files, given):
 
 
 def _check_made(value, annotation=typing.Any):
-  """A value and all that it holds are of their annotated types, and finite."""
+  """Checks that a value and its parts are of their types, and finite."""
   assert is_bearable(value, annotation), (value, annotation)
   if isinstance(value, float):
     assert math.isfinite(value)
@@ -104,7 +104,7 @@ def _check_made(value, annotation=typing.Any):
 
 
 def _try(described, files, given, name, text):
-  """Returns None where the value is accepted, or the message."""
+  """Returns the message; None if the value is accepted."""
   bindings = [b for b in given if not b.startswith(f"{name} = ")]
   bindings.append(f"{name} = {text}")
   try:
@@ -128,7 +128,7 @@ def _check_all(
   gin_files.parse(files, needed)
   given = [*needed, *_required()]
   names = _names(described, files, given)
-  # Includes are found from anywhere; what is written here would be seen.
+  # An empty folder, to notice files that would be written.
   monkeypatch.chdir(tmp_path)
   faults, refused = [], 0
   for name in names:
@@ -140,7 +140,7 @@ def _check_all(
   assert faults == []
   assert os.listdir(tmp_path) == []
   assert len(names) > 10
-  # Of what is tried, no setting accepts even half.
+  # On average a setting refuses more than half of the values.
   assert refused > len(names) * len(values) / 2
 
 
@@ -173,7 +173,7 @@ def test_every_setting_of_a_study(name, values, tmp_path, monkeypatch):
 
 
 def _parsers():
-  """Yields every command's parser, and those of what it has within."""
+  """Yields every command's parser, and those of its subcommands."""
   for command in main.COMMANDS:
     parser = main.parser_of(command)
     groups = [
@@ -201,7 +201,7 @@ FLAGS = [
 
 @pytest.mark.parametrize(("parser", "action"), FLAGS)
 def test_every_flag_of_a_command(parser, action, tmp_path, monkeypatch, capsys):
-  """Numbers are never negative or infinite, and texts never empty."""
+  """Numbers are never negative or infinite, and strings never empty."""
   monkeypatch.chdir(tmp_path)
   name = (action.option_strings or [action.metavar or action.dest])[0]
   for text in VALUES:
@@ -226,7 +226,7 @@ def _check_flag(action, text, value):
   if action.type is flag_types.name:
     assert value == text != ""
   elif isinstance(value, str):
-    # These say themselves what they accept, or may be empty.
+    # These check their values themselves, or may be empty.
     free = {"gin_search_paths", "topology", "coordinator", "rows", "utility"}
     free |= {"format", "allow_module"}
     assert action.type is not None or action.dest in free

@@ -1,4 +1,4 @@
-"""Every gin file parses, names nothing unknown, and says what is true."""
+"""gin files: those of the project, and mistakes in those of users."""
 
 import pathlib
 import re
@@ -17,7 +17,7 @@ _RUNS = sorted((_ROOT / "gin_configs" / "runs").glob("*.gin"))
 
 
 @pytest.mark.parametrize("file", _MODELS, ids=lambda p: p.stem)
-def test_a_model_file_has_the_parameters_that_its_header_tells(file):
+def test_a_model_file_has_the_parameters_that_its_header_states(file):
   gin_files.parse([str(file.relative_to(_ROOT))])
   config = gin_files.macro("MODEL")
   leaves = jax.tree.leaves(t5.param_shapes(config))
@@ -40,7 +40,7 @@ def test_bindings_override_files():
   assert (config.emb_dim, config.dropout_rate) == (32, 0.25)
 
 
-def test_settings_are_told_by_the_names_that_users_set():
+def test_settings_have_the_names_that_users_set():
   gin_files.parse(["gin_configs/runs/offline.gin"], ["SEED = 3", "PAIRS = a/b"])
   settings = gin_files.settings()
   assert (settings["SEED"], settings["PAIRS"]) == ("3", "'a/b'")
@@ -95,7 +95,7 @@ def _files_of(run):
 
 
 def _given(macros):
-  """Bindings of what a run file requires; nothing of it is read."""
+  """Bindings of required macros to paths that are not read."""
   return [
     f"{macro} = {3 if macro.endswith('_STEPS') else '/nowhere/' + macro}"
     for macro in macros
@@ -127,7 +127,7 @@ def test_a_run_file_describes_a_run_once_its_required_macros_are_given(file):
   files = _files_of(file)
   gin_files.parse(files)
   given = _given(gin_files.required_macros())
-  # A run has one optimizer; whatever neither of the two uses is of no use.
+  # A run has one optimizer; a setting must be used with one of the two.
   unused = _unused(files, given) & _unused(
     files, [*given, "OPTIMIZER = @configured.AdamW()"]
   )
@@ -135,15 +135,15 @@ def test_a_run_file_describes_a_run_once_its_required_macros_are_given(file):
 
 
 @pytest.mark.parametrize("file", _RUNS, ids=lambda p: p.stem)
-def test_a_run_file_is_short_and_its_header_tells_what_one_needs(file):
+def test_a_run_file_is_short_and_its_header_lists_required_macros(file):
   gin_files.parse(_files_of(file))
   lines = file.read_text().splitlines()
   assert len(lines) <= 60
   end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
   header = " ".join(line.removeprefix("#").strip() for line in lines[:end])
-  told = re.search(r"Must be set: (.*)", header)[1]
+  required = re.search(r"Must be set: (.*)", header)[1]
   for macro in gin_files.required_macros():
-    assert macro in told
+    assert macro in required
   assert re.search(r"\b[Cc]osts\b", header)
   assert re.search(r"\b[Ee]xpect\b", header)
 
@@ -234,7 +234,7 @@ def test_a_mistake_in_a_users_run_file(
   ],
 )
 def test_a_mistake_on_the_command_line(capsys, flag, expected):
-  """Also where it is raised in a constructor, to which gin adds lines."""
+  """Also if a constructor raises it and gin appends lines to it."""
   bound = _given(["MODEL_DIR", "INITIAL_CHECKPOINT_PATH", "PAIRS"])
   flags = ["--gin." + b.replace(" = ", "=") for b in bound]
   file = "--gin_file=gin_configs/runs/offline.gin"
@@ -298,7 +298,7 @@ def test_a_seed_is_checked_before_anything_is_written(seed):
 
 
 def test_a_binding_of_what_a_macro_refers_to_is_used():
-  """Gin makes it in the macro's scope."""
+  """Gin constructs it in the macro's scope."""
   files = ["gin_configs/runs/offline.gin"]
   given = _given(["MODEL_DIR", "INITIAL_CHECKPOINT_PATH", "PAIRS"])
   more = ["configured.LearningRate.warm_up_steps = 9"]

@@ -1,4 +1,4 @@
-"""tools/launch_local.sh, as far as its own words go."""
+"""tools/launch_local.sh, its own arguments."""
 
 import pathlib
 import subprocess
@@ -17,6 +17,6 @@ def test_without_a_number_of_processes_it_says_how_it_is_used(words):
   )
   assert done.returncode == 2
   assert done.stderr.count("\n") == 1
-  found = words[0] if words else ""
-  assert done.stderr.startswith(f"N={found}; expected how many processes, 1 or")
+  given = words[0] if words else ""
+  assert done.stderr.startswith(f"N={given}; expected how many processes, 1 or")
   assert "usage: tools/launch_local.sh N [flags" in done.stderr

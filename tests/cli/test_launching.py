@@ -1,4 +1,4 @@
-"""Which processes belong together, from flags and a cluster's variables."""
+"""Joining the processes of a run, from flags or a cluster's variables."""
 
 import os
 import signal
@@ -20,8 +20,8 @@ SLURM = {
 
 
 def test_flags_name_the_place():
-  found = launching.find("host:8476", 4, 3, SLURM)
-  assert found == launching.Address("flags", "host:8476", 4, 3)
+  address = launching.find("host:8476", 4, 3, SLURM)
+  assert address == launching.Address("flags", "host:8476", 4, 3)
 
 
 def test_slurm_needs_no_flags():
@@ -61,7 +61,7 @@ def test_flags_that_do_not_fit_are_one_line(flags, message):
   assert "\n" not in str(raised.value)
 
 
-def test_xla_waits_longer_than_our_watch_unless_told_otherwise():
+def test_xla_waits_longer_than_our_watch_unless_set_otherwise():
   environment = {}
   launching.leave_waiting_to_the_watch(1800.0, environment)
   first, second = environment["XLA_FLAGS"].split()
@@ -96,17 +96,17 @@ def test_the_childs_exit_code_is_the_parents(code):
   assert (done.returncode, done.stderr) == (code, "")
 
 
-def test_an_abort_is_told_in_a_line():
+def test_an_abort_is_reported_in_a_line():
   done = _supervised("os.abort()")
   assert done.returncode == errors.PEER_FAILED
-  assert "SIGABRT, as JAX does when process 0" in done.stderr
+  assert "SIGABRT: JAX aborts if process 0" in done.stderr
   assert done.stderr.count("\n") == 1
 
 
-def test_a_kill_is_told_in_a_line():
+def test_a_kill_is_reported_in_a_line():
   done = _supervised("os.kill(os.getpid(), signal.SIGKILL)")
   assert done.returncode == 128 + signal.SIGKILL
-  assert done.stderr == "rlhf-gap: this process was ended by SIGKILL\n"
+  assert done.stderr == "rlhf-gap: this process was killed by SIGKILL\n"
 
 
 def test_last_words_are_said_instead():
@@ -129,7 +129,7 @@ def test_limits_are_seconds_to_wait(capsys, seconds):
 
 
 def _alone(process_id, port):
-  """Starts one process of two, that waits for the other for 3 seconds."""
+  """Starts one of two processes, which waits 3 seconds for the other."""
   program = (
     "import sys\n"
     "from rlhf_gap.cli import main\n"
@@ -155,7 +155,7 @@ def test_processes_that_do_not_meet_say_so_and_end_with_2():
     taken.bind(("127.0.0.1", 0))
     taken.listen()
     free.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in (taken, free)]
+    ports = [server.getsockname()[1] for server in (taken, free)]
     free.close()
     waiting = [
       _alone(0, ports[0]),  # where something else listens

@@ -41,9 +41,9 @@ except SystemExit as end:
 
 
 def test_checkpoints_import_no_tensorflow():
-  found = _imports("import rlhf_gap.checkpoints")
-  assert "jax" in found
-  assert not {"tensorflow", "seqio", "torch"} & set(found)
+  imported = _imports("import rlhf_gap.checkpoints")
+  assert "jax" in imported
+  assert not {"tensorflow", "seqio", "torch"} & set(imported)
 
 
 @pytest.mark.parametrize("command", main.COMMANDS)
@@ -60,16 +60,16 @@ def test_every_command_explains_itself(capsys, command):
   ("argv", "expected"),
   [
     (["inspct"], "did you mean inspect?"),
-    (["inspect", "x", "--jsn"], "unknown flag --jsn, did you mean --json?"),
+    (["inspect", "x", "--jsn"], "unknown flag --jsn; did you mean --json?"),
     (["inspect"], "PATH"),
     (["convert", "a", "b"], "are required: --format"),
     (
       ["convert", "a", "b", "--formt=hf"],
-      "unknown flag --formt, did you mean --format?",
+      "unknown flag --formt; did you mean --format?",
     ),
     (
       ["data", "export", "a", "--fromat=jsonl"],
-      "unknown flag --fromat, did you mean --format?",
+      "unknown flag --fromat; did you mean --format?",
     ),
   ],
 )
@@ -85,7 +85,7 @@ def test_a_mistyped_call_is_one_line_and_exit_code_2(capsys, argv, expected):
 def test_a_device_without_memory_is_one_line_and_exit_code_2(
   capsys, monkeypatch
 ):
-  """JAX's own error, from an array that no machine holds."""
+  """JAX's own error, for an array too large for any machine."""
 
   def run(arguments):
     jnp.zeros(2**46).block_until_ready()
@@ -95,11 +95,11 @@ def test_a_device_without_memory_is_one_line_and_exit_code_2(
   error = capsys.readouterr().err
   assert error.count("\n") == 1
   assert "a device's memory is full (RESOURCE_EXHAUSTED" in error
-  assert "`rlhf-gap plan` says beforehand" in error
+  assert "`rlhf-gap plan` predicts" in error
   assert errors.out_of_memory(RuntimeError("INTERNAL: x")) is None
 
 
-def test_inspect_tells_what_t5x_wrote(capsys):
+def test_inspect_describes_what_t5x_wrote(capsys):
   path = reference.checkpoint("t5x_1_1")
   assert main.main(["inspect", path, "--json"]) == 0
   facts = json.loads(capsys.readouterr().out)

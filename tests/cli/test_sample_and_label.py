@@ -292,13 +292,13 @@ def test_labelling_puts_the_judges_winner_first(tmp_path, checkpoint, pairs):
   assert _run("label", checkpoint, *flags) == 0
   before, after = stores.open(pairs), stores.open(output)
   old, new = before.read(range(40)), after.read(range(40))
-  loaded = checkpoints.load(checkpoint)
+  model = checkpoints.load(checkpoint)
   words = judge.words_of(before.manifest.vocabulary)
   verdict = jax.jit(
     judge.compare, static_argnums=(0, 2), static_argnames="length"
   )(
-    loaded.config,
-    loaded.params,
+    model.config,
+    model.params,
     words,
     *(
       jax.numpy.asarray(old[name])
@@ -322,12 +322,12 @@ def test_labelling_puts_the_judges_winner_first(tmp_path, checkpoint, pairs):
   assert new["weight"][3] == 0  # the tie
   assert (np.delete(new["weight"], 3) == 1).all()
   assert after.manifest.label.by == "judge"
-  assert after.manifest.label.judge == stores.Checkpoint(
+  assert after.manifest.label.judge == stores.CheckpointIdentity(
     checkpoint, checkpoints.fingerprint(checkpoint), 30
   )
 
 
-def test_labelling_goes_on_where_it_stopped(
+def test_labelling_resumes_where_it_stopped(
   tmp_path, checkpoint, pairs, monkeypatch
 ):
   whole, broken = str(tmp_path / "whole"), str(tmp_path / "broken")
@@ -347,10 +347,10 @@ def test_labelling_goes_on_where_it_stopped(
   assert stores.open(broken).num_rows == 16
   assert _run(*argv) == 0
   assert seen == [16, 16, 16, 8]
-  one, other = stores.open(whole), stores.open(broken)
-  assert one.manifest == other.manifest
-  for name, value in one.read(range(40)).items():
-    np.testing.assert_array_equal(other.read(range(40))[name], value)
+  expected, resumed = stores.open(whole), stores.open(broken)
+  assert resumed.manifest == expected.manifest
+  for name, value in expected.read(range(40)).items():
+    np.testing.assert_array_equal(resumed.read(range(40))[name], value)
 
 
 def test_a_window_that_would_cut_responses(capsys, tmp_path, checkpoint, pairs):

@@ -1,4 +1,4 @@
-"""`rlhf-gap train`: runs, goes on, and tells mistakes in one line."""
+"""`rlhf-gap train`: runs, resumes, and reports mistakes in one line."""
 
 import dataclasses
 import fcntl
@@ -54,7 +54,7 @@ def _words(folder, *more, name="offline", **changes):
 
 
 def _check_mistake(capsys, words, expected):
-  """One line and exit code 2; returns nothing."""
+  """Checks for exit code 2 and one line that matches `expected`."""
   capsys.readouterr()
   assert main.main(list(map(str, words))) == 2
   error = capsys.readouterr().err
@@ -100,7 +100,7 @@ def _another_architecture(folder, tmp_path):
 
 
 def _another_reference(folder, tmp_path):
-  scored = stores.Checkpoint("runs/other", "00ff" * 16, 0)
+  scored = stores.CheckpointIdentity("runs/other", "00ff" * 16, 0)
   path = tmp_path / "scored"
   ingredients.write(path, "pairs", about={"reference": scored})
   return {"PAIRS": path}
@@ -191,7 +191,7 @@ def test_a_process_of_many_that_lacks_its_number(capsys, folder):
 def test_a_judge_that_is_no_checkpoint(capsys, folder, tmp_path):
   changed = {"MODEL_DIR": tmp_path / "run", "JUDGE_CHECKPOINT_PATH": tmp_path}
   words = _words(folder, name="online", **changed)
-  _check_mistake(capsys, words, "no checkpoint is there")
+  _check_mistake(capsys, words, "not a checkpoint")
   assert not (tmp_path / "run").exists()
 
 
@@ -225,13 +225,13 @@ def _limit_files():
 
 @pytest.mark.slow
 def test_a_full_disk_costs_no_checkpoint(folder, tmp_path):
-  """It fills up after the second step; with room again the run goes on."""
+  """It fills up after the second step; with space again the run resumes."""
   path = tmp_path / "run"
   words = _words(folder, MODEL_DIR=path)
   assert main.main(words) == 0
   more = _words(folder, MODEL_DIR=path, TRAIN_STEPS=4)
   command = [sys.executable, "-m", "rlhf_gap.cli.main", *more]
-  # Compiled before, in this process: only what the disk is full of differs.
+  # Compiled before, in this process, so that only the disk differs.
   cache = jax.config.jax_compilation_cache_dir
   failed = subprocess.run(
     command,
@@ -242,7 +242,7 @@ def test_a_full_disk_costs_no_checkpoint(folder, tmp_path):
     env={
       **os.environ,
       "JAX_COMPILATION_CACHE_DIR": cache,
-      # It must not write there what the limit cuts.
+      # The limit would truncate new entries.
       "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9",
     },
   )

@@ -40,7 +40,7 @@ def test_list(run):
 @pytest.mark.parametrize(
   ("words", "told"),
   [
-    ([], "name a task; rlhf-gap data --list names all"),
+    ([], "a task is missing; rlhf-gap data --list lists all"),
     (["mini_arena_pear"], "no task mini_arena_pear; did you mean mini_arena_"),
     (["chat_arena_pairs", "--output=o"], "--vocabulary=FILE is missing"),
     (["mini_arena_pairs"], "--output=DIR is missing"),
@@ -49,7 +49,7 @@ def test_list(run):
       "expected a whole number, 1 or more",
     ),
     (["mini_arena_pairs", "--output=o", "--inputs_length=1"], ", 2 or more"),
-    (["mini_arena_pairs", "--outputs=o"], "unknown flag --outputs, did you"),
+    (["mini_arena_pairs", "--outputs=o"], "unknown flag --outputs; did you"),
     (
       ["chat_arena_pairs", "--output=o", "--vocabulary=none.model"],
       "none.model does not exist",

@@ -25,7 +25,9 @@ USING = batches.Batches(16, lambda rows: None)
 
 def _model(seed):
   params = t5.init(CONFIG, jax.random.key(seed))
-  return models.Model(CONFIG, params, stores.Checkpoint("", str(seed), 0))
+  return models.Model(
+    CONFIG, params, stores.CheckpointIdentity("", str(seed), 0)
+  )
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +159,7 @@ def store(tmp_path):
     columns=stores.PAIRS,
     feature_lengths={"prompt": 2, "response": 2},
     vocabulary=stores.byte(),
-    label=stores.Label("judge", stores.Checkpoint("golden", "ab", 1)),
+    label=stores.Label("judge", stores.CheckpointIdentity("golden", "ab", 1)),
   )
   values = {}
   for spec in stores.PAIRS:

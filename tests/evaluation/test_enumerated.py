@@ -41,7 +41,9 @@ def _model(config, seed):
   params = jax.tree.map(
     lambda x: 1.5 * x, t5.init(config, jax.random.key(seed))
   )
-  return models.Model(config, params, stores.Checkpoint("", str(seed), 0))
+  return models.Model(
+    config, params, stores.CheckpointIdentity("", str(seed), 0)
+  )
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ SETTINGS = yardstick.Settings(
   judge_length=48,
   batch_size=16,
 )
-RUN = records.Run("run", "online", "ipo", {"beta": 0.1}, 5)
+RUN = records.TrainingRun("run", "online", "ipo", {"beta": 0.1}, 5)
 UTILITY = functools.partial(mini.utilities, tiny.CORPUS)
 OPPONENTS = ("", "_vs_reference")
 
@@ -75,7 +75,7 @@ def _drawn(by, path):
 def test_a_record_says_what_was_measured(record, measured_by, sources, policy):
   assert record.run == RUN
   fingerprint = checkpoints.fingerprint(policy)
-  assert record.checkpoint == records.Checkpoint(fingerprint, 30)
+  assert record.checkpoint == records.EvaluatedCheckpoint(fingerprint, 30)
   evaluation = record.evaluation
   for name in ("golden", "proxy", "reference", "golden_policy"):
     path = getattr(sources, name)
@@ -193,7 +193,7 @@ def test_what_is_recorded_is_found(record, measured_by, policy, sources):
   assert found(RUN, []) is None
   assert found(dataclasses.replace(RUN, seed=6), [record]) is None
   other = dataclasses.replace(
-    record, checkpoint=records.Checkpoint("ab" * 32, 30)
+    record, checkpoint=records.EvaluatedCheckpoint("ab" * 32, 30)
   )
   assert found(RUN, [other, record]) is record
   fewer = dataclasses.replace(SETTINGS, num_pairs=9)

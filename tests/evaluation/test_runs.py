@@ -64,7 +64,9 @@ def test_the_last_checkpoint_is_not_missed(tmp_path):
 def test_a_run_says_what_it_is(tmp_path):
   folder = tmp_path / "online_1"
   (folder / "checkpoint_5").mkdir(parents=True)
-  assert runs.run_of(str(folder / "checkpoint_5")) == records.Run("online_1")
+  assert runs.run_of(str(folder / "checkpoint_5")) == records.TrainingRun(
+    "online_1"
+  )
   fields = {
     "initial": "/data/sft/checkpoint_9",
     "initial.sha256": "ab",
@@ -77,13 +79,15 @@ def test_a_run_says_what_it_is(tmp_path):
   (folder / "run.json").write_text(json.dumps(fields))
   described = runs.run_of(str(folder / "checkpoint_5"))
   del fields["initial"]  # where it lay is no part of what it is
-  assert described == records.Run("online_1", "online", "ipo", fields, 3)
+  assert described == records.TrainingRun(
+    "online_1", "online", "ipo", fields, 3
+  )
   assert runs.describe(str(folder)) == described
 
 
 def test_a_folder_that_is_no_step_is_a_run_of_its_own(tmp_path):
   (tmp_path / "flan").mkdir()
-  assert runs.run_of(str(tmp_path / "flan")) == records.Run("flan")
+  assert runs.run_of(str(tmp_path / "flan")) == records.TrainingRun("flan")
 
 
 @pytest.mark.parametrize(

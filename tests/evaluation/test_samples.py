@@ -22,7 +22,9 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def policy():
   params = tiny.params(0)
-  return models.Model(tiny.CONFIG, params, stores.Checkpoint("p", "ab", 7))
+  return models.Model(
+    tiny.CONFIG, params, stores.CheckpointIdentity("p", "ab", 7)
+  )
 
 
 def _plan(store, num_prompts=20, num_seconds=10, role="policy", **changes):

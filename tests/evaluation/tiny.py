@@ -84,6 +84,6 @@ def pairs(path, count=30, vocabulary=None):
     texts = [row[key] for row in rows]
     values[f"{name}_tokens"] = _tokens(texts, LENGTHS[axis])
   values["weight"] = (np.arange(count) % 10 > 0).astype(np.float32)
-  label = stores.Label("judge", stores.Checkpoint("golden", "ab", 1))
+  label = stores.Label("judge", stores.CheckpointIdentity("golden", "ab", 1))
   task = f"{CORPUS}_pairs"
   return _write(path, task, "pairs", stores.PAIRS, values, label, vocabulary)

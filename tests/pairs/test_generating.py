@@ -40,7 +40,7 @@ def made(folder):
 
 def _source(folder):
   loaded = checkpoints.load(str(folder / "sft"))
-  identity = stores.Checkpoint("sft", "mine", 0)
+  identity = stores.CheckpointIdentity("sft", "mine", 0)
   reference = pairs.Reference(loaded.config, loaded.params, identity)
   context = pairs.Context(loaded.config, reference, SIZE, seed=3)
   sampling = pairs.Sampling(max_length=tiny.LENGTHS["response"])
@@ -80,7 +80,7 @@ def test_the_manifest_names_judge_reference_and_both_sides(folder, made):
 def test_offline_training_reads_it_without_scoring_again(folder, made):
   loaded = checkpoints.load(str(folder / "sft"))
   fingerprint = checkpoints.fingerprint(str(folder / "sft"))
-  identity = stores.Checkpoint("sft", fingerprint, 0)
+  identity = stores.CheckpointIdentity("sft", fingerprint, 0)
   reference = pairs.Reference(loaded.config, loaded.params, identity)
   context = pairs.Context(loaded.config, reference, SIZE, seed=0)
   batch = pairs.Offline(made.path).open(context).draw(0, {}).batch

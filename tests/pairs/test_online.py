@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def context():
-  identity = stores.Checkpoint("reference", "mine", 0)
+  identity = stores.CheckpointIdentity("reference", "mine", 0)
   reference = pairs.Reference(tiny.CONFIG, tiny.params(1), identity)
   return pairs.Context(tiny.CONFIG, reference, SIZE, seed=3)
 

@@ -27,7 +27,7 @@ def _context(reference=None, seed=5):
 
 
 def _reference(seed=0, sha256="mine"):
-  identity = stores.Checkpoint("reference", sha256, 0)
+  identity = stores.CheckpointIdentity("reference", sha256, 0)
   return pairs.Reference(tiny.CONFIG, tiny.params(seed), identity)
 
 
@@ -155,7 +155,7 @@ def test_pairs_that_nobody_scored_are_scored_as_they_are_read(path):
 
 
 def test_scores_of_another_reference_are_refused_or_computed_anew(tmp_path):
-  identity = stores.Checkpoint("runs/other", "0123456789abcdef", 3)
+  identity = stores.CheckpointIdentity("runs/other", "0123456789abcdef", 3)
   store = ingredients.write(
     tmp_path / "scored", "pairs", 8, about={"reference": identity}
   )

@@ -398,7 +398,7 @@ def _mistake(words, capsys):
       [ONLINE, "--topology=v6e:16x32"],
       "expected at most 16x16, the largest slice of v6e; such as v6e:4x4$",
     ),
-    ([ONLINE, "--topology=cpu:8"], "size is not known: add --gin_file="),
+    ([ONLINE, "--topology=cpu:8"], "architecture is unknown; add --gin_file="),
     (
       [SEMI_ONLINE, MODEL, "--topology=cpu:8"],
       "plan: SYNC_EVERY_STEPS must be set: add --gin.SYNC_EVERY_STEPS=...$",

@@ -27,7 +27,7 @@ def manifest(**changes: Any) -> stores.Manifest:
 def values(
   first: int, rows: int, columns: tuple[stores.ColumnSpec, ...] = stores.PAIRS
 ) -> dict[str, np.ndarray]:
-  """Returns rows `first` and following: no two of them alike."""
+  """Returns `rows` distinct rows from row `first` on."""
   made = {}
   for number, spec in enumerate(columns):
     row = np.arange(first, first + rows, dtype=np.int64)
@@ -45,7 +45,7 @@ def values(
 def write(
   path: pathlib.Path | str, rows: int = 21, **changes: Any
 ) -> stores.Store:
-  """Writes and finishes a store of `rows` rows; returns it opened."""
+  """Writes and finishes a store of `rows` rows, and opens it."""
   about = manifest(**changes)
   writer = stores.create(str(path), about)
   append(writer, range(writer.num_chunks, -(-rows // about.chunk_rows)), rows)
@@ -72,9 +72,9 @@ def tree(path: pathlib.Path) -> dict[str, bytes | None]:
 
 
 def check_equal(
-  found: dict[str, np.ndarray], expected: dict[str, np.ndarray]
+  actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]
 ) -> None:
-  assert found.keys() == expected.keys()
+  assert actual.keys() == expected.keys()
   for name, value in expected.items():
-    np.testing.assert_array_equal(found[name], value, err_msg=name)
-    assert found[name].dtype == value.dtype
+    np.testing.assert_array_equal(actual[name], value, err_msg=name)
+    assert actual[name].dtype == value.dtype

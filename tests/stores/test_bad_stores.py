@@ -1,4 +1,4 @@
-"""What is wrong with a store, or with a call, is said in one clear line."""
+"""A damaged store or a mistaken call is reported in one clear line."""
 
 import json
 import pathlib
@@ -228,16 +228,18 @@ def test_a_restart_that_does_not_repeat_itself(tmp_path: pathlib.Path):
   writer = stores.create(str(tmp_path), made_up.manifest())
   other = made_up.values(8, 8)
   other["chosen_tokens"][3, 0] += 1
-  with pytest.raises(errors.UserError, match=r"other rows .*in chosen_tokens"):
+  with pytest.raises(
+    errors.UserError, match=r"other rows .*differ in chosen_tokens"
+  ):
     writer.append(1, other)
-  with pytest.raises(errors.UserError, match="in their number|other rows"):
+  with pytest.raises(errors.UserError, match="differ in prompt_tokens"):
     writer.append(2, made_up.values(16, 4))
   assert made_up.tree(tmp_path) == before
 
 
 def test_chunks_come_in_order(tmp_path: pathlib.Path):
   writer = stores.create(str(tmp_path), made_up.manifest())
-  with pytest.raises(ValueError, match="chunk 1 would begin at row 8"):
+  with pytest.raises(ValueError, match="chunk 1 would start at row 8"):
     writer.append(1, made_up.values(8, 8))
   with pytest.raises(ValueError, match="chunk -1"):
     writer.append(-1, made_up.values(8, 8))
@@ -280,7 +282,7 @@ def test_a_store_of_no_rows(tmp_path: pathlib.Path):
 
 
 def test_a_manifest_is_begun_empty(tmp_path: pathlib.Path):
-  with pytest.raises(ValueError, match="the writer's to fill in"):
+  with pytest.raises(ValueError, match="are set by the writer"):
     stores.create(str(tmp_path), made_up.manifest(rows=3))
 
 
@@ -312,7 +314,7 @@ except errors.UserError as error:
 
 
 def _fill(path: pathlib.Path, limit: str) -> str:
-  """Writes until the disk is full; returns what the user is told."""
+  """Writes until the disk is full; returns the message."""
   root = pathlib.Path(__file__).parent.parent.parent
   done = subprocess.run(
     [sys.executable, "-c", _FILL, str(path), limit],
@@ -326,10 +328,10 @@ def _fill(path: pathlib.Path, limit: str) -> str:
 
 def test_file_size_limit(tmp_path: pathlib.Path):
   # Enough for the manifest (3 kB), not for a chunk of ids (96 kB, packed).
-  told = _fill(tmp_path / "store", "8000")
-  assert "a file would exceed the file size limit" in told
-  assert "0 rows are safe" in told
-  assert told.count("\n") == 1
+  message = _fill(tmp_path / "store", "8000")
+  assert "a file would exceed the file size limit" in message
+  assert "0 rows are safe" in message
+  assert message.count("\n") == 1
 
 
 def test_full_disk(tmp_path: pathlib.Path):
@@ -337,10 +339,10 @@ def test_full_disk(tmp_path: pathlib.Path):
   if subprocess.run(mount, capture_output=True).returncode:
     pytest.skip("only root may mount a small disk")
   try:
-    told = _fill(tmp_path / "store", "unlimited")
-    safe = re.search(r"\((\d+) rows are safe; run again", told)
-    assert "no space is left on the device" in told
-    assert told.count("\n") == 1
+    message = _fill(tmp_path / "store", "unlimited")
+    safe = re.search(r"\((\d+) rows are safe; rerun to resume", message)
+    assert "no space is left on the device" in message
+    assert message.count("\n") == 1
     assert safe
     rows = int(safe[1])
     store = stores.open(str(tmp_path / "store"))

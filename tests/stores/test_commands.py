@@ -107,15 +107,15 @@ def test_row_out_of_range_is_one_line(
   store: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ):
   assert main.main(["data", "show", str(store), "--rows=0,7"]) == 2
-  told = capsys.readouterr().err
-  assert "row 7 is out of range" in told
-  assert told.count("\n") == 1
+  error = capsys.readouterr().err
+  assert "row 7 is out of range" in error
+  assert error.count("\n") == 1
 
 
 def test_a_vocabulary_that_moved(tmp_path: pathlib.Path):
   lost = stores.Vocabulary("sentencepiece", "/lost.model", "ab" * 32, 100)
   made_up.write(tmp_path / "store", vocabulary=lost)
-  with pytest.raises(errors.UserError, match="--vocabulary=PATH says where"):
+  with pytest.raises(errors.UserError, match="give --vocabulary=PATH if"):
     data_show.show(str(tmp_path / "store"))
   with pytest.raises(errors.UserError, match="token ids of /lost.model"):
     data_show.show(str(tmp_path / "store"), vocabulary=mini.VOCABULARY_PATH)

@@ -1,4 +1,4 @@
-"""A store's fingerprint: its content decides, nothing else does."""
+"""A store's fingerprint depends on its content alone."""
 
 import shutil
 
@@ -35,10 +35,10 @@ def test_a_copy_has_the_same_and_any_other_row_another(tmp_path):
   assert len(seen) == len(values) + 1
 
 
-def test_the_reference_that_scored_it_counts_but_not_where_it_lay(tmp_path):
+def test_the_reference_that_scored_it_counts_but_not_its_path(tmp_path):
   values, seen = _values(), []
   for number, (path, digit) in enumerate((("a", "0"), ("b", "0"), ("a", "1"))):
-    reference = stores.Checkpoint(path, digit * 64, 0)
+    reference = stores.CheckpointIdentity(path, digit * 64, 0)
     place = tmp_path / str(number)
     ingredients.write(place, "pairs", about={"reference": reference}, **values)
     seen.append(_fingerprint(place))

@@ -1,4 +1,4 @@
-"""A writer that is killed, and started again."""
+"""A killed and restarted writer."""
 
 import pathlib
 import subprocess

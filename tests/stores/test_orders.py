@@ -1,4 +1,4 @@
-"""Orders: which rows a batch holds."""
+"""Orders: the rows of each batch."""
 
 import numpy as np
 import pytest
@@ -26,9 +26,9 @@ def test_epochs_hold_every_row_once_and_run_on_across_batches():
 
 
 def test_epochs_depend_on_the_seed():
-  one = _stream(stores.Epochs(), 4, seed=3)
-  np.testing.assert_array_equal(one, _stream(stores.Epochs(), 4, seed=3))
-  assert (one != _stream(stores.Epochs(), 4, seed=4)).any()
+  stream = _stream(stores.Epochs(), 4, seed=3)
+  np.testing.assert_array_equal(stream, _stream(stores.Epochs(), 4, seed=3))
+  assert (stream != _stream(stores.Epochs(), 4, seed=4)).any()
 
 
 def test_a_batch_may_be_larger_than_the_store():
@@ -38,7 +38,7 @@ def test_a_batch_may_be_larger_than_the_store():
 
 
 def test_a_far_batch_is_computed_without_those_before_it():
-  # Any state carried from step to step could not be caught up with here.
+  # An iterator with state could not get to this step.
   far = stores.rows(stores.Epochs(), 1, 10**15, num_rows=10**6, batch_size=32)
   assert len(set(far.tolist())) == 32
   assert 0 <= far.min() <= far.max() < 10**6
@@ -100,14 +100,14 @@ def test_two_blocks_differ(unit: str):
     stores.rows(order, 0, step, num_rows=1_000, batch_size=1)
     for step in range(1_000)
   ]
-  one, other = np.concatenate(batches).reshape(2, 500) % 500
-  assert np.mean(one == other) < 0.02
+  first, second = np.concatenate(batches).reshape(2, 500) % 500
+  assert np.mean(first == second) < 0.02
 
 
 @pytest.mark.parametrize("order", [stores.Exact(), stores.Blocks(2)])
 def test_an_order_that_ends_says_so(order: stores.Order):
   assert stores.num_batches(order, _ROWS, _BATCH) == 4
-  with pytest.raises(IndexError, match="ends after 4 batches"):
+  with pytest.raises(IndexError, match="has 4 batches"):
     _rows(order, 4)
 
 

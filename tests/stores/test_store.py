@@ -40,10 +40,10 @@ def test_reads_any_rows_in_any_order(path: str):
 
 
 def test_manifest_survives_the_disk(path: str):
-  judge = stores.Checkpoint("gs://bucket/golden", "ab12", 4_000)
+  judge = stores.CheckpointIdentity("gs://bucket/golden", "ab12", 4_000)
   about = {
     "label": stores.Label("judge", judge),
-    "reference": stores.Checkpoint("gs://bucket/sft", "cd34", 800),
+    "reference": stores.CheckpointIdentity("gs://bucket/sft", "cd34", 800),
     "source": {"split": "train", "temperature": 0.7, "seed": 3},
   }
   store = made_up.write(path, **about)
@@ -94,7 +94,7 @@ def test_a_reader_sees_committed_rows_alone(path: str):
   made_up.check_equal(later.read(range(16)), made_up.values(0, 16))
 
 
-def test_goes_on_where_it_stopped(tmp_path: pathlib.Path):
+def test_resumes_where_it_stopped(tmp_path: pathlib.Path):
   made_up.write(tmp_path / "undisturbed", rows=37)
   path = tmp_path / "stopped"
   made_up.append(

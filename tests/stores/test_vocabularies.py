@@ -1,4 +1,4 @@
-"""Vocabularies: told apart by content, and text from ids without TensorFlow."""
+"""Vocabularies: identified by content, and decoded without TensorFlow."""
 
 import hashlib
 import io

@@ -222,7 +222,7 @@ def test_step_0_notices_another_models_reference_scores(
 ):
   """The store says that they are this reference's; they are not."""
   path = str(folder / "policy")
-  identity = stores.Checkpoint(path, checkpoints.fingerprint(path), 0)
+  identity = stores.CheckpointIdentity(path, checkpoints.fingerprint(path), 0)
   wrong = ingredients.write(
     tmp_path / "pairs", "pairs", about={"reference": identity}
   )
@@ -235,7 +235,7 @@ def test_step_0_notices_another_models_reference_scores(
 def test_what_is_not_finite_stops_the_run(folder, describe, tmp_path):
   """A reference score that is no number, in the fifth batch."""
   path = str(folder / "policy")
-  identity = stores.Checkpoint(path, checkpoints.fingerprint(path), 0)
+  identity = stores.CheckpointIdentity(path, checkpoints.fingerprint(path), 0)
   scored = _scored(folder, tmp_path / "scored", identity)
   bad = stores.open(scored).read(range(24))
   bad["chosen_reference_log_prob"][4 * 4 + 1] = np.nan
@@ -501,7 +501,7 @@ def test_a_wrong_run_writes_nothing(folder, describe, online, tmp_path):
   wide = dataclasses.replace(tiny.CONFIG, emb_dim=16)
   other = tiny.save(tmp_path / "wide", tiny.params(0, wide), config=wide)
   few = ingredients.write(tmp_path / "few", "pairs", 3)
-  identity = stores.Checkpoint("elsewhere", "00ff" * 16, 0)
+  identity = stores.CheckpointIdentity("elsewhere", "00ff" * 16, 0)
   foreign = ingredients.write(
     tmp_path / "foreign", "pairs", chunk_rows=4, about={"reference": identity}
   )

@@ -1,8 +1,9 @@
-"""What a checkpoint's names and shapes cannot tell, and where it is kept.
+"""The file `architecture/config.json` that this project adds to a checkpoint.
 
-T5X keeps it in gin files beside the checkpoint. Checkpoints that are written
-here carry it in a file of their own, which T5X does not look at; Hugging Face's
-carry it in `config.json`. Of any other it is assumed, and said to be.
+It records the activations and the largest relative distance, which names and
+shapes do not determine. T5X keeps them in gin files beside the checkpoint and
+ignores this file; Hugging Face keeps them in `config.json`. For a checkpoint
+without either, T5's defaults are assumed, and a note says so.
 """
 
 import dataclasses
@@ -18,25 +19,12 @@ from rlhf_gap.models import t5
 
 FILE = "architecture/config.json"
 
-# Fields of `T5Config` that change what is computed from given parameters.
-COMPUTED = (
-  "vocab_size",
-  "emb_dim",
-  "num_heads",
-  "head_dim",
-  "mlp_dim",
-  "num_encoder_layers",
-  "num_decoder_layers",
-  "mlp_activations",
-  "logits_via_embedding",
-  "num_buckets",
-  "max_distance",
-)
-_UNTOLD = ("mlp_activations", "max_distance")
+# Fields that names and shapes do not determine.
+_RECORDED_ONLY = ("mlp_activations", "max_distance")
 
 
-class Record(msgspec.Struct, forbid_unknown_fields=True):
-  """The architecture, by the fields of `T5Config`."""
+class ComputedFields(msgspec.Struct, forbid_unknown_fields=True):
+  """The file's content: the fields of `T5Config` that change the output."""
 
   vocab_size: int
   emb_dim: int
@@ -51,9 +39,8 @@ class Record(msgspec.Struct, forbid_unknown_fields=True):
   max_distance: Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
 
 
-def of(config: t5.T5Config) -> dict[str, object]:
-  """Returns what to write of an architecture, as JSON."""
-  return {name: getattr(config, name) for name in COMPUTED}
+COMPUTED = ComputedFields.__struct_fields__
+"""Fields of `T5Config` that change what is computed from given parameters."""
 
 
 def write(path: str, config: t5.T5Config) -> None:
@@ -65,10 +52,11 @@ def write(path: str, config: t5.T5Config) -> None:
   """
   place = os.path.join(path, FILE)
   os.makedirs(os.path.dirname(place))
-  local_files.write_json(place, of(config))
+  fields = {name: getattr(config, name) for name in COMPUTED}
+  local_files.write_json(place, fields)
 
 
-def _read(path: str) -> Record | None:
+def _read(path: str) -> ComputedFields | None:
   place = os.path.join(path, FILE)
   if files.is_remote(path):
     content = files.read(path, FILE)
@@ -78,29 +66,31 @@ def _read(path: str) -> Record | None:
     content = None
   if content is None:
     return None
-  return local_files.decode_json(content, Record, place)
+  return local_files.decode_json(content, ComputedFields, place)
 
 
-def settle(
+def complete(
   checkpoint: stored.StoredCheckpoint,
   path: str,
   *,
   mlp_activations: tuple[str, ...] | None = None,
   max_distance: int | None = None,
 ) -> stored.StoredCheckpoint:
-  """Fills in what names and shapes cannot tell.
+  """Fills in the fields that names and shapes do not determine.
 
   Args:
     checkpoint: as its format's reader returns it.
     path: its folder.
-    mlp_activations: the feed-forward layer's, if the user gives it.
-    max_distance: of the relative positions, if the user gives it.
+    mlp_activations: activations of the feed-forward layer, if the user gives
+      them.
+    max_distance: largest distance of the relative positions, if the user gives
+      it.
 
   Returns:
-    The checkpoint; what had to be assumed is in its notes.
+    The checkpoint; its notes state any assumption.
 
   Raises:
-    UserError: the record is damaged or another model's, or what the user gives
+    UserError: the file is damaged or belongs to another model, or an argument
       contradicts the checkpoint.
   """
   inferred = checkpoint.config
@@ -109,10 +99,10 @@ def settle(
     source = hf_config.CONFIG
     is_known = os.path.lexists(os.path.join(path, source))
   else:
-    record = _read(path)
-    is_known = record is not None
-    if record is not None:
-      known = _check_record(record, inferred, path)
+    recorded = _read(path)
+    is_known = recorded is not None
+    if recorded is not None:
+      known = _check_recorded(recorded, inferred, path)
   given = {"mlp_activations": mlp_activations, "max_distance": max_distance}
   for name, value in given.items():
     if value is None:
@@ -127,31 +117,31 @@ def settle(
   architecture.check(known, shapes, path)
   notes = checkpoint.notes
   if not is_known:
-    notes += _assumed(known, [n for n in _UNTOLD if given[n] is None])
+    notes += _assumed(known, [n for n in _RECORDED_ONLY if given[n] is None])
     if checkpoint.format == "hf":
       notes += (_HEAD_NOTE,)
   return dataclasses.replace(checkpoint, config=known, notes=notes)
 
 
 _HEAD_NOTE = (
-  "assumed, as there is no config.json: an own head is not scaled, an"
+  "assumed, as there is no config.json: a separate head is not scaled, the"
   " embedding used as head is; special ids are 0, 0 and 1"
 )
 
 
-def _check_record(
-  record: Record, inferred: t5.T5Config, path: str
+def _check_recorded(
+  recorded: ComputedFields, inferred: t5.T5Config, path: str
 ) -> t5.T5Config:
   for name in COMPUTED:
-    said, told = getattr(record, name), getattr(inferred, name)
-    if name not in _UNTOLD and said != told:
+    written, actual = getattr(recorded, name), getattr(inferred, name)
+    if name not in _RECORDED_ONLY and written != actual:
       raise errors.UserError(
-        f"{path}: {FILE} says {name}={said}, but the arrays have {told}; the"
-        " two belong to different models"
+        f"{path}: {FILE} says {name}={written}, but the arrays have {actual};"
+        " the two belong to different models"
       )
   config = inferred
-  for name in _UNTOLD:
-    config = _replace(config, name, getattr(record, name), path)
+  for name in _RECORDED_ONLY:
+    config = _replace(config, name, getattr(recorded, name), path)
   return config
 
 
@@ -177,8 +167,8 @@ def _assumed(config: t5.T5Config, names: list[str]) -> tuple[str, ...]:
   values = " and ".join(f"{n}={_text(getattr(config, n))}" for n in names)
   flags = " or ".join(f"--{name}" for name in names)
   return (
-    f"assumed, as names and shapes do not tell: {values}, T5's own; if the"
-    f" model has others, `rlhf-gap convert` it with {flags}",
+    f"assumed, as names and shapes do not determine them: {values}, T5's"
+    f" defaults; for other values, run `rlhf-gap convert` with {flags}",
   )
 
 
