@@ -63,7 +63,6 @@ class Claim:
     except UndefinedError as error:
       return Answer(Verdict.UNDERPOWERED, "", str(error))
 
-
   def answer_by(self, evidence: Evidence, judge: str) -> Answer | None:
     """Returns the answer by another judge's win rates; None without them."""
     try:

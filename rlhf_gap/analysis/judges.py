@@ -19,6 +19,9 @@ WIN_RATES: Mapping[str, str] = MappingProxyType(
 )
 """The metric of each judge's win rate against the golden policy."""
 
+GOLDEN_WIN = f"golden_{arms.WIN}"
+"""Where `judged_by` keeps the golden model's win rates."""
+
 TITLES: Mapping[str, str] = MappingProxyType(
   {
     "golden": "the golden model",
@@ -91,7 +94,8 @@ def _substituted(values: Mapping[str, _T], judge: str) -> dict[str, _T]:
   own = WIN_RATES[judge]
   changed = dict(values)
   for suffix in ("", _AGAINST_SFT):
-    changed.pop(arms.WIN + suffix, None)
+    if arms.WIN + suffix in values:
+      changed[GOLDEN_WIN + suffix] = changed.pop(arms.WIN + suffix)
     if own + suffix in values:
       changed[arms.WIN + suffix] = values[own + suffix]
   return changed
