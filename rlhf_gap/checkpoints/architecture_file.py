@@ -52,8 +52,12 @@ def write(path: str, config: t5.T5Config) -> None:
   """
   place = os.path.join(path, FILE)
   os.makedirs(os.path.dirname(place))
-  fields = {name: getattr(config, name) for name in COMPUTED}
-  local_files.write_json(place, fields)
+  local_files.write_json(place, fields_of(config))
+
+
+def fields_of(config: t5.T5Config) -> dict[str, object]:
+  """Returns the file's content, as JSON takes it."""
+  return {name: getattr(config, name) for name in COMPUTED}
 
 
 def _read(path: str) -> ComputedFields | None:

@@ -3,7 +3,7 @@
     MODEL_DIR/checkpoint_<step>/state         parameters and optimizer state, in
                                               T5X's layout
     MODEL_DIR/checkpoint_<step>/source        state of the pair source
-    MODEL_DIR/checkpoint_<step>/architecture  see `checkpoints.record`
+    MODEL_DIR/checkpoint_<step>/architecture  the fields of its `T5Config`
 
 A checkpoint is renamed into place when it is whole, so that a kill at any
 moment leaves the one before it as the latest.
@@ -28,7 +28,7 @@ import optax
 import orbax.checkpoint as ocp
 
 from rlhf_gap import checkpoints, errors, processes
-from rlhf_gap.checkpoints import record
+from rlhf_gap.checkpoints import architecture_file
 from rlhf_gap.models import t5
 from rlhf_gap.training import optimizers
 from rlhf_gap.training.step import TrainState
@@ -37,7 +37,7 @@ _CHECKPOINT = re.compile(r"checkpoint_(\d+)")
 # Names that a kill can leave behind; no reader takes them for a checkpoint.
 _LEFT_BEHIND = re.compile(r"\.orbax-checkpoint-tmp|^deleting-")
 _STATE, _SOURCE = "state", "source"
-_ARCHITECTURE, _CONFIG = os.path.split(record.FILE)
+_ARCHITECTURE, _CONFIG = os.path.split(architecture_file.FILE)
 _SAVE_SECONDS = 24 * 3600
 # What reading a damaged checkpoint raises: our own checks, TensorStore, Orbax.
 _DAMAGE = (errors.UserError, ValueError, KeyError, TypeError, OSError)
@@ -213,7 +213,7 @@ class Saver:
     self._keep = keep
     self._keep_steps = set(keep_steps)
     self._best_step: int | None = None
-    self._architecture = record.of(config)
+    self._architecture = architecture_file.fields_of(config)
     handlers: dict[str, ocp.AsyncCheckpointHandler] = {
       _STATE: ocp.PyTreeCheckpointHandler(),
       _SOURCE: ocp.PyTreeCheckpointHandler(),
