@@ -20,8 +20,6 @@ from rlhf_gap.analysis.wording import basis, plain, signed
 
 _LOWEST_ACCURACY, _HIGHEST_ACCURACY = 0.70, 0.95
 _HIGHEST_START = 0.35
-# Online's first checkpoints are looked at even if its win rate never rises.
-_LEAST_KL_LOOKED_AT = 1.0
 _Z = stdlib_statistics.NormalDist().inv_cdf(0.975)
 
 
@@ -56,16 +54,7 @@ def _golden_is_the_better_judge(evidence: Evidence) -> Answer:
 
 
 def _golden_judges_samples_well(evidence: Evidence) -> Answer:
-  """Looks at every step of online up to golden's highest win rate."""
-  online = evidence.arm("online")
-  peak = statistics.peak(online, evidence.settings)
-  measured = [
-    each
-    for each in agreement.with_utility(online, evidence.settings)
-    if each.kl_nats <= max(peak.kl_nats, _LEAST_KL_LOOKED_AT)
-  ]
-  if not measured:
-    raise UndefinedError("online has no checkpoint before its peak")
+  measured = agreement.with_utility(evidence.arm("online"), evidence.settings)
   worst = min(measured, key=lambda each: each.rate.value)
   numbers = (
     "agreement with the hidden utility on prompts that it decides:"
@@ -156,9 +145,8 @@ CLAIMS = (
   ),
   Claim(
     "golden judges the policies' samples well",
-    "At every checkpoint of online alignment up to its highest golden win rate,"
-    " the golden model agrees with the hidden utility on at least 70% of the"
-    " prompts that the utility decides.",
+    "At every checkpoint of online alignment, the golden model agrees with the"
+    " hidden utility on at least 70% of the prompts that the utility decides.",
     "this study's own condition",
     _golden_judges_samples_well,
     requires_any=("online",),
