@@ -29,10 +29,7 @@ setuptools.setup(
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
     "tensorstore>=0.1.86",
-    "seqio>=0.0.20",
-    "tensorflow-datasets>=4.9.10",
     "gin-config>=0.5.0",
-    "clu>=0.0.12",
     "absl-py>=2.0",
     "etils[epath]>=1.9",
     "jinja2>=3.1",
@@ -42,6 +39,7 @@ setuptools.setup(
     "msgpack>=1.0",
     "msgspec>=0.19",
     "numpy>=2.0",
+    "protobuf>=5",
     "pyarrow>=16",
     "safetensors>=0.8.0",
     "scipy>=1.13",
@@ -50,6 +48,14 @@ setuptools.setup(
     "tqdm>=4.66",
   ],
   extras_require={
+    # The published datasets, the miniatures and the tasks for T5X. A store of
+    # one's own files, and everything that reads stores, needs none of it.
+    "data": [
+      "seqio>=0.0.20",
+      "tensorflow>=2.21",
+      "tensorflow-datasets>=4.9.10",
+    ],
+    "hub": ["datasets>=3.0"],
     "test": [
       "beartype>=0.21",
       "dill>=0.3",

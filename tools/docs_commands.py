@@ -142,7 +142,7 @@ def _check_command(words: Sequence[str]) -> None:
     gin_files.parse(arguments.gin_file, bindings)
     gin_files.macro("MODEL")
   if command == "data" and getattr(arguments, "task", None) not in (
-    *(None, "show", "export"),
+    *(None, "own", "show", "export"),
   ):
     catalog.entries(arguments.task)
 

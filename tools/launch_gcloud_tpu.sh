@@ -45,7 +45,7 @@ if [ ! -x .venv/bin/python ]; then
   python3.11 -m venv .venv
 fi
 .venv/bin/pip install --quiet --requirement requirements.lock
-.venv/bin/pip install --quiet --editable ".[tpu]"'
+.venv/bin/pip install --quiet --editable ".[data,tpu]"'
 
 # shellcheck disable=SC2016  # $! and $(cat) are the hosts'
 on_all_hosts "cd rlhf_gap && touch train.log

@@ -1,12 +1,13 @@
 """Builds a pair store from preference data, or shows or exports one.
 
   rlhf-gap data TASK --source=DIR --vocabulary=FILE --output=DIR
+  rlhf-gap data own --source=FILES --vocabulary=FILE --output=DIR
   rlhf-gap data show DIR
   rlhf-gap data export DIR --format=jsonl
   rlhf-gap data --list
 
-`rlhf-gap data TASK --help`, `rlhf-gap data show --help` and `rlhf-gap data
-export --help` explain the flags.
+`rlhf-gap data TASK --help`, and likewise for own, show and export, explain the
+flags.
 """
 
 import argparse
@@ -14,18 +15,18 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-_STORE_COMMANDS = ("show", "export")
+_OWN_MODULES = ("own", "show", "export")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the positional arguments of `rlhf-gap data`, and --list."""
-  parser.usage = "rlhf-gap data {TASK | show | export} [flags]"
+  parser.usage = "rlhf-gap data {TASK | own | show | export} [flags]"
   parser.add_argument("--list", action="store_true", help="name every task")
   words = parser.add_argument(
     "words",
     action=_Words,
     nargs=argparse.PARSER,
-    metavar="TASK, show or export",
+    metavar="TASK, own, show or export",
     help="followed by its own flags",
   )
   words.required = False  # --list needs none
@@ -60,7 +61,7 @@ class _Words(argparse.Action):
     if not values:
       return
     first, rest = values[0], list(values[1:])
-    name = first if first in _STORE_COMMANDS else "build"
+    name = first if first in _OWN_MODULES else "build"
     module = importlib.import_module(f"rlhf_gap.cli.data_{name}")
     own = type(parser)(
       prog=f"{parser.prog} {first}",

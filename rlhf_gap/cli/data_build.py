@@ -6,15 +6,20 @@ interruption; a finished store is left unchanged.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import logging
 import os
 import tempfile
+from collections.abc import Iterator
 
 from rlhf_gap import checks, errors, interrupts
 from rlhf_gap.cli import applying, flag_types
 from rlhf_gap.data import catalog
+
+# What the extra [data] installs.
+_EXTRA = ("seqio", "tensorflow", "tensorflow_datasets", "tensorflow_text")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
   windows = _windows(arguments)
   logging.getLogger("absl").setLevel(logging.ERROR)
   # A Ctrl-C is lost while compiled code imports Python modules.
-  with interrupts.deferred():
+  with interrupts.deferred(), _explaining_what_to_install():
     native_logs.start_tensorflow()
     from rlhf_gap.data import pipeline, reports
 
@@ -118,6 +123,20 @@ def run(arguments: argparse.Namespace) -> None:
     print(json.dumps(dataclasses.asdict(report), indent=2))
   else:
     print(reports.table(report))
+
+
+@contextlib.contextmanager
+def _explaining_what_to_install() -> Iterator[None]:
+  try:
+    yield
+  except ModuleNotFoundError as error:
+    if (error.name or "").split(".")[0] not in _EXTRA:
+      raise
+    raise errors.UserError(
+      f"published datasets and miniatures need {error.name}, which is not"
+      ' installed: pip install -e ".[data]"; `rlhf-gap data own` reads your own'
+      " files without it"
+    ) from error
 
 
 def _tfds_data_dir() -> str:

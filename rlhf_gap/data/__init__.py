@@ -2,5 +2,6 @@
 
 `formats` and `published` read what the publishers released and are plain
 Python; `builders` and `tasks` need TensorFlow Datasets and seqio, and nothing
-outside this package imports them except the `data` command, when it runs.
+outside this package imports them except the `data` command, when it runs. `own`
+reads a user's own files, without TensorFlow.
 """

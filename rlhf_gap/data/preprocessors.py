@@ -21,6 +21,7 @@ import seqio
 import tensorflow as tf
 
 from rlhf_gap import errors
+from rlhf_gap.data.preference_words import LABELS, RESPONSE_A, RESPONSE_B
 from rlhf_gap.stores import columns
 from rlhf_gap.token_ids import EOS_ID
 
@@ -28,10 +29,6 @@ Example = dict[str, tf.Tensor]
 Lengths = Mapping[str, int] | None
 Features = Mapping[str, seqio.Feature]
 Keep = Literal["start", "end"]
-
-RESPONSE_A = "[RESPONSE A]"
-RESPONSE_B = "[RESPONSE B]"
-LABELS = ("A", "B")
 
 _PROMPT_PARTS = ("prompt_head", "prompt_body", "prompt_tail")
 RESPONSES = ("response_a", "response_b", "response")

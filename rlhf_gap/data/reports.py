@@ -70,7 +70,8 @@ class Tally:
     self._unknown_id = unknown_id
     self._unknown = self._tokens = 0
     self._truncated = dict.fromkeys(stores.Truncated, 0)
-    self._lengths: dict[str, list[np.ndarray]] = {}
+    # Lengths are counted, not listed: a report takes no memory per row.
+    self._lengths: dict[str, collections.Counter[int]] = {}
 
   def add(self, batch: rows_to_columns.Arrays) -> None:
     """Adds a padded batch of examples."""
@@ -82,9 +83,10 @@ class Tally:
       self._truncated[part] += int((batch["truncated"] & part != 0).sum())
     for name, values in batch.items():
       if name.endswith("_length"):
-        self._lengths.setdefault(name.removesuffix("_length"), []).append(
-          values
+        counts = self._lengths.setdefault(
+          name.removesuffix("_length"), collections.Counter()
         )
+        counts.update(values.tolist())
     if "chosen" in batch:
       same = (batch["chosen"] == batch["rejected"]).all(axis=1)
       self.identical_tokens += int(same.sum())
@@ -98,8 +100,8 @@ class Tally:
   def lengths(self) -> dict[str, dict[str, int]]:
     """Returns percentiles and the maximum of each part's length in tokens."""
     return {
-      part: _percentiles(np.concatenate(chunks))
-      for part, chunks in sorted(self._lengths.items())
+      part: _percentiles(counts)
+      for part, counts in sorted(self._lengths.items())
     }
 
   def unknown_token_rate(self) -> float:
@@ -201,9 +203,11 @@ def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
   return dict(total.most_common())
 
 
-def _percentiles(lengths: np.ndarray) -> dict[str, int]:
-  values = np.percentile(lengths, _PERCENTILES, method="higher")
+def _percentiles(counts: collections.Counter[int]) -> dict[str, int]:
+  """Returns percentiles, the higher of two neighbours, and the maximum."""
+  lengths = np.array(sorted(counts))
+  below = np.cumsum([counts[length] for length in lengths.tolist()])
+  ranks = [-(-p * (counts.total() - 1) // 100) for p in _PERCENTILES]
+  values = lengths[np.searchsorted(below, ranks, side="right")]
   named = zip(_PERCENTILES, values, strict=True)
-  return {f"p{p}": int(value) for p, value in named} | {
-    "max": int(lengths.max())
-  }
+  return {f"p{p}": int(value) for p, value in named} | {"max": int(lengths[-1])}

@@ -48,8 +48,7 @@ _TOKENS = {
   "prompts": {"prompt_tokens": "inputs"},
   "text": {"prompt_tokens": "inputs", "response_tokens": "targets"},
 }
-# Placeholders for columns that human-written, human-labelled pairs lack.
-_UNKNOWN: dict[str, Any] = {
+UNKNOWN: dict[str, Any] = {
   "policy_step": np.int32(stores.NO_POLICY),
   "chosen_seed": np.int64(-1),
   "rejected_seed": np.int64(-1),
@@ -59,6 +58,7 @@ _UNKNOWN: dict[str, Any] = {
   "rejected_reference_log_prob": np.float32(np.nan),
   "weight": np.float32(1),
 }
+"""Placeholders for columns that human-written, human-labelled pairs lack."""
 
 
 def specs(kind: str) -> tuple[stores.ColumnSpec, ...]:
@@ -96,6 +96,6 @@ def columns(
     ),
     "source_line": batch["line"].astype(np.int32),
   }
-  unknown = {name: np.full(rows, value) for name, value in _UNKNOWN.items()}
+  unknown = {name: np.full(rows, value) for name, value in UNKNOWN.items()}
   names = [spec.name for spec in specs(kind)]
   return {name: (known | unknown)[name] for name in names}

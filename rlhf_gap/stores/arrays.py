@@ -31,6 +31,11 @@ _COMPRESSION = {"cname": "lz4", "clevel": 5, "shuffle": "shuffle"}
 _GROUP_ROWS = 4
 
 
+# For writers: a written chunk is not read again, and the pool's limit does not
+# count what it keeps for each one (600 MB after 500,000 rows of 16 columns).
+_NO_CACHE: dict[str, Any] = {"cache_pool": {"total_bytes_limit": 0}}
+
+
 class _ChunkShape(msgspec.Struct):
   chunk_shape: list[int]
 
@@ -129,7 +134,7 @@ def open_or_create(
       request = _location(path, spec.name) | {"open": True}
     else:
       request = _creation(path, spec, manifest) | {"create": True}
-    opening[spec.name] = ts.open(request, context=locations.CONTEXT)
+    opening[spec.name] = ts.open(request | _NO_CACHE, context=locations.CONTEXT)
   return _opened(path, manifest, opening)
 
 
