@@ -2,9 +2,10 @@
 
 import dataclasses
 import fnmatch
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from rlhf_gap.analysis.evidence import Evidence
+from rlhf_gap.analysis.judges import TITLES, judged_by
 from rlhf_gap.analysis.resampling import UndefinedError
 from rlhf_gap.analysis.verdicts import Verdict
 
@@ -40,6 +41,8 @@ class Claim:
     requires_any: patterns of arm names, such as "stale_*". A study is asked
       only if it plans an arm that matches one of them. If empty, every study is
       asked.
+    judged: whether the answer depends on who judges wins, so that it is worth
+      asking again with the proxy and the hidden utility as judges.
   """
 
   name: str
@@ -47,6 +50,7 @@ class Claim:
   source: str
   decide: Callable[[Evidence], Answer]
   requires_any: tuple[str, ...] = ()
+  judged: bool = False
 
   def is_asked(self, planned: Collection[str]) -> bool:
     """Returns whether a study with these arms is to answer it."""
@@ -59,20 +63,46 @@ class Claim:
     except UndefinedError as error:
       return Answer(Verdict.UNDERPOWERED, "", str(error))
 
+  def answer_by(self, evidence: Evidence, judge: str) -> Answer | None:
+    """Returns the answer by another judge's win rates; None without them."""
+    try:
+      judged = judged_by(evidence, judge)
+    except UndefinedError:
+      return None
+    return self.answer(judged)
+
 
 @dataclasses.dataclass(frozen=True)
 class AnsweredClaim:
-  """A claim with its answer on one task."""
+  """A claim with its answer on one task.
+
+  Attributes:
+    claim: the claim.
+    task: the task's name; "" if there is only one.
+    answer: the answer, with the golden model as judge of wins.
+    by_judge: the answers by "proxy" and "utility", if the claim depends on the
+      judge and they judged.
+  """
 
   claim: Claim
   task: str
   answer: Answer
+  by_judge: Mapping[str, Answer] = dataclasses.field(default_factory=dict)
 
   @property
   def line(self) -> str:
-    """One line for a terminal."""
+    """One line for a terminal: the answer by the golden model."""
     task = f"{self.task}: " if self.task else ""
     return f"{task}{self.claim.name}: {self.answer}"
+
+  @property
+  def lines(self) -> list[str]:
+    """A line for each judge."""
+    task = f"{self.task}: " if self.task else ""
+    return [self.line] + [
+      f"{task}{self.claim.name}, by {TITLES[judge]}: {answer}"
+      for judge, answer in self.by_judge.items()
+    ]
 
 
 def answer_all(
@@ -80,9 +110,20 @@ def answer_all(
 ) -> list[AnsweredClaim]:
   """Answers claims from one task's evidence, in order."""
   return [
-    AnsweredClaim(claim, evidence.task, claim.answer(evidence))
+    AnsweredClaim(
+      claim, evidence.task, claim.answer(evidence), _by_judge(claim, evidence)
+    )
     for claim in claims
   ]
+
+
+def _by_judge(claim: Claim, evidence: Evidence) -> dict[str, Answer]:
+  if not claim.judged:
+    return {}
+  answers = {
+    judge: claim.answer_by(evidence, judge) for judge in ("proxy", "utility")
+  }
+  return {judge: answer for judge, answer in answers.items() if answer}
 
 
 def any_matches(names: Collection[str], patterns: Collection[str]) -> bool:

@@ -307,6 +307,23 @@ def _both_ways(
   )
 
 
+def mean_over_grid(
+  values: Float[np.ndarray, "rows grid"],
+) -> Float[np.ndarray, "rows"]:
+  """Returns means over the grid points at which a row is defined.
+
+  By the trapezoidal rule, the two ends have half the weight.
+
+  Args:
+    values: win rates or their differences; NaN if undefined.
+  """
+  defined = ~np.isnan(values)
+  weights = np.ones(values.shape[1])
+  weights[[0, -1]] = 0.5
+  total = np.where(defined, values, 0.0) @ weights
+  return _ratio(total, defined @ weights)
+
+
 def highest(curves: Curves) -> Float[np.ndarray, "rows"]:
   """Returns the highest win rate at any KL, cross-fitted.
 

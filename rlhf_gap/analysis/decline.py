@@ -15,22 +15,27 @@ class Decline:
   """An arm's decline after its peak.
 
   Attributes:
-    win_rate: the golden win rate at the peak minus that at the end of training.
-    proxy: the proxy's opinion at the end minus that at the peak; None if the
-      proxy was not asked.
+    win_rate: the win rate at the peak minus that at the end of training.
+    optimized: the win rate by the judge that may have been over-optimized, at
+      the end minus at the peak; None if that judge was not asked.
     configuration: the configuration that falls most; "" if there is only one.
     peak_kl_nats: its KL at the peak, the mean over seeds.
     end_kl_nats: its KL at the end of training.
   """
 
   win_rate: Estimate
-  proxy: Estimate | None
+  optimized: Estimate | None
   configuration: str
   peak_kl_nats: float
   end_kl_nats: float
 
 
-def measure(arm: arms.Arm, settings: BootstrapSettings) -> Decline:
+def measure(
+  arm: arms.Arm,
+  settings: BootstrapSettings,
+  *,
+  optimized: str = f"proxy_{arms.WIN}",
+) -> Decline:
   """Measures how far an arm falls from its peak to the end of training.
 
   The configuration and the step of the peak are those with the greatest fall.
@@ -39,7 +44,8 @@ def measure(arm: arms.Arm, settings: BootstrapSettings) -> Decline:
 
   Args:
     arm: the arm. Its runs of one configuration have common steps.
-    settings: of the bootstrap.
+    settings: settings of the bootstrap.
+    optimized: win rates by the judge that may have been over-optimized.
 
   Returns:
     The fall; 0 if the last checkpoint is the highest.
@@ -49,8 +55,8 @@ def measure(arm: arms.Arm, settings: BootstrapSettings) -> Decline:
   """
   design = settings.design(arm)
   metrics = [arms.WIN]
-  if arm.has(f"proxy_{arms.WIN}"):
-    metrics.append(f"proxy_{arms.WIN}")
+  if arm.has(optimized):
+    metrics.append(optimized)
   paths = _Paths(arm)
 
   def change(metric: str) -> resampling.Statistic:
@@ -63,7 +69,7 @@ def measure(arm: arms.Arm, settings: BootstrapSettings) -> Decline:
   number, step = divmod(place, paths.most_steps)
   return Decline(
     win_rate=decline,
-    proxy=negated(rises[0]) if rises else None,
+    optimized=negated(rises[0]) if rises else None,
     configuration=arm.configurations[number].label,
     peak_kl_nats=paths.kl(number, step),
     end_kl_nats=paths.kl(number, -1),

@@ -230,6 +230,34 @@ def spread(statistic: Statistic, design: Design) -> Spread:
   return Spread(value, sem, value - half, value + half, freedom, values[1:])
 
 
+def simultaneous_high(
+  band: Spread, confidence: float = 0.95
+) -> Float[np.ndarray, "*shape"]:
+  """Returns the upper ends of a simultaneous band.
+
+  The critical value is the quantile over replicates of the largest deviation in
+  standard errors at any point (sup-t), widened like Student's t against the
+  normal distribution, since a bootstrap of few seeds understates its tails.
+
+  Args:
+    band: pointwise values and replicates.
+    confidence: that of the whole band.
+  """
+  center = np.nanmean(band.replicates, axis=0)
+  sem = np.where(band.sem > 0, band.sem, np.nan)
+  deviations = np.abs(band.replicates - center) / sem
+  largest = np.nanmax(
+    np.where(np.isnan(deviations), 0.0, deviations).reshape(
+      len(band.replicates), -1
+    ),
+    axis=1,
+  )
+  quantile = float(np.quantile(largest, confidence))
+  half = 0.5 + confidence / 2
+  widening = stats.t.ppf(half, band.degrees_of_freedom) / stats.norm.ppf(half)
+  return band.value + quantile * widening * band.sem
+
+
 def _variance(replicates: np.ndarray) -> np.ndarray:
   undefined = np.isnan(replicates)
   count = (~undefined).sum(axis=0)

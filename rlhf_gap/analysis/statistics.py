@@ -4,7 +4,6 @@ import dataclasses
 import math
 
 import numpy as np
-from jaxtyping import Float
 
 from rlhf_gap.analysis import arms, curves, resampling
 from rlhf_gap.analysis.resampling import Estimate, UndefinedError
@@ -98,7 +97,7 @@ def matched_gap(
       )
       for arm in (first, second)
     )
-    return _mean_where_defined(first_frontier - second_frontier)
+    return curves.mean_over_grid(first_frontier - second_frontier)
 
   def of_peaks(resamples: resampling.Resamples) -> np.ndarray:
     first_highest, second_highest = (
@@ -123,20 +122,6 @@ def _range(arm: arms.Arm) -> str:
   return " to ".join(f"{math.exp(end):.3g}" for end in ends) + " nats"
 
 
-def _mean_where_defined(
-  values: Float[np.ndarray, "rows grid"],
-) -> Float[np.ndarray, "rows"]:
-  defined = ~np.isnan(values)
-  # By the trapezoidal rule, the ends have half the weight.
-  weights = np.ones(values.shape[1])
-  weights[[0, -1]] = 0.5
-  total = np.where(defined, values, 0.0) @ weights
-  count = defined @ weights
-  return np.divide(
-    total, count, out=np.full_like(total, np.nan), where=count > 0
-  )
-
-
 def _on_own_grid(
   arm: arms.Arm,
   resamples: resampling.Resamples,
@@ -148,6 +133,73 @@ def _on_own_grid(
     raise UndefinedError(f"{arm.name} has no run with two checkpoints")
   return curves.by_configuration(
     arm, resamples, curves.grid_of(ends), metric=metric, coordinate=coordinate
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class WorstPoint:
+  """The KL at which one arm is least ahead of another, or most behind it.
+
+  Attributes:
+    kl_nats: the KL.
+    difference: the difference of win rates there, negative if behind.
+    lowest_bound: the lowest end of all pointwise 95% intervals. If it exceeds
+      -d, the arm is nowhere behind by d: every point rejects that it is, and
+      requiring all to reject needs no correction (Berger 1982).
+    highest_bound: the lowest upper end of the simultaneous 95% band (sup-t over
+      the replicates). If it is below -d, the arm is behind by d somewhere.
+    num_prompts: prompts behind it.
+    num_seeds: seeds behind it.
+  """
+
+  kl_nats: float
+  difference: float
+  lowest_bound: float
+  highest_bound: float
+  num_prompts: int
+  num_seeds: int
+
+
+def worst_point(
+  first: arms.Arm, second: arms.Arm, settings: BootstrapSettings
+) -> WorstPoint:
+  """Looks for a KL at which one arm falls behind another.
+
+  Args:
+    first: the arm that should nowhere be behind.
+    second: the arm it is compared with.
+    settings: settings of the bootstrap.
+
+  Raises:
+    UndefinedError: the arms reach no common range of KL.
+  """
+  ends = curves.shared_extent(first, second)
+  if ends is None:
+    raise UndefinedError(
+      f"the KL ranges of {first.name} ({_range(first)}) and {second.name}"
+      f" ({_range(second)}) do not overlap"
+    )
+  grid = curves.grid_of(ends)
+  design = settings.design(first, second)
+
+  def difference(resamples: resampling.Resamples) -> np.ndarray:
+    higher, lower = (
+      curves.frontier(curves.by_configuration(arm, resamples, grid))
+      for arm in (first, second)
+    )
+    return higher - lower
+
+  band = resampling.spread(difference, design)
+  if np.isnan(band.value).all():
+    raise UndefinedError("the data leave it undefined")
+  place = int(np.nanargmin(band.value))
+  return WorstPoint(
+    kl_nats=math.exp(grid[place]),
+    difference=float(band.value[place]),
+    lowest_bound=float(np.nanmin(band.low)),
+    highest_bound=float(np.nanmin(resampling.simultaneous_high(band))),
+    num_prompts=design.num_prompts,
+    num_seeds=design.num_seeds,
   )
 
 
@@ -253,6 +305,35 @@ def gain(
     return curves.highest(_on_own_grid(arm, resamples)) - start
 
   return resampling.estimate(statistic, settings.design(arm))
+
+
+def gain_over_last(
+  arm: arms.Arm, generator: arms.Arm, settings: BootstrapSettings
+) -> Estimate:
+  """Returns an arm's highest win rate minus another arm's at its end.
+
+  Args:
+    arm: the arm.
+    generator: the other arm; the last checkpoint of each of its runs is used,
+      averaged over seeds.
+    settings: settings of the bootstrap.
+
+  Returns:
+    The gain, cross-fitted (see `curves`).
+
+  Raises:
+    UndefinedError: no run of the arm has two checkpoints with a KL.
+  """
+
+  def statistic(resamples: resampling.Resamples) -> np.ndarray:
+    last = np.stack(
+      [curves.mean(run, arms.WIN, resamples)[:, -1] for run in generator.runs]
+    )
+    seeds = tuple(run.seed for run in generator.runs)
+    level = curves.mean_over_seeds(last, resamples.seed_counts(seeds))
+    return curves.highest(_on_own_grid(arm, resamples)) - level
+
+  return resampling.estimate(statistic, settings.design(arm, generator))
 
 
 def overlap(

@@ -24,6 +24,8 @@ class Verdict(enum.StrEnum):
   SUPPORTED = "supported"
   CONTRADICTED = "contradicted"
   UNDERPOWERED = "underpowered"
+  MOOT = "moot"
+  """Its premise does not hold here, such as that there is a gap to close."""
 
 
 def exceeds(
@@ -39,16 +41,17 @@ def exceeds(
       statement only at 1 - 5% / num_parts (Bonferroni).
 
   Returns:
-    Supported if the interval lies above 0; contradicted if it lies below
-    `at_least`; otherwise, or with fewer than three seeds, underpowered, with
-    the reason.
+    Contradicted if the interval lies below `at_least`, even if it lies above
+    0: such a difference is too small to matter. Supported if it lies above 0;
+    otherwise, or with fewer than three seeds, underpowered, with the reason.
   """
   if estimate.num_seeds < MIN_SEEDS:
     return Verdict.UNDERPOWERED, few_seeds(estimate.num_seeds)
+  if _interval(estimate, num_parts)[1] < at_least:
+    small = f"positive, but smaller than {at_least:g}"
+    return Verdict.CONTRADICTED, small if estimate.ci95_low > 0 else ""
   if estimate.ci95_low > 0:
     return Verdict.SUPPORTED, ""
-  if _interval(estimate, num_parts)[1] < at_least:
-    return Verdict.CONTRADICTED, ""
   if not at_least:
     return Verdict.UNDERPOWERED, "the interval holds 0"
   return Verdict.UNDERPOWERED, (
@@ -111,6 +114,8 @@ def all_of(answers: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
   verdicts = {verdict for verdict, _ in answers}
   if Verdict.CONTRADICTED in verdicts:
     return Verdict.CONTRADICTED, ""
+  if Verdict.MOOT in verdicts:
+    return Verdict.MOOT, "; ".join(r for v, r in answers if v is Verdict.MOOT)
   if verdicts == {Verdict.SUPPORTED}:
     return Verdict.SUPPORTED, ""
   reasons = dict.fromkeys(reason for _, reason in answers if reason)

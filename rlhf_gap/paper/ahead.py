@@ -27,6 +27,15 @@ def is_ahead_of_all(
   return Answer(verdict, numbers, reason)
 
 
+def gains_little(evidence: Evidence, first: str, second: str) -> Answer:
+  """Decides whether an arm gains too little over another to matter."""
+  compared = comparison.compare(
+    evidence, evidence.arm(first), evidence.arm(second)
+  )
+  verdict, reason = compared.is_harmless()
+  return Answer(verdict, compared.numbers, reason)
+
+
 def loses_little_to_online(evidence: Evidence, name: str) -> Answer:
   """Decides whether an arm loses too little to online to matter."""
   compared = comparison.compare(

@@ -5,10 +5,13 @@ import math
 import numpy as np
 from matplotlib import axes
 
-from rlhf_gap.analysis import comparison, ipo_optimum
+from rlhf_gap.analysis import comparison, ipo_optimum, statistics
 from rlhf_gap.analysis.claims import Answer, Claim
+from rlhf_gap.analysis.decline import negated
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
+from rlhf_gap.analysis.verdicts import exceeds
+from rlhf_gap.analysis.wording import basis, signed
 from rlhf_gap.paper.section import Section
 from rlhf_gap.plotting import over_kl, styles
 from rlhf_gap.plotting.over_kl import Series
@@ -104,6 +107,19 @@ def _theory_does_not_explain_the_gap(evidence: Evidence) -> Answer:
   return Answer(verdict, numbers, reason)
 
 
+def _generator_stays_ahead(evidence: Evidence) -> Answer:
+  """Online's last checkpoint generated the pairs of "final_final"."""
+  trained, online = evidence.arm("final_final"), evidence.arm("online")
+  gap = statistics.gain_over_last(trained, online, evidence.settings)
+  verdict, reason = exceeds(negated(gap))
+  return Answer(
+    verdict,
+    f"highest win rate on pairs of the final online policy minus that policy's"
+    f" {signed(gap)} ({basis(gap)})",
+    reason,
+  )
+
+
 APPENDIX_H = Section(
   title="Appendix H: what theory expects",
   paper_shows=(
@@ -121,6 +137,17 @@ APPENDIX_H = Section(
       " rlhf_gap/analysis/ipo_optimum.py",
       _theory_does_not_explain_the_gap,
       requires_any=_ARMS,
+      judged=True,
+    ),
+    Claim(
+      "offline stays below the policy that generated its pairs",
+      "Offline alignment on pairs of the final online policy does not reach"
+      " that policy's win rate, though in theory IPO improves on the policy"
+      " that its pairs come from.",
+      "Tang et al. (2024), Appendix H",
+      _generator_stays_ahead,
+      requires_any=("final_final",),
+      judged=True,
     ),
   ),
   requires_any=_ARMS,

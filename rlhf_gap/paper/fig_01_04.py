@@ -2,10 +2,18 @@
 
 import dataclasses
 
-from rlhf_gap.analysis import arm_names, arms, comparison
+from rlhf_gap.analysis import arm_names, arms, comparison, statistics
 from rlhf_gap.analysis.claims import Answer, Claim
 from rlhf_gap.analysis.evidence import Evidence
-from rlhf_gap.paper import over_optimization
+from rlhf_gap.analysis.verdicts import (
+  MIN_SEEDS,
+  SMALLEST_EFFECT,
+  Verdict,
+  exceeds,
+  few_seeds,
+)
+from rlhf_gap.analysis.wording import count_seeds
+from rlhf_gap.paper import closing_the_gap, over_optimization
 from rlhf_gap.paper.section import Section
 from rlhf_gap.plotting import styles, win_rate_over_kl
 from rlhf_gap.plotting.picture import Picture
@@ -79,6 +87,38 @@ def _online_beats(evidence: Evidence, other: str) -> Answer:
   return Answer(verdict, f"win rate of {compared.numbers}", reason)
 
 
+def _online_peaks_higher(evidence: Evidence) -> Answer:
+  compared = comparison.compare(
+    evidence, evidence.arm("online"), evidence.arm("offline")
+  )
+  verdict, reason = exceeds(compared.gap.at_peak)
+  return Answer(verdict, f"win rate of {compared.numbers}", reason)
+
+
+def _online_is_nowhere_behind(evidence: Evidence) -> Answer:
+  worst = statistics.worst_point(
+    evidence.arm("online"), evidence.arm("offline"), evidence.settings
+  )
+  numbers = (
+    f"online minus offline is lowest at KL {worst.kl_nats:.2g} nats,"
+    f" {worst.difference:+.3f}; lowest 95% bounds over all KLs:"
+    f" {worst.lowest_bound:+.3f} pointwise, {worst.highest_bound:+.3f} upper"
+    f" simultaneous ({worst.num_prompts:,} prompts,"
+    f" {count_seeds(worst.num_seeds)})"
+  )
+  if worst.num_seeds < MIN_SEEDS:
+    return Answer(Verdict.UNDERPOWERED, numbers, few_seeds(worst.num_seeds))
+  if worst.lowest_bound > -SMALLEST_EFFECT:
+    return Answer(Verdict.SUPPORTED, numbers)
+  if worst.highest_bound < -SMALLEST_EFFECT:
+    return Answer(Verdict.CONTRADICTED, numbers)
+  return Answer(
+    Verdict.UNDERPOWERED,
+    numbers,
+    f"at some KL a deficit of {SMALLEST_EFFECT:g} is neither excluded nor sure",
+  )
+
+
 def _online_beats_full_grid(evidence: Evidence) -> Answer:
   compared = comparison.compare(
     evidence, evidence.arm("online"), full_grid(evidence)
@@ -91,8 +131,9 @@ ONLINE_BEATS_OFFLINE = Claim(
   "online beats offline",
   "At the same KL, online alignment wins more often than offline alignment"
   " over its whole sweep.",
-  "Tang et al. (2024), Fig. 1",
+  "Tang et al. (2024), Fig. 1, section 2.2",
   lambda evidence: _online_beats(evidence, "offline"),
+  judged=True,
 )
 
 FIGURES_1_AND_4 = Section(
@@ -106,11 +147,37 @@ FIGURES_1_AND_4 = Section(
   claims=(
     ONLINE_BEATS_OFFLINE,
     Claim(
+      "online peaks higher",
+      "The highest win rate of online alignment exceeds that of offline"
+      " alignment, each at its own KL.",
+      "Tang et al. (2024), Fig. 1, section 2.2",
+      _online_peaks_higher,
+      judged=True,
+    ),
+    Claim(
+      "online is nowhere behind",
+      "At no KL that both reach does online alignment win less often than"
+      " offline alignment by what would matter (a Pareto improvement).",
+      "Tang et al. (2024), section 1, on Fig. 1",
+      _online_is_nowhere_behind,
+      judged=True,
+    ),
+    Claim(
       "shuffled online data do not close the gap",
-      "Offline alignment on the shuffled pairs of an online run stays below"
-      " that online run at the same KL.",
-      "Tang et al. (2024), Fig. 4",
-      lambda evidence: _online_beats(evidence, "tandem"),
+      "Offline alignment on the shuffled pairs of an online run closes less"
+      " than half of the gap at the same KL. Asked only if there is a gap.",
+      "Tang et al. (2024), Fig. 4, section 5.1",
+      closing_the_gap.shuffled_data_at_matched_kl,
+      judged=True,
+    ),
+    Claim(
+      "shuffled online data do not close the gap at the peak",
+      "Offline alignment on the shuffled pairs of an online run closes less"
+      " than half of the gap between the highest win rates. Asked only if there"
+      " is a gap.",
+      "Tang et al. (2024), Fig. 4, section 5.1",
+      closing_the_gap.shuffled_data_at_the_peaks,
+      judged=True,
     ),
     *over_optimization.CLAIMS,
   ),
@@ -135,6 +202,7 @@ FULL_GRID = Section(
       " over all combinations of its hyper-parameters.",
       "Tang et al. (2024), Fig. 1",
       _online_beats_full_grid,
+      judged=True,
       requires_any=(arm_names.FULL_GRID,),
     ),
   ),

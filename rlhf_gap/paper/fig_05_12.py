@@ -54,6 +54,14 @@ def _final_policy_data_do_not_close(evidence: Evidence) -> Answer:
   return ahead.is_ahead_of_all(evidence, "online", ("final_final",))
 
 
+def _one_response_from_sft_helps(evidence: Evidence) -> Answer:
+  return ahead.is_ahead_of_all(evidence, "sft_early", ("early_final",))
+
+
+def _stronger_contrast_does_not_help(evidence: Evidence) -> Answer:
+  return ahead.gains_little(evidence, "early_final", "final_final")
+
+
 def _no_data_close(evidence: Evidence) -> Answer:
   return ahead.is_ahead_of_all(evidence, "online", _GENERATED)
 
@@ -75,6 +83,7 @@ FIGURE_5 = Section(
       "Tang et al. (2024), Fig. 5",
       _final_policy_data_do_not_close,
       requires_any=("final_final",),
+      judged=True,
     ),
   ),
   requires_any=("final_final",),
@@ -90,12 +99,32 @@ FIGURE_12 = Section(
   pictures=(_plot_figure_12,),
   claims=(
     Claim(
+      "one response from SFT helps",
+      "Offline alignment wins more often at the same KL if one response of"
+      " each pair comes from the SFT policy and the other from the early online"
+      " policy than if they come from the early and the final one.",
+      "Tang et al. (2024), Fig. 12, section 6",
+      _one_response_from_sft_helps,
+      requires_any=("sft_early",),
+      judged=True,
+    ),
+    Claim(
+      "contrast alone does not help",
+      "Pairs of the early against the final online policy gain too little over"
+      " pairs from the final policy alone to matter.",
+      "Tang et al. (2024), Fig. 12, section 6",
+      _stronger_contrast_does_not_help,
+      requires_any=("early_final",),
+      judged=True,
+    ),
+    Claim(
       "no mixture of data closes the gap",
       "Offline alignment stays below online alignment whichever of its policies"
       " the pairs come from.",
       "Tang et al. (2024), Fig. 12",
       _no_data_close,
       requires_any=_GENERATED,
+      judged=True,
     ),
   ),
   requires_any=_GENERATED,

@@ -1,5 +1,6 @@
 """Figure 9: is the contrastive loss to blame? Best-of-2 instead of IPO."""
 
+from rlhf_gap.analysis import comparison
 from rlhf_gap.analysis.claims import Answer, Claim
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.paper import ahead
@@ -33,15 +34,20 @@ def _online_beats_offline(evidence: Evidence) -> Answer:
   return ahead.is_ahead_of_all(evidence, "online_bo2", ("offline_bo2",))
 
 
-def _online_beats_shuffled_data(evidence: Evidence) -> Answer:
-  return ahead.is_ahead_of_all(evidence, "online_bo2", ("tandem_bo2",))
+def _shuffled_data_match_online(evidence: Evidence) -> Answer:
+  compared = comparison.compare(
+    evidence, evidence.arm("online_bo2"), evidence.arm("tandem_bo2")
+  )
+  verdict, reason = compared.is_harmless()
+  return Answer(verdict, compared.numbers, reason)
 
 
 FIGURE_9 = Section(
   title="Figure 9: is the contrastive loss to blame?",
   paper_shows=(
     "With Best-of-2, which only imitates winners, the paper's online runs still"
-    " beat offline ones (hypothesis 4)."
+    " beat offline ones on two of three tasks (hypothesis 4). Offline runs on"
+    " shuffled online data match the online ones."
   ),
   pictures=(plot_figure_9,),
   claims=(
@@ -52,14 +58,17 @@ FIGURE_9 = Section(
       "Tang et al. (2024), Fig. 9",
       _online_beats_offline,
       requires_any=("online_bo2", "offline_bo2"),
+      judged=True,
     ),
     Claim(
-      "shuffled online data do not close Best-of-2's gap",
-      "Best-of-2 on the shuffled pairs of an online Best-of-2 run stays below"
-      " that run at the same KL.",
-      "Tang et al. (2024), Fig. 9",
-      _online_beats_shuffled_data,
+      "shuffled online data close Best-of-2's gap",
+      "Best-of-2 on the shuffled pairs of an online Best-of-2 run loses too"
+      " little to that run at the same KL to matter: here, unlike with IPO,"
+      " coverage explains the gap.",
+      "Tang et al. (2024), Fig. 9, section 5.4",
+      _shuffled_data_match_online,
       requires_any=("tandem_bo2",),
+      judged=True,
     ),
   ),
   requires_any=("online_bo2", "offline_bo2"),

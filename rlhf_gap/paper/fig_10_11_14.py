@@ -290,6 +290,7 @@ FIGURES_10_11_AND_14 = Section(
       "Tang et al. (2024), Figs. 10, 11 and 14",
       _gap_stays_at_every_size,
       requires_any=("*@*",),
+      judged=True,
     ),
     Claim(
       "larger policies win more often",
@@ -298,14 +299,16 @@ FIGURES_10_11_AND_14 = Section(
       "Tang et al. (2024), Figs. 10 and 14",
       _larger_policies_win_more,
       requires_any=("*@*",),
+      judged=True,
     ),
     Claim(
       "peaks lie at a similar KL for all sizes",
       "Online's win rate is highest at KLs that differ by less than a factor of"
       " 2 between sizes of the policy.",
-      "Tang et al. (2024), section 5.6 and Fig. 10",
+      "Tang et al. (2024), section 5.5 and Fig. 10",
       _peaks_are_similar,
       requires_any=("*@*",),
+      judged=True,
     ),
   ),
   requires_any=("*@*",),

@@ -118,6 +118,7 @@ FIGURE_13 = Section(
       "Tang et al. (2024), Fig. 13",
       _slight_shuffling_is_harmless,
       requires_any=(f"{_PREFIX}*",),
+      judged=True,
     ),
   ),
   requires_any=(f"{_PREFIX}*",),

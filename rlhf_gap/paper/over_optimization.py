@@ -1,6 +1,6 @@
 """Does training too long hurt? Claims about Figure 1's falling tails."""
 
-from rlhf_gap.analysis import arms, decline
+from rlhf_gap.analysis import arms, decline, judges
 from rlhf_gap.analysis.claims import Answer, Claim
 from rlhf_gap.analysis.decline import Decline
 from rlhf_gap.analysis.evidence import Evidence
@@ -21,16 +21,33 @@ _FAR_BEYOND_PEAK = 4.0
 
 def _proxy_is_over_optimized(evidence: Evidence) -> Answer:
   measured = decline.measure(evidence.arm("online"), evidence.settings)
-  if measured.proxy is None:
+  if measured.optimized is None:
     raise UndefinedError("the proxy was not asked when online was evaluated")
+  return _is_over_optimized(measured, "proxy", "golden")
+
+
+def _golden_is_over_optimized(evidence: Evidence) -> Answer:
+  measured = decline.measure(
+    judges.judged_by(evidence, "utility").arm("online"),
+    evidence.settings,
+    optimized=judges.GOLDEN_WIN,
+  )
+  return _is_over_optimized(measured, "golden", "utility")
+
+
+def _is_over_optimized(measured: Decline, judge: str, truth: str) -> Answer:
+  """Decides whether `truth` falls beyond a peak while `judge` keeps rising."""
+  numbers = _numbers(measured, truth, judge)
   verdict, reason = _declines(measured)
-  rises, why = exceeds(measured.proxy, at_least=0.0)
-  if verdict is Verdict.SUPPORTED and rises is not Verdict.SUPPORTED:
-    verdict = rises
-    reason = "the golden win rate falls, and the proxy's opinion does not rise"
-    if why:
-      reason = f"the golden win rate falls; for the proxy's opinion, {why}"
-  return Answer(verdict, _numbers(measured), reason)
+  if verdict is not Verdict.SUPPORTED or measured.optimized is None:
+    return Answer(verdict, numbers, reason)
+  rises, why = exceeds(measured.optimized, at_least=0.0)
+  if rises is Verdict.SUPPORTED:
+    return Answer(verdict, numbers)
+  reason = f"the {truth} win rate falls, and the {judge} win rate does not rise"
+  if why:
+    reason = f"the {truth} win rate falls; for the {judge} win rate, {why}"
+  return Answer(rises, numbers, reason)
 
 
 def _declines(measured: Decline) -> tuple[Verdict, str]:
@@ -45,14 +62,15 @@ def _declines(measured: Decline) -> tuple[Verdict, str]:
   return verdict, reason
 
 
-def _numbers(measured: Decline) -> str:
-  proxy = f", proxy {signed(measured.proxy)}" if measured.proxy else ""
-  golden = signed(decline.negated(measured.win_rate))
+def _numbers(measured: Decline, truth: str = "", judge: str = "proxy") -> str:
+  optimized = measured.optimized
+  rise = f", {judge} {signed(optimized)}" if optimized else ""
+  fall = f"{truth} {signed(decline.negated(measured.win_rate))}".strip()
   peak, end = measured.peak_kl_nats, measured.end_kl_nats
   where = f"from KL {peak:.2g} to {end:.2g} nats"
   if peak == end:
     where = f"highest at the end, KL {end:.2g} nats; from before"
-  return f"{where} golden {golden}{proxy} ({basis(measured.win_rate)})"
+  return f"{where} {fall}{rise} ({basis(measured.win_rate)})"
 
 
 def _some_arm_declines(evidence: Evidence) -> Answer:
@@ -99,12 +117,22 @@ CLAIMS = (
     "At least one arm, trained for long enough, falls from its peak.",
     "Tang et al. (2024), Fig. 1",
     _some_arm_declines,
+    judged=True,
   ),
   Claim(
     "the proxy is over-optimized",
     "With further training, online alignment loses golden win rate beyond a"
     " peak while the proxy's opinion of it keeps rising.",
-    "Tang et al. (2024), section 4; Gao et al. (2023)",
+    "Tang et al. (2024), section 2.1; Gao et al. (2023)",
     _proxy_is_over_optimized,
+  ),
+  Claim(
+    "golden is over-optimized",
+    "With further training, online alignment loses win rate by the hidden"
+    " utility beyond a peak while the golden model's opinion of it keeps"
+    " rising: golden win rates are then no measure of quality.",
+    "this study's own condition; Gao et al. (2023)",
+    _golden_is_over_optimized,
+    requires_any=("online",),
   ),
 )

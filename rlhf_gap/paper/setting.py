@@ -5,7 +5,13 @@ import statistics as stdlib_statistics
 
 import numpy as np
 
-from rlhf_gap.analysis import arms, curves, resampling, statistics
+from rlhf_gap.analysis import (
+  agreement,
+  arms,
+  curves,
+  resampling,
+  statistics,
+)
 from rlhf_gap.analysis.claims import Answer, Claim
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
@@ -45,6 +51,27 @@ def _golden_is_the_better_judge(evidence: Evidence) -> Answer:
   if difference + half < 0:
     return Answer(Verdict.CONTRADICTED, numbers)
   return Answer(Verdict.UNDERPOWERED, numbers, "the interval holds 0")
+
+
+def _golden_judges_samples_well(evidence: Evidence) -> Answer:
+  measured = agreement.with_utility(evidence.arm("online"), evidence.settings)
+  worst = min(measured, key=lambda each: each.rate.value)
+  numbers = (
+    "agreement with the hidden utility on prompts that it decides:"
+    f" {', '.join(f'step {m.step} {plain(m.rate)}' for m in measured)}"
+    f" ({basis(worst.rate)})"
+  )
+  if all(each.rate.ci95_low > _LOWEST_ACCURACY for each in measured):
+    return Answer(Verdict.SUPPORTED, numbers)
+  if any(_below(each.rate, len(measured)) for each in measured):
+    return Answer(Verdict.CONTRADICTED, numbers)
+  return Answer(
+    Verdict.UNDERPOWERED, numbers, f"an interval holds {_LOWEST_ACCURACY:g}"
+  )
+
+
+def _below(rate: resampling.Estimate, num_parts: int) -> bool:
+  return rate.interval(1 - 0.05 / num_parts)[1] < _LOWEST_ACCURACY
 
 
 def _there_is_room_to_rise(evidence: Evidence) -> Answer:
@@ -115,6 +142,14 @@ CLAIMS = (
     "The golden model knows the hidden utility better than the proxy does.",
     "this study's own condition",
     _golden_is_the_better_judge,
+  ),
+  Claim(
+    "golden judges the policies' samples well",
+    "At every checkpoint of online alignment, the golden model agrees with the"
+    " hidden utility on at least 70% of the prompts that the utility decides.",
+    "this study's own condition",
+    _golden_judges_samples_well,
+    requires_any=("online",),
   ),
   Claim(
     "there is room to rise",

@@ -208,6 +208,7 @@ STALENESS = Section(
       "Lanchantin et al. (2025); Tang et al. (2024), Appendix G",
       _slight_staleness_is_harmless,
       requires_any=_PATTERNS,
+      judged=True,
     ),
     Claim(
       "the sampler must be refreshed",
@@ -216,6 +217,7 @@ STALENESS = Section(
       "this study's own question",
       _refreshing_is_needed,
       requires_any=("stale_never",),
+      judged=True,
     ),
   ),
   requires_any=_PATTERNS,

@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 
 from rlhf_gap import errors, files
-from rlhf_gap.analysis import comparison, statistics, summary, verdicts
-from rlhf_gap.analysis.claims import AnsweredClaim
+from rlhf_gap.analysis import comparison, judges, statistics, summary, verdicts
+from rlhf_gap.analysis.claims import Answer, AnsweredClaim
 from rlhf_gap.analysis.verdicts import Verdict
 from rlhf_gap.paper import departures, registry
 from rlhf_gap.paper.section import Section
@@ -23,6 +23,7 @@ _SHORT_ANSWER = {
   Verdict.SUPPORTED: "Yes",
   Verdict.CONTRADICTED: "No",
   Verdict.UNDERPOWERED: "Not decided",
+  Verdict.MOOT: "Not applicable",
 }
 
 
@@ -74,7 +75,7 @@ class Report:
       *(f"hole: {hole}" for hole in self.holes),
       *(each.line for each in others),
       f"report: {self.path}",
-      *(each.line for each in main),
+      *(line for each in main for line in each.lines),
     ]
 
 
@@ -113,7 +114,11 @@ def make(
   text = page.render(
     "page.html.j2",
     title=f"{name}: online against offline",
-    answers=[_main_answer(each) for each in _main_answers(answered)],
+    answers=[
+      view
+      for each in _main_answers(answered)
+      for view in _main_answers_by_judge(each)
+    ],
     holes=holes,
     tasks=[
       _task_view(task, pictures, answered)
@@ -171,9 +176,15 @@ class _MainAnswer:
   rest: str
 
 
-def _main_answer(answered: AnsweredClaim) -> _MainAnswer:
-  answer = answered.answer
+def _main_answers_by_judge(answered: AnsweredClaim) -> list[_MainAnswer]:
   task = f"{answered.task}: " if answered.task else ""
+  shown = [_main_answer(answered.answer, task)]
+  for judge, answer in answered.by_judge.items():
+    shown.append(_main_answer(answer, f"{task}By {judges.TITLES[judge]}: "))
+  return shown
+
+
+def _main_answer(answer: Answer, task: str) -> _MainAnswer:
   rest = "; ".join(filter(None, (answer.numbers, answer.reason)))
   if rest:
     rest = f"{rest[:1].upper()}{rest[1:]}."

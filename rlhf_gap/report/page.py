@@ -4,6 +4,8 @@ import functools
 
 import jinja2
 
+from rlhf_gap.analysis import judges
+
 
 def render(template: str, **values: object) -> str:
   """Renders a template of this package's folder `templates`.
@@ -28,6 +30,7 @@ def _environment() -> jinja2.Environment:
     keep_trailing_newline=True,
   )
   environment.filters["duration"] = duration
+  environment.globals["judge_titles"] = judges.TITLES
   return environment
 
 

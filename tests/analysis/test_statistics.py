@@ -132,7 +132,7 @@ def test_a_fall_is_measured_from_the_peak_to_the_end():
   arm = _arm("arm", ([1.0, 2.0, 5.0, 9.0], [0.2, 0.5, 0.4, 0.35]))
   found = decline.measure(arm, SETTINGS)
   assert found.win_rate.value == pytest.approx(0.15, **TIGHT)
-  assert found.proxy is None
+  assert found.optimized is None
   assert (found.peak_kl_nats, found.end_kl_nats) == pytest.approx((2.0, 9.0))
   rising = _arm("arm", _line(0.1, 9.0, 0.1, 0.5))
   assert decline.measure(rising, SETTINGS).win_rate.value == 0.0
@@ -160,8 +160,8 @@ def test_over_optimization_shows_in_the_proxy_too():
   rise = truth.proxy_slope * (
     math.sqrt(kls[-1]) - math.sqrt(kls[wins.argmax()])
   )
-  assert found.proxy.ci95_low <= rise <= found.proxy.ci95_high
-  assert found.proxy.ci95_low > 0
+  assert found.optimized.ci95_low <= rise <= found.optimized.ci95_high
+  assert found.optimized.ci95_low > 0
 
 
 def test_noise_about_a_plateau_is_no_fall():

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from rlhf_gap.analysis.verdicts import Verdict
 from tests.analysis import exact
 from tests.paper import answers
 from tests.paper.answers import NO, OPEN, YES
@@ -17,11 +18,7 @@ _ABOVE = [
     ("final_final", "early_final", "sft_early"),
   ),
   ("the gap needs no contrast", "online_bo2", ("offline_bo2",)),
-  (
-    "shuffled online data do not close Best-of-2's gap",
-    "online_bo2",
-    ("tandem_bo2",),
-  ),
+  ("one response from SFT helps", "sft_early", ("early_final",)),
   ("the sampler must be refreshed", "online", ("stale_never",)),
 ]
 
@@ -154,3 +151,97 @@ def test_the_full_grid_holds_the_sweep_and_the_rest(sweep, rest, verdict):
   answers.check(_GRID, exact.evidence(answers.flat_arms(**wins)), verdict)
   del wins["offline_grid"]
   answers.check(_GRID, exact.evidence(answers.flat_arms(**wins)), OPEN)
+
+
+@pytest.mark.parametrize(
+  ("name", "first", "second"),
+  [
+    (
+      "shuffled online data close Best-of-2's gap",
+      "online_bo2",
+      "tandem_bo2",
+    ),
+    ("contrast alone does not help", "early_final", "final_final"),
+  ],
+)
+@pytest.mark.parametrize(
+  ("difference", "verdict"), [(0.0, YES), (-0.2, YES), (0.2, NO)]
+)
+def test_a_gain_too_small_to_matter(name, first, second, difference, verdict):
+  wins = {first: 0.4 + difference, second: 0.4}
+  answers.check(name, exact.evidence(answers.flat_arms(**wins)), verdict)
+
+
+_SHARES = (
+  "shuffled online data do not close the gap",
+  "shuffled online data do not close the gap at the peak",
+)
+
+
+@pytest.mark.parametrize("name", _SHARES)
+@pytest.mark.parametrize(
+  ("tandem", "verdict", "share"),
+  [(0.3, YES, "0%"), (0.35, YES, "25%"), (0.45, NO, "75%"), (0.6, NO, "150%")],
+)
+def test_the_share_of_the_gap_that_shuffled_data_close(
+  name, tandem, verdict, share
+):
+  wins = {"online": 0.5, "offline": 0.3, "tandem": tandem}
+  evidence = exact.evidence(answers.flat_arms(**wins))
+  answers.check(name, evidence, verdict)
+  assert f"close {share} of it" in answers.answer(name, evidence).numbers
+
+
+@pytest.mark.parametrize("name", _SHARES)
+@pytest.mark.parametrize("online", [0.3, 0.2, 0.31])
+def test_no_gap_cannot_be_closed(name, online):
+  """Nor can one of 0.01, which is too small to matter."""
+  wins = {"online": online, "offline": 0.3, "tandem": 0.4}
+  answer = answers.answer(name, exact.evidence(answers.flat_arms(**wins)))
+  assert answer.verdict is Verdict.MOOT
+  assert answer.reason.startswith("no gap to close is established")
+
+
+@pytest.mark.parametrize(
+  ("online", "verdict"),
+  [
+    ((0.3, 0.5, 0.5), YES),
+    ((0.29, 0.5, 0.5), YES),  # behind by less than matters
+    ((0.2, 0.5, 0.5), NO),  # behind at the lowest KL alone
+  ],
+)
+def test_nowhere_behind_looks_at_every_kl(online, verdict):
+  paths = {
+    "online": [
+      (kl, w, {}) for kl, w in zip((0.5, 2.0, 8.0), online, strict=True)
+    ],
+    "offline": exact.flat(0.3),
+  }
+  name = "online is nowhere behind"
+  answer = answers.answer(name, exact.evidence(paths))
+  assert answer.verdict is verdict, answer
+  few = answers.answer(name, exact.evidence(paths, seeds=(0, 1)))
+  assert few.verdict is OPEN
+
+
+@pytest.mark.parametrize(
+  ("online", "verdict"), [(0.5, YES), (0.3, NO), (0.31, NO)]
+)
+def test_peaks_are_compared_each_at_its_own_kl(online, verdict):
+  paths = {
+    "online": exact.flat(online, (0.5, 2.0)),
+    "offline": exact.flat(0.3, (1.0, 9.0)),
+  }
+  answers.check("online peaks higher", exact.evidence(paths), verdict)
+
+
+@pytest.mark.parametrize(
+  ("trained", "verdict"), [(0.3, YES), (0.5, NO), (0.6, NO)]
+)
+def test_offline_against_the_policy_that_generated_its_pairs(trained, verdict):
+  paths = {
+    "online": [(1.0, 0.7, {}), (4.0, 0.5, {})],  # its last checkpoint counts
+    "final_final": exact.flat(trained),
+  }
+  name = "offline stays below the policy that generated its pairs"
+  answers.check(name, exact.evidence(paths), verdict)

@@ -47,7 +47,17 @@ def realistic():
 def test_a_realistic_study_supports_the_paper(realistic):
   answered = answer_all(realistic, GENERAL)
   assert [a.claim for a in answered] == list(GENERAL)
-  assert {a.answer.verdict for a in answered} == {YES}
+  # The share closed is near one half, no bound at low KLs is tight, and golden
+  # and utility are sampled independently of each other.
+  undecided = {
+    "online is nowhere behind",
+    "shuffled online data do not close the gap",
+    "shuffled online data do not close the gap at the peak",
+    "golden is over-optimized",
+    "golden judges the policies' samples well",
+  }
+  verdicts = {a.claim.name: a.answer.verdict for a in answered}
+  assert {v for n, v in verdicts.items() if n not in undecided} == {YES}
   line = answered[0].line
   assert line.startswith("task: online beats offline: supported; win rate")
   assert line.endswith("at the peak (1,000 prompts, 3 seeds)")
@@ -57,7 +67,7 @@ def test_a_realistic_study_supports_the_paper(realistic):
 def test_no_answer_lacks_its_n_and_interval(realistic):
   for answered in answer_all(realistic, GENERAL):
     numbers = answered.answer.numbers
-    assert "[" in numbers, numbers
+    assert "[" in numbers or "95% bounds" in numbers, numbers
     assert "prompts" in numbers or "pairs" in numbers, numbers
 
 
@@ -73,10 +83,10 @@ def test_the_opposite_is_reported_as_plainly():
     "tandem": made_up.ARMS["online"],
   }
   evidence = _evidence(swapped, prompts=1000)
-  for name in (MAIN, TANDEM):
-    answer = _answer(name, evidence)
-    assert answer.verdict is NO
-    assert re.search(r"win rate of online minus .* -0\.\d+ \[", answer.numbers)
+  answer = _answer(MAIN, evidence)
+  assert answer.verdict is NO
+  assert re.search(r"win rate of online minus .* -0\.\d+ \[", answer.numbers)
+  assert _answer(TANDEM, evidence).verdict is Verdict.MOOT
 
 
 def test_few_prompts_or_seeds_are_underpowered():
@@ -91,7 +101,7 @@ def test_few_prompts_or_seeds_are_underpowered():
 
 
 def test_a_missing_arm_is_named():
-  answer = _answer(TANDEM, _evidence({"online": FLAT}))
+  answer = _answer(TANDEM, _evidence({"online": FLAT, "offline": FLAT}))
   assert answer.verdict is OPEN
   assert answer.reason == "there are no records of the arm tandem"
   assert str(answer) == ("underpowered; there are no records of the arm tandem")
@@ -127,10 +137,10 @@ def test_a_fall_is_denied_only_far_beyond_the_peak(wins, end_kl, verdict):
   assert "1 arms looked at, so decided by the 95.0% int" in answer.numbers
 
 
-def _with_proxy(evidence, proxy):
+def _with_outcomes(evidence, metric, rates):
   def changed(run):
-    wide = np.array(proxy)[:, None] * np.ones((1, 400))
-    outcomes = {**run.outcomes, "proxy_win_rate": wide}
+    wide = np.array(rates)[:, None] * np.ones((1, 400))
+    outcomes = {**run.outcomes, metric: wide}
     return dataclasses.replace(run, outcomes=outcomes)
 
   (online,) = evidence.arms.values()
@@ -150,7 +160,7 @@ def test_over_optimization_is_a_proxy_that_rises_while_golden_falls(
   proxy, verdict
 ):
   evidence = _exact(online=([0.5, 1.0, 9.0], (0.2, 0.5, 0.4)))
-  answer = _answer(OVER, _with_proxy(evidence, proxy))
+  answer = _answer(OVER, _with_outcomes(evidence, "proxy_win_rate", proxy))
   assert answer.verdict is verdict
   assert "golden -0.100" in answer.numbers
   assert ("does not rise" in answer.reason) == (verdict is NO)
@@ -242,3 +252,19 @@ def test_an_arm_that_is_highest_at_the_end_says_so():
   answer = _answer(FALLS, evidence)
   assert answer.verdict is OPEN
   assert "online: highest at the end, KL 3 nats" in answer.numbers
+
+
+@pytest.mark.parametrize(
+  ("golden", "verdict"),
+  [((0.2, 0.5, 0.7), YES), ((0.2, 0.5, 0.4), NO), ((0.2, 0.5, 0.5), OPEN)],
+)
+def test_golden_is_over_optimized_if_it_rises_while_utility_falls(
+  golden, verdict
+):
+  name = "golden is over-optimized"
+  evidence = _exact(online=([0.5, 1.0, 9.0], golden))
+  utility = _with_outcomes(evidence, "utility_win_rate", (0.2, 0.5, 0.4))
+  answer = _answer(name, utility)
+  assert answer.verdict is verdict
+  assert "utility -0.100" in answer.numbers
+  assert _answer(name, evidence).reason == "the hidden utility judged no arm"
