@@ -5,6 +5,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rlhf_gap.analysis.judges import TITLES
+from rlhf_gap.paper import registry
+
 _FOUR = "four_minis.gin"
 _STUDIES = "gin_configs/studies"
 # An estimate with its interval: +0.088 [+0.030, +0.146].
@@ -20,12 +23,19 @@ class _Line(NamedTuple):
     row: `figures` of the row in the JSON file.
     claim: the figure's main claim.
     quantity: what the line's number measures.
+    former: the claim's former name, in measurements made before it was renamed.
   """
 
   figure: str
   row: str
   claim: str
   quantity: str
+  former: str = ""
+
+  @property
+  def names(self) -> frozenset[str]:
+    """The claim's names, now and formerly."""
+    return frozenset({self.claim, self.former} - {""})
 
 
 _LINES = (
@@ -57,8 +67,9 @@ _LINES = (
   _Line(
     "7",
     "7",
-    "better classifiers do not win more often",
+    "accuracy says little of offline policies' win rates",
     "Pearson's r of accuracy and win rate",
+    former="better classifiers do not win more often",
   ),
   _Line(
     "8",
@@ -110,6 +121,12 @@ _LINES = (
   ),
 )
 
+_OUTDATED = """\
+These answers are to the claims as they were before they were revised to follow
+the paper's own sentences and to be answered by the hidden utility as well; a
+study run now answers the revised ones.
+"""
+
 _HEAD = """\
 # The paper, figure by figure
 
@@ -144,7 +161,7 @@ def table(measurements: Mapping[str, Any]) -> str:
   """
   rows = {row["figures"]: row for row in measurements["rows"]}
   # A figure's other claims are counted once, on the first line of its row.
-  heads = {line.claim for line in _LINES}
+  heads = {name for line in _LINES for name in line.names}
   counted: set[str] = set()
   lines = [
     "| figure | claim | verdict | number | the figure's other claims |",
@@ -152,15 +169,27 @@ def table(measurements: Mapping[str, Any]) -> str:
   ]
   for line in _LINES:
     answers = rows[line.row]["answers"]
-    main = [a for a in answers if a["claim"] == line.claim]
+    main = [a for a in answers if a["claim"] in line.names]
     others = [a for a in answers if a["claim"] not in heads]
     tally = "" if line.row in counted else _tally(others)
     counted.add(line.row)
     lines.append(
-      f"| {line.figure} | {line.claim} | {_verdicts(main)} |"
+      f"| {line.figure} | {_asked(main)} | {_verdicts(main)} |"
       f" {_number(main, line.quantity)} | {tally} |"
     )
-  return "\n".join(lines) + "\n"
+  return "\n".join(lines) + "\n" + _outdated(measurements, "\n")
+
+
+def _outdated(measurements: Mapping[str, Any], before: str = "") -> str:
+  """Returns a paragraph if the claims have been revised since; else ""."""
+  if measurements.get("claims") == registry.fingerprint():
+    return ""
+  return f"{before}{_OUTDATED}"
+
+
+def _asked(answers: Sequence[Mapping[str, Any]]) -> str:
+  """Returns the claim as it was when it was answered."""
+  return answers[0]["claim"] if answers else ""
 
 
 def _verdicts(answers: Sequence[Mapping[str, Any]]) -> str:
@@ -199,7 +228,8 @@ def text(measurements: Mapping[str, Any]) -> str:
     jax=measurements["packages"]["jax"],
   )
   sections = ("\n".join(_section(row)).rstrip() for row in measurements["rows"])
-  return head + "\n" + "\n\n".join(sections) + "\n"
+  note = _outdated(measurements, "\n")
+  return head + note + "\n" + "\n\n".join(sections) + "\n"
 
 
 def _section(row: Mapping[str, Any]) -> Iterator[str]:
@@ -224,6 +254,9 @@ def _section(row: Mapping[str, Any]) -> Iterator[str]:
       where = f"{_task(answer)}: " if file == _FOUR else ""
       numbers = "; ".join(filter(None, (answer["numbers"], answer["reason"])))
       yield f"- {where}**{answer['verdict']}**. {numbers}"
+      for judge, other in answer.get("by_judge", {}).items():
+        numbers = "; ".join(filter(None, (other["numbers"], other["reason"])))
+        yield f"  - by {TITLES[judge]}: **{other['verdict']}**. {numbers}"
   yield ""
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import paper_page
 
 from rlhf_gap import errors
-from rlhf_gap.analysis import statistics, summary
+from rlhf_gap.analysis import claims, statistics, summary
 from rlhf_gap.cli import gin_files
 from rlhf_gap.paper import registry
 from rlhf_gap.paper.section import Section
@@ -114,7 +114,7 @@ def measured(workdir: str) -> dict[str, Any]:
   first = next(r for task in tasks for r in task.evidence.records)
   rows = []
   for row in _ROWS:
-    claims = _section(row).claims
+    section = _section(row)
     rows.append(
       {
         "figures": row.figures,
@@ -124,11 +124,12 @@ def measured(workdir: str) -> dict[str, Any]:
           {
             "claim": one.claim.name,
             "task": one.task,
-            "verdict": str(one.answer.verdict),
-            "numbers": one.answer.numbers,
-            "reason": one.answer.reason,
+            **_as_json(one.answer),
+            "by_judge": {
+              judge: _as_json(answer) for judge, answer in one.by_judge.items()
+            },
           }
-          for claim in claims
+          for claim in section.claims
           for one in answers
           if one.claim is claim
           and (
@@ -138,10 +139,19 @@ def measured(workdir: str) -> dict[str, Any]:
       }
     )
   return {
+    "claims": registry.fingerprint(),
     "python": first.code.python,
     "packages": dict(first.code.packages),
     "minutes": round(sum(seconds.values()) / 60 / _CORES),
     "rows": rows,
+  }
+
+
+def _as_json(answer: claims.Answer) -> dict[str, str]:
+  return {
+    "verdict": str(answer.verdict),
+    "numbers": answer.numbers,
+    "reason": answer.reason,
   }
 
 

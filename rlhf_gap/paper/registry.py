@@ -1,5 +1,7 @@
 """Every figure of the paper that a report shows. To add one, add its line."""
 
+import hashlib
+import json
 from collections.abc import Collection
 
 from rlhf_gap.analysis.claims import Claim, any_matches
@@ -43,6 +45,12 @@ CLAIMS: tuple[Claim, ...] = (
   *setting.CLAIMS,
 )
 """In the order of the report."""
+
+
+def fingerprint() -> str:
+  """Returns SHA-256 of all claims' wordings, to tell when they have changed."""
+  wordings = [[c.name, c.statement, c.source] for c in CLAIMS]
+  return hashlib.sha256(json.dumps(wordings).encode()).hexdigest()
 
 
 def asked_claims(planned: Collection[str]) -> tuple[Claim, ...]:
