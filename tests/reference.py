@@ -18,6 +18,10 @@ _FOLDERS = (
 MODELS = {
   "t5x_1_1": ("t5x_reference/t5_1_1_tiny/checkpoint_1000", "t5_1_1_tiny"),
   "t5x_1_0": ("t5x_reference/t5_1_0_tiny/checkpoint_1000", "t5_1_0_tiny"),
+  "t5x_factored": (
+    "t5x_reference/t5_1_1_factored/checkpoint_1002",
+    "t5_1_1_factored",
+  ),
   "orbax_1_1": (
     "t5x_reference/t5_1_1_tiny_orbax/checkpoint_1000",
     "t5_1_1_tiny",

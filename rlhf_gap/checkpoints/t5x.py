@@ -122,12 +122,23 @@ def write(path: str, checkpoint: stored.StoredCheckpoint) -> None:
     file.write(content)
 
 
+def _is_inline(name: str, value: np.ndarray) -> bool:
+  """Returns whether T5X keeps an array in the index.
+
+  It does so with what it cannot partition, and fails to restore such a leaf
+  from a folder: scalars, and the factored moments of Adafactor.
+  """
+  if not name.startswith("state/"):
+    return False
+  return value.size == 1 or name.endswith(("/v_row", "/v_col"))
+
+
 def _write_array(
   path: str, name: str, array: stored.StoredArray
 ) -> dict[str, Any] | np.ndarray:
   value = array.read_all()
-  if name.startswith("state/") and value.size == 1:
-    return value  # T5X keeps such a leaf, which it cannot partition, inline
+  if _is_inline(name, value):
+    return value
   folder = name.replace("/", ".") + "/"
   metadata = {
     "shape": list(array.shape),

@@ -122,11 +122,13 @@ def test_hf_parameters_are_the_stored_bits(model):
   assert matched == len(header) == len(params)
 
 
-def test_a_written_t5x_checkpoint_is_laid_out_as_t5xs_own(tmp_path):
+@pytest.mark.parametrize("model", ["t5x_1_1", "t5x_factored"])
+def test_a_written_t5x_checkpoint_is_laid_out_as_t5xs_own(tmp_path, model):
   """Leaves, shapes, types, index entries, zarr metadata: all equal."""
-  source = reference.checkpoint("t5x_1_1")
+  source = reference.checkpoint(model)
   path = tmp_path / "checkpoint_1000"
-  checkpoints.save(path, checkpoints.load(source), format="t5x")
+  loaded = checkpoints.load(source)
+  checkpoints.save(path, loaded, format="t5x")
   # T5X reads only what its index names, so it ignores this folder.
   assert sorted(os.listdir(path)) == sorted(
     ["architecture", *os.listdir(source)]
@@ -148,7 +150,7 @@ def test_a_written_t5x_checkpoint_is_laid_out_as_t5xs_own(tmp_path):
       inline = np.asarray(leaf)
       assert _bits(ours[name]) == _bits(inline)
       shapes[name] = [list(inline.shape), inline.dtype.name]
-  assert shapes == reference.table("t5x_1_1", "state_shapes")
+  assert shapes == reference.table(model, "state_shapes")
 
 
 @pytest.mark.parametrize(
