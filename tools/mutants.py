@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 _CONTRASTIVE = "losses/contrastive.py"
-_CONFIGURED = "losses/configured.py"
+_PAIR_LOSSES = "losses/pair_losses.py"
 _SUPERVISED = "losses/supervised.py"
 _PREFERENCE = "losses/preference.py"
 _LOGPROBS = "ops/logprobs.py"
@@ -131,7 +131,7 @@ MUTANTS = [
     ),
   ),
   *_in(
-    _CONFIGURED,
+    _PAIR_LOSSES,
     ("Ipo: form ignored", ", form=self.form)", ")"),
     (
       "Ipo: announces the target 1/beta",

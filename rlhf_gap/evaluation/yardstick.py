@@ -18,7 +18,7 @@ from rlhf_gap.evaluation import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class YardstickSettings:
   """How much is measured, and how; `RunRecord` keeps it.
 
   Attributes:
@@ -123,7 +123,7 @@ class Yardstick:
       what it holds; evaluations may share it.
   """
 
-  settings: Settings
+  settings: YardstickSettings
   sources: Sources
   prompts: samples.Prompts
   golden: win_rate.Judge
@@ -230,7 +230,7 @@ class Yardstick:
 
 def load(
   sources: Sources,
-  settings: Settings,
+  settings: YardstickSettings,
   samples_folder: str,
   utility_function: utility.Function | None = None,
 ) -> Yardstick:
@@ -272,7 +272,7 @@ def load(
 
 
 def _plan(
-  settings: Settings, prompts: samples.Prompts, role: str
+  settings: YardstickSettings, prompts: samples.Prompts, role: str
 ) -> samples.Plan:
   return samples.Plan(
     prompts=prompts,
@@ -285,7 +285,7 @@ def _plan(
 
 
 def _pairs(
-  sources: Sources, settings: Settings, prompts: samples.Prompts
+  sources: Sources, settings: YardstickSettings, prompts: samples.Prompts
 ) -> classification.Pairs | None:
   if sources.pairs is None:
     return None
@@ -305,7 +305,10 @@ def _model(
 
 
 def _judge(
-  path: str, sources: Sources, settings: Settings, prompts: samples.Prompts
+  path: str,
+  sources: Sources,
+  settings: YardstickSettings,
+  prompts: samples.Prompts,
 ) -> win_rate.Judge:
   return win_rate.load_judge(
     _model(path, sources, prompts),
@@ -317,7 +320,7 @@ def _judge(
 
 
 def _golden_policy(
-  sources: Sources, settings: Settings, prompts: samples.Prompts
+  sources: Sources, settings: YardstickSettings, prompts: samples.Prompts
 ) -> stores.Checkpoint:
   if sources.golden_policy is not None:
     return models.named(sources.golden_policy)

@@ -18,10 +18,10 @@ from rlhf_gap.pairs.reference import Reference as Reference
 from rlhf_gap.pairs.sources import CHECKPOINT as CHECKPOINT
 from rlhf_gap.pairs.sources import STORE as STORE
 from rlhf_gap.pairs.sources import Context as Context
-from rlhf_gap.pairs.sources import Draw as Draw
+from rlhf_gap.pairs.sources import FetchedBatch as FetchedBatch
 from rlhf_gap.pairs.sources import Provenance as Provenance
 from rlhf_gap.pairs.sources import Source as Source
-from rlhf_gap.pairs.sources import Spec as Spec
+from rlhf_gap.pairs.sources import SourceSpec as SourceSpec
 from rlhf_gap.pairs.sources import (
   checkpoint_fingerprint as checkpoint_fingerprint,
 )

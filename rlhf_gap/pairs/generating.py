@@ -31,27 +31,27 @@ def generate(
   checks.counts(num_pairs=num_pairs)
   source = spec.open(context)
   manifest = source.manifest()
-  drawn_from = {
+  sampled_from = {
     f"{side}.sha256": context.fingerprint(path)
     for side, path in (("first", spec.first), ("second", spec.second))
   }
   writer = stores.create(
     output,
-    dataclasses.replace(manifest, source={**manifest.source, **drawn_from}),
+    dataclasses.replace(manifest, source={**manifest.source, **sampled_from}),
   )
   recorder = Recorder(writer)
   num_batches = -(-num_pairs // context.batch_size)
   with progress.bar("generating", num_batches, "batches") as bar:
     bar.update(writer.num_chunks)
     for step in range(writer.num_chunks, num_batches):
-      draw = source.draw(step, {})
-      bad = draw.provenance.first_bad_step if draw.provenance else -1
+      fetched = source.fetch(step, {})
+      bad = fetched.provenance.first_bad_step if fetched.provenance else -1
       if int(bad) >= 0:
         raise errors.UserError(
           f"{spec.first} or {spec.second}: logits are not finite at token"
           f" {int(bad)} of a sample; the policy has diverged"
         )
-      recorder.append(step, draw)
+      recorder.append(step, fetched)
       bar.update(1)
   recorder.finish()
   return stores.open(output)

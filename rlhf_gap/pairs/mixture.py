@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from rlhf_gap import checks, errors, stores
 from rlhf_gap.models import t5
-from rlhf_gap.pairs.sources import Context, Draw, Source, Spec
+from rlhf_gap.pairs.sources import Context, FetchedBatch, Source, SourceSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Mixture:
       shared out by largest remainder, the same way for every batch.
   """
 
-  sources: tuple[Spec, ...]
+  sources: tuple[SourceSpec, ...]
   weights: tuple[float, ...]
 
   def __post_init__(self) -> None:
@@ -83,9 +83,9 @@ class _Mixture:
   def __init__(self, sources: list[Source]):
     self._sources = sources
 
-  def draw(self, step: int, params: t5.Params) -> Draw:
+  def fetch(self, step: int, params: t5.Params) -> FetchedBatch:
     """Returns the rows of every source, joined."""
-    batches = [source.draw(step, params).batch for source in self._sources]
+    batches = [source.fetch(step, params).batch for source in self._sources]
     shapes = {tuple(x.shape[1:] for x in batch) for batch in batches}
     if len(shapes) > 1:
       raise errors.UserError(
@@ -93,7 +93,7 @@ class _Mixture:
         " stores with the same lengths"
       )
     joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *batches)
-    return Draw(joined)
+    return FetchedBatch(joined)
 
   def state(self) -> dict[str, Any]:
     """Returns the states of the sources that have one, by number."""

@@ -26,7 +26,7 @@ from rlhf_gap.pairs.sources import (
   CHECKPOINT,
   STORE,
   Context,
-  Draw,
+  FetchedBatch,
   Provenance,
 )
 
@@ -105,7 +105,7 @@ class Online:
 
   def open(self, context: Context, *, start_step: int = 0) -> "_Online":
     """Opens prompts and judge."""
-    return _Online(self, _Drawer(self, context), start_step)
+    return _Online(self, _PairSampler(self, context), start_step)
 
   def stores(self) -> list[stores.Store]:
     """Returns the store of prompts."""
@@ -139,7 +139,7 @@ class Generated:
   def open(self, context: Context, *, start_step: int = 0) -> "_Generated":
     """Opens prompts, judge and both policies."""
     del start_step  # a batch is a function of the step
-    return _Generated(self, _Drawer(self, context), context)
+    return _Generated(self, _PairSampler(self, context), context)
 
   def stores(self) -> list[stores.Store]:
     """Returns the store of prompts."""
@@ -162,7 +162,7 @@ class Static(NamedTuple):
   sampling: Sampling
 
 
-class _Drawer:
+class _PairSampler:
   """Prompts, judge and reference, ready to make pairs of any policy."""
 
   def __init__(self, spec: Online | Generated, context: Context):
@@ -239,9 +239,9 @@ class _Drawer:
       source=settings,
     )
 
-  def draw(
+  def fetch(
     self, step: int, policies: tuple[t5.Params, ...], policy_step: int
-  ) -> Draw:
+  ) -> FetchedBatch:
     """Samples, judges and scores the pairs of a step."""
     values = self._prompts_of(step)
     prompt = self.context.place(values["prompt_tokens"])
@@ -265,7 +265,7 @@ class _Drawer:
       chosen_sample,
       bad,
     )
-    return Draw(batch, provenance)
+    return FetchedBatch(batch, provenance)
 
 
 def with_judge_length(
@@ -403,23 +403,25 @@ def _two_samples(
 class _Online:
   """Draws from the policy, as it is or as it was at the last sync."""
 
-  def __init__(self, spec: Online, drawer: _Drawer, start_step: int):
-    self._spec, self._drawer = spec, drawer
+  def __init__(self, spec: Online, pair_sampler: _PairSampler, start_step: int):
+    self._spec, self._pair_sampler = spec, pair_sampler
     self._sampler: t5.Params | None = None
     self._sync_step = start_step
 
-  def draw(self, step: int, params: t5.Params) -> Draw:
+  def fetch(self, step: int, params: t5.Params) -> FetchedBatch:
     """Samples, judges and scores the pairs of `step`."""
     every = self._spec.sync_every_steps
     if every == 1:
-      return self._drawer.draw(step, (params,), step)
+      return self._pair_sampler.fetch(step, (params,), step)
     # The policy's own arrays are donated to the next training step.
     if self._sampler is None or (every and step % every == 0):
       self._sampler = jax.tree.map(jnp.copy, params)
     synced = step - step % every if every else 0
-    return self._drawer.draw(self._drawn_step(step), (self._sampler,), synced)
+    return self._pair_sampler.fetch(
+      self._sampling_step(step), (self._sampler,), synced
+    )
 
-  def _drawn_step(self, step: int) -> int:
+  def _sampling_step(self, step: int) -> int:
     """Later passes draw the block's batches again: equal keys, equal pairs."""
     every, passes = self._spec.sync_every_steps, self._spec.passes
     if every is None or passes == 1:
@@ -430,7 +432,7 @@ class _Online:
 
   def manifest(self) -> stores.Manifest:
     """Describes a store of the pairs that are drawn."""
-    return self._drawer.manifest(self._spec)
+    return self._pair_sampler.manifest(self._spec)
 
   def state(self) -> dict[str, Any]:
     """Returns the sampler's parameters where they lag behind the policy's."""
@@ -444,8 +446,10 @@ class _Online:
 class _Generated:
   """Draws from two fixed policies."""
 
-  def __init__(self, spec: Generated, drawer: _Drawer, context: Context):
-    self._spec, self._drawer = spec, drawer
+  def __init__(
+    self, spec: Generated, pair_sampler: _PairSampler, context: Context
+  ):
+    self._spec, self._pair_sampler = spec, pair_sampler
     paths = (
       [spec.first] if spec.first == spec.second else [spec.first, spec.second]
     )
@@ -464,14 +468,14 @@ class _Generated:
     steps = {policy.step for policy in loaded}
     self._policy_step = steps.pop() if len(steps) == 1 else stores.NO_POLICY
 
-  def draw(self, step: int, params: t5.Params) -> Draw:
+  def fetch(self, step: int, params: t5.Params) -> FetchedBatch:
     """Samples, judges and scores the pairs of `step`."""
     del params
-    return self._drawer.draw(step, self._policies, self._policy_step)
+    return self._pair_sampler.fetch(step, self._policies, self._policy_step)
 
   def manifest(self) -> stores.Manifest:
     """Describes a store of the pairs that are drawn."""
-    return self._drawer.manifest(self._spec)
+    return self._pair_sampler.manifest(self._spec)
 
   def state(self) -> dict[str, Any]:
     """Nothing: the batch is a function of the step."""

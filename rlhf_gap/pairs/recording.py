@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from rlhf_gap import errors, processes, stores
-from rlhf_gap.pairs.sources import Draw
+from rlhf_gap.pairs.sources import FetchedBatch
 
 # Batches whose transfer to the host may still be under way: waiting for the
 # newest would hold the device up.
@@ -69,17 +69,19 @@ class Recorder:
         processes but the first, which hand their rows to it.
     """
     self._writer = writer
-    self._pending: collections.deque[tuple[int, Draw]] = collections.deque()
+    self._pending: collections.deque[tuple[int, FetchedBatch]] = (
+      collections.deque()
+    )
 
-  def append(self, step: int, draw: Draw) -> None:
+  def append(self, step: int, fetched: FetchedBatch) -> None:
     """Takes the pairs of a step; they are written once they have arrived."""
-    batch, provenance = draw
+    batch, provenance = fetched
     if provenance is not None:
       batch, chosen = processes.gathered((batch, provenance.chosen_sample))
       provenance = provenance._replace(chosen_sample=chosen)
     if self._writer is None:
       return
-    self._pending.append((step, Draw(batch, provenance)))
+    self._pending.append((step, FetchedBatch(batch, provenance)))
     if len(self._pending) > _MAX_IN_FLIGHT:
       self._write_oldest()
 
@@ -102,16 +104,16 @@ class Recorder:
       self._writer.truncate(step)
 
   def _write_oldest(self) -> None:
-    step, draw = self._pending.popleft()
+    step, fetched = self._pending.popleft()
     assert self._writer is not None  # nothing is pending elsewhere
-    self._writer.append(step, columns_of(draw))
+    self._writer.append(step, columns_of(fetched))
 
 
-def columns_of(draw: Draw) -> dict[str, np.ndarray]:
+def columns_of(fetched: FetchedBatch) -> dict[str, np.ndarray]:
   """Returns a sampled batch as the columns of a pair store.
 
   Args:
-    draw: the batch with its provenance.
+    fetched: the batch with its provenance.
 
   Returns:
     By column name, NumPy arrays on the host. Sample n of row b drawn at
@@ -121,12 +123,12 @@ def columns_of(draw: Draw) -> dict[str, np.ndarray]:
   Raises:
     ValueError: the batch was not sampled by its source.
   """
-  provenance = draw.provenance
+  provenance = fetched.provenance
   if provenance is None:
     raise ValueError("only sampled pairs are recorded; these were read")
-  batch, chosen = jax.device_get((draw.batch, provenance.chosen_sample))
+  batch, chosen = jax.device_get((fetched.batch, provenance.chosen_sample))
   rows = len(chosen)
-  first_row = np.int64(provenance.drawn_step) * rows
+  first_row = np.int64(provenance.sampling_step) * rows
   first_seed = 2 * (first_row + np.arange(rows, dtype=np.int64))
   truncated = provenance.truncated.astype(np.int32)
   return {

@@ -28,7 +28,7 @@ class Provenance(NamedTuple):
     prompt_id: the prompt's name in its source (int64, so on the host), of all
       rows on every host.
     truncated: bits of what was cut, see `stores.Truncated`; likewise.
-    drawn_step: names the keys and prompts that the batch was drawn with.
+    sampling_step: names the keys and prompts that the batch was drawn with.
     policy_step: step of the policy that wrote both responses.
     chosen_sample: which of the prompt's samples was chosen, 0 or 1.
     first_bad_step: first step of decoding whose logits were not finite; -1.
@@ -36,13 +36,13 @@ class Provenance(NamedTuple):
 
   prompt_id: np.ndarray
   truncated: np.ndarray
-  drawn_step: int
+  sampling_step: int
   policy_step: int
   chosen_sample: Int[Array, "batch"]
   first_bad_step: Int[Array, ""]
 
 
-class Draw(NamedTuple):
+class FetchedBatch(NamedTuple):
   """The batch of one step; with provenance where it was sampled just now."""
 
   batch: PreferenceBatch | ResponseBatch
@@ -53,7 +53,7 @@ class Draw(NamedTuple):
 class Source(Protocol):
   """Gives the batch of every step."""
 
-  def draw(self, step: int, params: t5.Params) -> Draw:
+  def fetch(self, step: int, params: t5.Params) -> FetchedBatch:
     """Returns the batch of `step`; `params` are the policy's at that step."""
 
   def state(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Context:
 
 
 @runtime_checkable  # for checks of types while testing
-class Spec(Protocol):
+class SourceSpec(Protocol):
   """Describes a source, before the run is known."""
 
   def open(self, context: Context, *, start_step: int = 0) -> Source:

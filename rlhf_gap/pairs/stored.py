@@ -10,7 +10,7 @@ import numpy as np
 
 from rlhf_gap import checks, errors, stores
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
-from rlhf_gap.pairs.sources import STORE, Context, Draw
+from rlhf_gap.pairs.sources import STORE, Context, FetchedBatch
 
 # Field of a batch -> column of a store.
 _PAIR_COLUMNS = {
@@ -202,10 +202,10 @@ class _Stored:
         f" of {size}, but step {step} was asked for; set TRAIN_STEPS to that"
       ) from None
 
-  def draw(self, step: int, params: Any) -> Draw:
+  def fetch(self, step: int, params: Any) -> FetchedBatch:
     """Returns the responses of `step`."""
     del params  # the whole point of offline
-    return Draw(ResponseBatch(**self._placed(self._values(step))))
+    return FetchedBatch(ResponseBatch(**self._placed(self._values(step))))
 
   def _placed(self, values: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
     """Puts the columns on the devices, under the batch's names of them."""
@@ -237,7 +237,7 @@ class _StoredPairs(_Stored):
     self._scored = _is_scored(store, context, rescore)
     super().__init__(store, order, context, start_step, _PAIR_COLUMNS)
 
-  def draw(self, step: int, params: Any) -> Draw:
+  def fetch(self, step: int, params: Any) -> FetchedBatch:
     """Returns the pairs of `step`."""
     del params
     reference = self._context.reference
@@ -249,7 +249,7 @@ class _StoredPairs(_Stored):
       batch = batch._replace(
         chosen_reference=scores[:, 0], rejected_reference=scores[:, 1]
       )
-    return Draw(batch)
+    return FetchedBatch(batch)
 
 
 def _with_labels_of_people(

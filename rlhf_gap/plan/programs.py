@@ -160,7 +160,7 @@ def resident_bytes(
   return sizes
 
 
-def _copies(source: pairs.Spec) -> int:
+def _copies(source: pairs.SourceSpec) -> int:
   """Returns the number of policies that a source holds for sampling."""
   if isinstance(source, pairs.Online):
     return int(source.sync_every_steps != 1)

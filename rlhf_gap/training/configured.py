@@ -11,14 +11,14 @@ from rlhf_gap.training import optimizers
 
 
 @runtime_checkable  # for checks of types while testing
-class Spec(Hashable, Protocol):
+class OptimizerSpec(Hashable, Protocol):
   """Describes an optimizer."""
 
   @property
   def learning_rate(self) -> "LearningRate":
     """What multiplies its update, step by step."""
 
-  def without_rate(self) -> "Spec":
+  def without_rate(self) -> "OptimizerSpec":
     """Returns the same optimizer at a learning rate of 1."""
 
   def make(self) -> optax.GradientTransformation:
@@ -88,7 +88,7 @@ class Adafactor:
   def __post_init__(self) -> None:
     _check_clip(self.clip_global_norm)
 
-  def without_rate(self) -> Spec:
+  def without_rate(self) -> OptimizerSpec:
     """Returns the same optimizer at a learning rate of 1."""
     return dataclasses.replace(self, learning_rate=LearningRate(1.0))
 
@@ -115,7 +115,7 @@ class AdamW:
     checks.between(0, weight_decay=self.weight_decay)
     _check_clip(self.clip_global_norm)
 
-  def without_rate(self) -> Spec:
+  def without_rate(self) -> OptimizerSpec:
     """Returns the same optimizer at a learning rate of 1."""
     return dataclasses.replace(self, learning_rate=LearningRate(1.0))
 

@@ -73,9 +73,9 @@ class Run:
   """
 
   model_dir: str
-  objective: objectives.Spec
-  source: pairs.Spec
-  optimizer: configured.Spec
+  objective: objectives.ObjectiveSpec
+  source: pairs.SourceSpec
+  optimizer: configured.OptimizerSpec
   initial: str | None = dataclasses.field(
     default=None, metadata=pairs.CHECKPOINT
   )

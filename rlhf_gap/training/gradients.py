@@ -17,7 +17,7 @@ Objective = Callable[
 ]
 
 
-def of_sum(
+def sum_and_gradient(
   objective: Objective,
   params: Params,
   batch: Batch,

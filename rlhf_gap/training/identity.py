@@ -69,7 +69,7 @@ class Fingerprints:
     return processes.from_first(lambda: stores.open(path).num_rows)
 
 
-def of(
+def identify(
   run: Any, fingerprints: Fingerprints, noted: Mapping[str, str]
 ) -> Identity:
   """Returns what makes a run what it is, flat: name -> value.

@@ -1,4 +1,4 @@
-"""The loop of every regime: draw, step, record, log, save; stop cleanly."""
+"""The loop of every regime: fetched, step, record, log, save; stop cleanly."""
 
 import collections
 import contextlib
@@ -52,7 +52,7 @@ class Log(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Parts:
+class Components:
   """What a run is made of, ready to go.
 
   Attributes:
@@ -128,13 +128,13 @@ class Outcome:
 
 
 def run(
-  state: TrainState, parts: Parts, schedule: Schedule, folder: str
+  state: TrainState, components: Components, schedule: Schedule, folder: str
 ) -> Outcome:
   """Trains from `state` on.
 
   Args:
     state: where the run starts or goes on; its buffers are reused.
-    parts: what the run is made of.
+    components: what the run is made of.
     schedule: when it does what.
     folder: where the rows of a step that fails are put.
 
@@ -147,11 +147,14 @@ def run(
       checkpoint is intact.
   """
   first = int(state.step)
-  watch = _Watch(parts, schedule, folder)
+  watch = _Watch(components, schedule, folder)
   reason = "done"
-  if parts.validator is not None and parts.validator.best_step is not None:
-    parts.saver.keep_best(parts.validator.best_step)
-    if parts.validator.on_plateau:
+  if (
+    components.validator is not None
+    and components.validator.best_step is not None
+  ):
+    components.saver.keep_best(components.validator.best_step)
+    if components.validator.on_plateau:
       return Outcome(state, "plateau")
   with (
     _sigterm() as stops_at,
@@ -159,68 +162,72 @@ def run(
   ):
     bar.update(first)
     for step in range(first, schedule.train_steps):
-      state, draw, metrics = _update(step, state, parts, compiles=step == first)
-      watch.take(step, draw, metrics)
+      state, fetched, metrics = _update(
+        step, state, components, compiles=step == first
+      )
+      watch.take(step, fetched, metrics)
       bar.note(watch.note)
       bar.update(1)
       planned, stopping = schedule.saves_at(step + 1), stops_at(step)
       if planned or stopping:
         watch.drain()
         # Only where an undisturbed run does: its log has the same lines.
-        if planned and parts.validator is not None:
-          _validate(state, parts, parts.validator)
-        _save(state, parts)
-      if parts.validator is not None and parts.validator.on_plateau:
+        if planned and components.validator is not None:
+          _validate(state, components, components.validator)
+        _save(state, components)
+      if components.validator is not None and components.validator.on_plateau:
         reason = "plateau"
         break
       if stopping and step + 1 < schedule.train_steps:
         reason = "stopped"
         break
-  parts.saver.wait()
+  components.saver.wait()
   return Outcome(state, reason)
 
 
 def _update(
-  step: int, state: TrainState, parts: Parts, *, compiles: bool
-) -> tuple[TrainState, pairs.Draw, StepMetrics]:
+  step: int, state: TrainState, components: Components, *, compiles: bool
+) -> tuple[TrainState, pairs.FetchedBatch, StepMetrics]:
   """Draws a batch, trains on it and records it.
 
   Args:
     step: updates made before.
     state: its buffers are reused.
-    parts: what the run is made of.
+    components: what the run is made of.
     compiles: whether the step may not have been compiled yet.
   """
-  if parts.reference is not None:
-    parts.reference.refresh(step, state.params)
+  if components.reference is not None:
+    components.reference.refresh(step, state.params)
   processes.mark(f"drawing step {step}")
-  draw = parts.source.draw(step, state.params)
+  fetched = components.source.fetch(step, state.params)
   processes.mark(f"step {step}")
-  rate = parts.learning_rate.at(step)
+  rate = components.learning_rate.at(step)
   if compiles:
-    processes.compile_together(parts.step, state, draw.batch, rate)
-  state, metrics = parts.step(state, draw.batch, rate)
-  if parts.recorder is not None:
-    parts.recorder.append(step, draw)
-  return state, draw, metrics
+    processes.compile_together(components.step, state, fetched.batch, rate)
+  state, metrics = components.step(state, fetched.batch, rate)
+  if components.recorder is not None:
+    components.recorder.append(step, fetched)
+  return state, fetched, metrics
 
 
-def _validate(state: TrainState, parts: Parts, validator: Validator) -> None:
+def _validate(
+  state: TrainState, components: Components, validator: Validator
+) -> None:
   """Measures on held-out rows; the best checkpoint so far is kept."""
   step = int(state.step)
   processes.mark(f"validating at step {step}")
   metrics = validator.measure(step, state.params)
-  parts.log.write(step, metrics)
-  parts.saver.keep_best(validator.note(step, metrics))
+  components.log.write(step, metrics)
+  components.saver.keep_best(validator.note(step, metrics))
 
 
-def _save(state: TrainState, parts: Parts) -> None:
+def _save(state: TrainState, components: Components) -> None:
   processes.mark(f"saving at step {int(state.step)}")
-  if parts.recorder is not None:
+  if components.recorder is not None:
     # Before the checkpoint: a restart from it must find what came before.
-    parts.recorder.commit()
-  parts.log.flush()
-  parts.saver.save(state, parts.memory())
+    components.recorder.commit()
+  components.log.flush()
+  components.saver.save(state, components.memory())
 
 
 @contextlib.contextmanager
@@ -248,17 +255,25 @@ def _sigterm() -> Iterator[Callable[[int], bool]]:
 class _Watch:
   """Reads the metrics of steps once they have arrived on the host."""
 
-  def __init__(self, parts: Parts, schedule: Schedule, folder: str):
-    self._parts, self._schedule, self._folder = parts, schedule, folder
-    self._pending: collections.deque[tuple[int, pairs.Draw, StepMetrics]]
+  def __init__(self, components: Components, schedule: Schedule, folder: str):
+    self._components, self._schedule, self._folder = (
+      components,
+      schedule,
+      folder,
+    )
+    self._pending: collections.deque[
+      tuple[int, pairs.FetchedBatch, StepMetrics]
+    ]
     self._pending = collections.deque()
     self._time = time.monotonic()
     self._tied_steps = 0
     self.note = ""
 
-  def take(self, step: int, draw: pairs.Draw, metrics: StepMetrics) -> None:
+  def take(
+    self, step: int, fetched: pairs.FetchedBatch, metrics: StepMetrics
+  ) -> None:
     """Takes a step's metrics; looks at those that must have arrived."""
-    self._pending.append((step, draw, metrics))
+    self._pending.append((step, fetched, metrics))
     if len(self._pending) > _MAX_IN_FLIGHT:
       self._look_at_oldest()
 
@@ -268,13 +283,13 @@ class _Watch:
       self._look_at_oldest()
 
   def _look_at_oldest(self) -> None:
-    step, draw, on_device = self._pending.popleft()
+    step, fetched, on_device = self._pending.popleft()
     metrics: StepMetrics = jax.device_get(on_device)
-    self._check_finite(step, draw, metrics)
+    self._check_finite(step, fetched, metrics)
     self._check_has_weight(step, metrics)
     means = {name: float(value) for name, value in metrics.means.items()}
-    if step == 0 and self._parts.check_start is not None:
-      self._parts.check_start(means, float(metrics.weight))
+    if step == 0 and self._components.check_start is not None:
+      self._components.check_start(means, float(metrics.weight))
     values: dict[str, float | None] = {
       f"train/{name}": value
       if metrics.weight or name in OVER_RESPONSES
@@ -284,11 +299,11 @@ class _Watch:
     values["train/gradient_norm"] = float(metrics.gradient_norm)
     values["train/weight"] = float(metrics.weight)
     now = time.monotonic()
-    rows = len(draw.batch.prompt)
+    rows = len(fetched.batch.prompt)
     values.update(_speeds(values, rows, now - self._time))
     self._time = now
     if (step + 1) % self._schedule.log_every_steps == 0:
-      self._parts.log.write(step + 1, values)
+      self._components.log.write(step + 1, values)
     self.note = _note(values)
 
   def _check_has_weight(self, step: int, metrics: StepMetrics) -> None:
@@ -313,11 +328,11 @@ class _Watch:
       )
 
   def _check_finite(
-    self, step: int, draw: pairs.Draw, metrics: StepMetrics
+    self, step: int, fetched: pairs.FetchedBatch, metrics: StepMetrics
   ) -> None:
     what = ""
-    if draw.provenance is not None:
-      decoding_step = int(draw.provenance.first_bad_step)
+    if fetched.provenance is not None:
+      decoding_step = int(fetched.provenance.first_bad_step)
       if decoding_step >= 0:
         what = f"sampled logits (decoding step {decoding_step})"
     if not metrics.is_finite:
@@ -327,7 +342,7 @@ class _Watch:
     path = os.path.join(self._folder, f"not_finite_step_{step}.npz")
     # Every process waits for the rows, and for process 0 to write them: the
     # first to leave ends all.
-    batch = jax.device_get(processes.gathered(draw.batch))
+    batch = jax.device_get(processes.gathered(fetched.batch))
     if processes.is_first():
       np.savez(path, **batch._asdict())
     processes.meet()

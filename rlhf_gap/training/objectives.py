@@ -38,7 +38,7 @@ _REDUCTIONS = {"sum": logprobs.sequence_sum, "mean": logprobs.sequence_mean}
 
 
 @runtime_checkable  # for checks of types while testing
-class Spec(Hashable, Protocol):
+class ObjectiveSpec(Hashable, Protocol):
   """Describes an objective, before the model is known."""
 
   def bind(self, config: t5.T5Config, words: judge.Words | None) -> Objective:
@@ -222,7 +222,7 @@ def contrastive(score_tokens: Score, spec: Contrastive) -> Objective:
   def objective(
     params: t5.Params, batch: PreferenceBatch, dropout_key: Array | None
   ) -> tuple[Array, Sums]:
-    pair = _Pair.of(batch)
+    pair = _PairedResponses.from_batch(batch)
     scores = score_tokens(params, batch.prompt, pair.tokens, dropout_key)
     policy = reduce(scores, pair.mask)
     reference = pair.reference
@@ -257,7 +257,7 @@ def best_of_two(score_tokens: Score, spec: BestOfTwo) -> Objective:
   def objective(
     params: t5.Params, batch: PreferenceBatch, dropout_key: Array | None
   ) -> tuple[Array, Sums]:
-    pair = _Pair.of(batch)
+    pair = _PairedResponses.from_batch(batch)
     scores = score_tokens(params, batch.prompt, pair.tokens, dropout_key)
     chosen = reduce(scores[:, 0], pair.mask[:, 0])
     ratio = logprobs.sequence_sum(scores, pair.mask) - pair.reference
@@ -347,7 +347,7 @@ def preference_model(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pair:
+class _PairedResponses:
   """Chosen and rejected side by side."""
 
   tokens: Int[Array, "batch 2 target"]
@@ -355,7 +355,7 @@ class _Pair:
   reference: Float[Array, "batch 2"]
 
   @classmethod
-  def of(cls, batch: PreferenceBatch) -> "_Pair":
+  def from_batch(cls, batch: PreferenceBatch) -> "_PairedResponses":
     tokens = jnp.stack([batch.chosen, batch.rejected], axis=1)
     reference = jnp.stack(
       [batch.chosen_reference, batch.rejected_reference], axis=1

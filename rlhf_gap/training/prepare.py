@@ -30,7 +30,7 @@ _ROWS_LOOKED_AT = 1024
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class PreparedRun:
   """A run's model, objective and surroundings.
 
   Attributes:
@@ -53,7 +53,7 @@ class Prepared:
   seed: int
 
   @classmethod
-  def of(cls, run: Run) -> "Prepared":
+  def load(cls, run: Run) -> "PreparedRun":
     """Loads and checks what `run` names.
 
     Args:
@@ -85,7 +85,7 @@ class Prepared:
       fingerprint=fingerprints.checkpoint,
     )
     noted = processes.from_first(lambda: model_dir.identity_of(run.model_dir))
-    wanted = identity.of(run, fingerprints, noted)
+    wanted = identity.identify(run, fingerprints, noted)
     for settings in wanted:
       settings[identity.VOCABULARY] = vocabulary.fingerprint
     objective = bound(run.objective, config, words)
@@ -169,7 +169,7 @@ def _model(
 
 @functools.cache
 def bound(
-  spec: objectives.Spec, config: t5.T5Config, words: judge.Words | None
+  spec: objectives.ObjectiveSpec, config: t5.T5Config, words: judge.Words | None
 ) -> objectives.Objective:
   """Returns `spec.bind(config, words)`, once: so it compiles once a process."""
   return spec.bind(config, words)

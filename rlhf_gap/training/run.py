@@ -23,7 +23,7 @@ from rlhf_gap.training import (
   validation,
 )
 from rlhf_gap.training.description import Run
-from rlhf_gap.training.prepare import Prepared, bound, start_check
+from rlhf_gap.training.prepare import PreparedRun, bound, start_check
 from rlhf_gap.training.validation import Validator
 
 # A network file system shows a new file to other hosts within so long.
@@ -45,7 +45,7 @@ def train(run: Run, config_text: str = "") -> loop.Outcome:
       the way (the last checkpoint is intact).
   """
   processes.mark("loading checkpoints")
-  prepared = Prepared.of(run)
+  prepared = PreparedRun.load(run)
   schedule = loop.Schedule(
     run.train_steps,
     run.checkpoint_every_steps,
@@ -55,12 +55,12 @@ def train(run: Run, config_text: str = "") -> loop.Outcome:
   with (
     partitioning.active(prepared.context.mesh),
     saving.one_line_of_a_full_disk(),
-    _build(run, prepared, config_text) as (state, parts),
+    _build(run, prepared, config_text) as (state, components),
   ):
-    outcome = loop.run(state, parts, schedule, run.model_dir)
-    parts.saver.wait()
-    if parts.recorder is not None and outcome.reason != "stopped":
-      parts.recorder.finish()
+    outcome = loop.run(state, components, schedule, run.model_dir)
+    components.saver.wait()
+    if components.recorder is not None and outcome.reason != "stopped":
+      components.recorder.finish()
     if outcome.reason != "stopped" and processes.is_first():
       model_dir.mark_complete(run.model_dir, int(outcome.state.step))
     return outcome
@@ -68,8 +68,8 @@ def train(run: Run, config_text: str = "") -> loop.Outcome:
 
 @contextlib.contextmanager
 def _build(
-  run: Run, prepared: Prepared, config_text: str
-) -> Iterator[tuple[step.TrainState, loop.Parts]]:
+  run: Run, prepared: PreparedRun, config_text: str
+) -> Iterator[tuple[step.TrainState, loop.Components]]:
   """Holds the run's folder and makes everything that the loop works with.
 
   Everything that can be refused is opened or read before anything is written.
@@ -80,7 +80,7 @@ def _build(
     config_text: kept beside the results.
 
   Yields:
-    The state that training starts from, and the loop's parts.
+    The state that training starts from, and the loop's components.
   """
   done = processes.from_first(lambda: saving.steps_in(run.model_dir))
   source = run.source.open(prepared.context, start_step=done[-1] if done else 0)
@@ -104,7 +104,7 @@ def _build(
     start = int(state.step)
     if validator is not None:
       validator.recall(processes.from_first(lambda: _history(run, start)))
-    parts = loop.Parts(
+    components = loop.Components(
       step=_step(run, prepared),
       learning_rate=run.optimizer.learning_rate,
       source=source,
@@ -115,14 +115,14 @@ def _build(
       check_start=start_check(run),
       reference=prepared.context.reference,
     )
-    parts.restore(memory)
+    components.restore(memory)
     if not done:
-      parts.saver.save(state, parts.memory())
-    yield state, parts
+      components.saver.save(state, components.memory())
+    yield state, components
 
 
 def _start(
-  run: Run, prepared: Prepared, done: list[int]
+  run: Run, prepared: PreparedRun, done: list[int]
 ) -> tuple[step.TrainState, dict[str, Any]]:
   """Returns the state to train from, and the source's memory."""
   optimizer = run.optimizer.make()
@@ -134,7 +134,7 @@ def _start(
   return step.init(prepared.initial_params(), optimizer, places), {}
 
 
-def _begin(run: Run, prepared: Prepared, config_text: str) -> None:
+def _begin(run: Run, prepared: PreparedRun, config_text: str) -> None:
   """Writes, as process 0, what the run is made with."""
   folder = run.model_dir
   model_dir.claim(folder, prepared.identity)
@@ -175,7 +175,7 @@ def _log(run: Run, start: int) -> loop.Log:
 @functools.cache
 def _compiled(
   objective: objectives.Objective,
-  optimizer: configured.Spec,
+  optimizer: configured.OptimizerSpec,
   dropout_seed: int | None,
   num_microbatches: int,
   config: t5.T5Config,
@@ -196,7 +196,7 @@ def _compiled(
   )
 
 
-def _step(run: Run, prepared: Prepared) -> step.Step:
+def _step(run: Run, prepared: PreparedRun) -> step.Step:
   # Cached: a study trains many runs of one kind in one process.
   seed = run.seed if run.dropout_rate else None
   # The rate is the step's argument, and no part of what is compiled.
@@ -226,7 +226,7 @@ def _recorder(
   return recorder
 
 
-def _validator(run: Run, prepared: Prepared) -> Validator | None:
+def _validator(run: Run, prepared: PreparedRun) -> Validator | None:
   if run.validation is None:
     return None
   kind = (

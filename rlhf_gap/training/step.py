@@ -127,7 +127,7 @@ def train_step(
     None if dropout_key is None else jax.random.fold_in(dropout_key, state.step)
   )
   sums: Sums
-  (loss, sums), gradient = gradients.of_sum(
+  (loss, sums), gradient = gradients.sum_and_gradient(
     objective,
     state.params,
     batch,

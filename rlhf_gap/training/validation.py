@@ -70,7 +70,7 @@ class Validator:
     """
     totals: dict[str, float] = {}
     for index in range(self._num_batches):
-      batch = self._source.draw(index, params).batch
+      batch = self._source.fetch(index, params).batch
       for name, value in jax.device_get(self._objective(params, batch)).items():
         totals[name] = totals.get(name, 0.0) + float(value)
     weight, rows = totals.pop("weight"), totals.pop("rows", 1.0)
