@@ -10,11 +10,11 @@ from rlhf_gap.pairs.generating import generate as generate
 from rlhf_gap.pairs.mixture import Mixture as Mixture
 from rlhf_gap.pairs.online import Generated as Generated
 from rlhf_gap.pairs.online import Online as Online
-from rlhf_gap.pairs.online import Sampling as Sampling
 from rlhf_gap.pairs.recording import Recorder as Recorder
 from rlhf_gap.pairs.recording import record as record
 from rlhf_gap.pairs.recording import recordable as recordable
 from rlhf_gap.pairs.reference import Reference as Reference
+from rlhf_gap.pairs.sampling import Sampling as Sampling
 from rlhf_gap.pairs.sources import CHECKPOINT as CHECKPOINT
 from rlhf_gap.pairs.sources import STORE as STORE
 from rlhf_gap.pairs.sources import Context as Context

@@ -8,6 +8,7 @@ import numpy as np
 
 from rlhf_gap import errors, processes, stores
 from rlhf_gap.pairs.sources import FetchedBatch
+from rlhf_gap.token_ids import EOS_ID
 
 # Batches whose transfer to the host may still be under way: waiting for the
 # newest would hold the device up.
@@ -152,5 +153,5 @@ def columns_of(fetched: FetchedBatch) -> dict[str, np.ndarray]:
 
 def _cut(tokens: np.ndarray, flag: stores.Truncated) -> np.ndarray:
   """Sets `flag` where a response reached its last token without EOS."""
-  ended = (tokens <= 1).any(axis=1)
+  ended = (tokens <= EOS_ID).any(axis=1)
   return np.where(ended, 0, int(flag)).astype(np.int32)

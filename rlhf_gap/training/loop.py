@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from rlhf_gap import errors, pairs, processes, progress
+from rlhf_gap.training.batch_metrics import OVER_RESPONSES
 from rlhf_gap.training.configured import LearningRate
-from rlhf_gap.training.objectives import OVER_RESPONSES
 from rlhf_gap.training.saving import Saver
 from rlhf_gap.training.step import Step, StepMetrics, TrainState
 from rlhf_gap.training.validation import Validator

@@ -11,16 +11,20 @@ from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from rlhf_gap import checks, losses
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.inference import judge, score
 from rlhf_gap.models import t5
 from rlhf_gap.ops import logprobs
-from rlhf_gap.token_ids import EOS_ID
+from rlhf_gap.training.batch_metrics import (
+  PairedResponses,
+  Sums,
+  above_zero,
+  weighted_sums,
+)
 
-Sums = dict[str, Float[Array, ""]]
 # (params, batch, dropout key or None) -> (sum of losses, sums)
 Objective = Callable[..., tuple[Float[Array, ""], Sums]]
 # (params, prompt, responses, dropout key or None) -> token log-probabilities
@@ -28,11 +32,6 @@ Score = Callable[..., Float[Array, "batch responses target"]]
 # (params, judge inputs, dropout key or None) -> log-odds of the answer A
 LogOdds = Callable[..., Float[Array, "batch"]]
 
-# Means over all responses of a batch: a tie's responses count as any others.
-# Every other metric is a mean over the rows' weights, so undefined at weight 0.
-OVER_RESPONSES = ("response_length_tokens", "eos_rate")
-# Below it a batch has no weight at all.
-_LEAST_WEIGHT = 1e-12
 
 _REDUCTIONS = {"sum": logprobs.sequence_sum, "mean": logprobs.sequence_mean}
 
@@ -222,7 +221,7 @@ def contrastive(score_tokens: Score, spec: Contrastive) -> Objective:
   def objective(
     params: t5.Params, batch: PreferenceBatch, dropout_key: Array | None
   ) -> tuple[Array, Sums]:
-    pair = _PairedResponses.from_batch(batch)
+    pair = PairedResponses.from_batch(batch)
     scores = score_tokens(params, batch.prompt, pair.tokens, dropout_key)
     policy = reduce(scores, pair.mask)
     reference = pair.reference
@@ -233,7 +232,7 @@ def contrastive(score_tokens: Score, spec: Contrastive) -> Objective:
     margin = rho if spec.loss.uses_reference else policy[:, 0] - policy[:, 1]
     probability = batch.probability if spec.labels == "soft" else 1.0
     values = losses.with_label(spec.loss, margin, probability)
-    return _summed(
+    return weighted_sums(
       values,
       batch.weight,
       {"rho_nats": rho, "rho_size_nats": jnp.abs(rho), **pair.metrics(scores)},
@@ -257,7 +256,7 @@ def best_of_two(score_tokens: Score, spec: BestOfTwo) -> Objective:
   def objective(
     params: t5.Params, batch: PreferenceBatch, dropout_key: Array | None
   ) -> tuple[Array, Sums]:
-    pair = _PairedResponses.from_batch(batch)
+    pair = PairedResponses.from_batch(batch)
     scores = score_tokens(params, batch.prompt, pair.tokens, dropout_key)
     chosen = reduce(scores[:, 0], pair.mask[:, 0])
     ratio = logprobs.sequence_sum(scores, pair.mask) - pair.reference
@@ -267,7 +266,7 @@ def best_of_two(score_tokens: Score, spec: BestOfTwo) -> Objective:
       "rho_size_nats": jnp.abs(rho),
       **pair.metrics(scores),
     }
-    return _summed(losses.best_of_two(chosen), batch.weight, metrics)
+    return weighted_sums(losses.best_of_two(chosen), batch.weight, metrics)
 
   return objective
 
@@ -333,90 +332,17 @@ def preference_model(
     probability = batch.probability if spec.labels == "soft" else 1.0
     values = losses.preference_model(chosen_first, rejected_first, probability)
     r12, r21 = jax.nn.sigmoid(chosen_first), jax.nn.sigmoid(rejected_first)
-    return _summed(
+    return weighted_sums(
       values,
       batch.weight,
       {
-        "accuracy": _above_zero(r12 - r21),
+        "accuracy": above_zero(r12 - r21),
         "probability_margin": r12 - r21,
         "position_bias": 0.5 * (r12 + r21 - 1),
       },
     )
 
   return objective
-
-
-@dataclasses.dataclass(frozen=True)
-class _PairedResponses:
-  """Chosen and rejected side by side."""
-
-  tokens: Int[Array, "batch 2 target"]
-  mask: Bool[Array, "batch 2 target"]
-  reference: Float[Array, "batch 2"]
-
-  @classmethod
-  def from_batch(cls, batch: PreferenceBatch) -> "_PairedResponses":
-    tokens = jnp.stack([batch.chosen, batch.rejected], axis=1)
-    reference = jnp.stack(
-      [batch.chosen_reference, batch.rejected_reference], axis=1
-    )
-    return cls(tokens, logprobs.response_mask(tokens), reference)
-
-  def metrics(
-    self, scores: Float[Array, "batch 2 target"]
-  ) -> dict[str, Float[Array, "batch"]]:
-    """What is reported of each pair whatever the loss."""
-    ratio = logprobs.sequence_sum(scores, self.mask) - self.reference
-    lengths = self.mask.sum(-1).astype(jnp.float32)
-    ended = (self.tokens == EOS_ID).any(-1).astype(jnp.float32)
-    return {
-      "accuracy": _above_zero(ratio[:, 0] - ratio[:, 1]),
-      "chosen_log_ratio_nats": ratio[:, 0],
-      "rejected_log_ratio_nats": ratio[:, 1],
-      "log_ratio_nats": ratio.mean(-1),
-      "response_length_tokens": lengths.mean(-1),
-      "eos_rate": ended.mean(-1),
-    }
-
-
-def _above_zero(margin: Float[Array, "batch"]) -> Float[Array, "batch"]:
-  return 0.5 * (1 + jnp.sign(margin))
-
-
-def _summed(
-  values: Float[Array, "batch"],
-  weight: Float[Array, "batch"],
-  metrics: dict[str, Float[Array, "batch"]],
-) -> tuple[Float[Array, ""], Sums]:
-  loss = (weight * values).sum()
-  counted = dict.fromkeys(OVER_RESPONSES, 1.0)
-  sums = {
-    name: (counted.get(name, weight) * jax.lax.stop_gradient(value)).sum()
-    for name, value in metrics.items()
-  }
-  rows = jnp.ones_like(weight).sum()
-  return loss, {"loss": loss, **sums, "weight": weight.sum(), "rows": rows}
-
-
-def means(sums: Sums) -> tuple[Sums, Float[Array, ""]]:
-  """Returns the means behind an objective's sums, and the weight of the rows.
-
-  Args:
-    sums: of one batch, or added up over several.
-
-  Returns:
-    By metric, the mean over the weights, or over all rows for those of
-    `OVER_RESPONSES`; where the weight is 0 the former are 0 and mean nothing.
-  """
-  rest = dict(sums)
-  weight, rows = rest.pop("weight"), rest.pop("rows", jnp.ones(()))
-  over_weight = 1 / jnp.maximum(weight, _LEAST_WEIGHT)
-  over_rows = 1 / rows
-  divided = {
-    name: total * (over_rows if name in OVER_RESPONSES else over_weight)
-    for name, total in rest.items()
-  }
-  return divided, weight
 
 
 def _t5_score(config: t5.T5Config) -> Score:

@@ -12,8 +12,9 @@ from jaxtyping import Array, Bool, Float, Int
 from rlhf_gap import partitioning
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.models import t5
-from rlhf_gap.training import gradients, objectives
-from rlhf_gap.training.objectives import Objective, Sums
+from rlhf_gap.training import batch_metrics, gradients
+from rlhf_gap.training.batch_metrics import Sums
+from rlhf_gap.training.objectives import Objective
 
 # Below it a batch has no weight at all.
 _LEAST_WEIGHT = 1e-12
@@ -37,7 +38,7 @@ class StepMetrics(NamedTuple):
   """What a step reports.
 
   Attributes:
-    means: see `objectives.means`.
+    means: see `batch_metrics.means`.
     weight: the batch's weight; 0 where all its pairs are ties.
     gradient_norm: of all gradients together, before any clipping.
     is_finite: whether loss and gradient were; if not, the step changed nothing.
@@ -134,7 +135,7 @@ def train_step(
     dropout_key=key,
     num_microbatches=num_microbatches,
   )
-  means, weight = objectives.means(sums)
+  means, weight = batch_metrics.means(sums)
   # A batch without weight has the gradient 0, not 0 / 0.
   scale = 1 / jnp.maximum(weight, _LEAST_WEIGHT)
   gradient = jax.tree.map(lambda g: g * scale, gradient)

@@ -7,7 +7,8 @@ import jax
 
 from rlhf_gap import errors, pairs
 from rlhf_gap.models import t5
-from rlhf_gap.training.objectives import OVER_RESPONSES, Objective
+from rlhf_gap.training.batch_metrics import OVER_RESPONSES
+from rlhf_gap.training.objectives import Objective
 
 LOSS = "validation/loss"
 
