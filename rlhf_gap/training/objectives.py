@@ -1,8 +1,8 @@
-"""What a training step makes smaller, and what it reports on the way.
+"""Training objectives and the metrics that they report.
 
-An objective maps (params, batch, dropout key) to the weighted sum of its rows'
-losses and to other sums, which `means` divides.
-Where the rows came from is not its business.
+An objective maps (params, batch, dropout key) to the weighted sum of the rows'
+losses and to sums of metrics, which `batch_metrics.means` divides. It does not
+depend on where the rows came from.
 """
 
 import dataclasses
@@ -38,21 +38,21 @@ _REDUCTIONS = {"sum": logprobs.sequence_sum, "mean": logprobs.sequence_mean}
 
 @runtime_checkable  # for checks of types while testing
 class ObjectiveSpec(Hashable, Protocol):
-  """Describes an objective, before the model is known."""
+  """An objective's settings, not yet bound to a model."""
 
   def bind(self, config: t5.T5Config, words: judge.Words | None) -> Objective:
-    """Returns the objective of a model; `words` if it is to judge."""
+    """Returns the objective for a model; `words` for preference models."""
 
   def describe(self) -> str:
-    """Returns the line that the run log begins with."""
+    """Returns a one-line description for the run's output."""
 
   @property
   def needs_reference(self) -> bool:
-    """Whether pairs must be scored by a reference."""
+    """Whether batches need log-probabilities under the reference."""
 
   @property
   def initial_value(self) -> float | None:
-    """The loss where policy and reference agree, if that is one number."""
+    """The loss if policy equals reference; None if it depends on the data."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +60,11 @@ class Contrastive:
   """A loss of rho on pairs: IPO, DPO, SLiC, GPO.
 
   Attributes:
-    loss: a value a pair from rho.
-    reduction: how tokens' log-probabilities become a response's, "sum" or
-      "mean", for policy and reference, online and offline alike.
-    labels: "hard": the winner is preferred for certain; "soft": with the
-      judge's debiased probability.
+    loss: maps rho to one value per pair.
+    reduction: reduction of token log-probabilities, "sum" or "mean", for policy
+      and reference.
+    labels: "hard" takes the winner as certain; "soft" uses the judge's debiased
+      probability.
   """
 
   loss: losses.PairLoss = losses.Ipo()
@@ -87,12 +87,12 @@ class Contrastive:
 
   @property
   def needs_reference(self) -> bool:
-    """True: for what is reported, where the loss does without."""
+    """True, because the metrics need it even if the loss does not."""
     return True
 
   @property
   def initial_value(self) -> float | None:
-    """The loss at rho = 0; of either label, so also of a soft one."""
+    """The loss at rho = 0, the same for hard and soft labels."""
     return self.loss.initial_value if self.loss.uses_reference else None
 
 
@@ -120,18 +120,18 @@ class BestOfTwo:
 
   @property
   def needs_reference(self) -> bool:
-    """True: for what is reported; the loss does without."""
+    """True, because the metrics need it; the loss does not."""
     return True
 
   @property
   def initial_value(self) -> float | None:
-    """None: it depends on the winners."""
+    """None, because it depends on the winners."""
     return None
 
 
 @dataclasses.dataclass(frozen=True)
 class Sft:
-  """Imitates responses: the mean over all tokens of -log pi(token)."""
+  """Supervised fine-tuning: the mean of -log pi(token) over all tokens."""
 
   def bind(self, config: t5.T5Config, words: judge.Words | None) -> Objective:
     """Returns the objective for a T5."""
@@ -149,7 +149,7 @@ class Sft:
 
   @property
   def initial_value(self) -> float | None:
-    """None: it depends on the data."""
+    """None, because it depends on the data."""
     return None
 
 
@@ -158,9 +158,9 @@ class PreferenceModel:
   """The order-randomised log-loss of a pairwise preference model.
 
   Attributes:
-    input_length: tokens of the assembled input; None for prompt, responses and
-      markers at their longest.
-    keep: end of a prompt too long to keep, "end" or "start".
+    input_length: length of the assembled input in tokens; by default it fits
+      the longest prompt, two responses and the markers.
+    keep: which end of a prompt to keep if it is truncated, "end" or "start".
     labels: "hard" or "soft", see `Contrastive`.
   """
 
@@ -199,22 +199,22 @@ class PreferenceModel:
 
   @property
   def initial_value(self) -> float | None:
-    """None: it depends on the initial parameters."""
+    """None, because it depends on the initial parameters."""
     return None
 
 
 def contrastive(score_tokens: Score, spec: Contrastive) -> Objective:
-  """Returns the objective of a loss of rho, of any policy.
+  """Returns the objective for a loss of rho and any policy.
 
   Args:
     score_tokens: the policy's token log-probabilities.
     spec: loss, reduction and labels.
 
   Returns:
-    Sums of the loss; of rho (nats, or nats a token) and its size; of accuracy
-    (the sign of the margin of log pi/pi_ref summed over tokens, Appendix E; a
-    tie counts half); of both responses' log pi/pi_ref in nats summed over
-    tokens; of lengths and of EOS, these over all rows whatever their weight.
+    The objective. Its sums are the loss; rho and |rho| (nats, or nats per
+    token); accuracy (the sign of the margin of log pi/pi_ref summed over
+    tokens, Appendix E; ties count half); log pi/pi_ref of both responses (nats,
+    summed over tokens); and, without weights, lengths and the rate of EOS.
   """
   reduce = _REDUCTIONS[spec.reduction]
 
@@ -242,14 +242,14 @@ def contrastive(score_tokens: Score, spec: Contrastive) -> Objective:
 
 
 def best_of_two(score_tokens: Score, spec: BestOfTwo) -> Objective:
-  """Returns the objective that imitates each pair's winner.
+  """Returns the objective that maximizes the winner's likelihood.
 
   Args:
     score_tokens: the policy's token log-probabilities.
     spec: the reduction.
 
   Returns:
-    The same sums as `contrastive`; the loser is scored for them alone.
+    The objective, with the sums of `contrastive`; only they need the loser.
   """
   reduce = _REDUCTIONS[spec.reduction]
 
@@ -278,8 +278,8 @@ def sft(score_tokens: Score) -> Objective:
     score_tokens: the policy's token log-probabilities.
 
   Returns:
-    Sums over tokens, weighted by their rows' weights: so the loss is the mean
-    over the batch's tokens, as T5X's.
+    The objective. Its sums are over tokens, weighted by their rows' weights, so
+    the loss is the mean over the batch's tokens, as in T5X.
   """
 
   def objective(
@@ -305,13 +305,13 @@ def preference_model(
   """Returns the objective of a pairwise preference model.
 
   Args:
-    log_odds: of the answer A to an assembled input.
-    words: the vocabulary's markers and answers.
-    spec: window and labels.
+    log_odds: maps assembled inputs to the log-odds of the answer A.
+    words: token ids of markers and answers.
+    spec: input length and labels.
 
   Returns:
-    Sums of the loss; of accuracy (the debiased margin's sign against the
-    label, a tie counting half); of the margin; of the position bias.
+    The objective. Its sums are the loss, accuracy (the sign of the debiased
+    margin; ties count half), the margin and the position bias.
   """
 
   def objective(
@@ -325,8 +325,8 @@ def preference_model(
       judge.assemble(words, batch.prompt, *order, length=length, keep=spec.keep)
       for order in orders
     ]
-    # Both orders of a pair in one batch: the gradient then sees nothing of the
-    # position, and a small model leaves the plateau at chance.
+    # With both orders in one batch, the gradient has no component from position
+    # alone. Otherwise small models stay at chance.
     logits = log_odds(params, jnp.concatenate(inputs), dropout_key)
     chosen_first, rejected_first = jnp.split(logits, 2)
     probability = batch.probability if spec.labels == "soft" else 1.0

@@ -1,4 +1,4 @@
-"""One run of any regime, from its description to its last checkpoint."""
+"""Trains a run of any regime, from its description to its last checkpoint."""
 
 import contextlib
 import dataclasses
@@ -26,23 +26,23 @@ from rlhf_gap.training.description import Run
 from rlhf_gap.training.prepare import PreparedRun, bound, start_check
 from rlhf_gap.training.validation import Validator
 
-# A network file system shows a new file to other hosts within so long.
+# Time within which a network file system shows a new file to other hosts.
 _SHARED_SECONDS = 60.0
 
 
 def train(run: Run, config_text: str = "") -> loop.Outcome:
-  """Trains, or resumes where the same run was interrupted.
+  """Trains a run, or resumes it after an interruption.
 
   Args:
     run: the description.
-    config_text: the operative gin configuration, kept beside the results.
+    config_text: operative gin configuration, stored with the results.
 
   Returns:
     The last state and why the run ended.
 
   Raises:
-    UserError: a mistake in the description (nothing is written), or a fault on
-      the way (the last checkpoint is intact).
+    UserError: the description is wrong (nothing is written), or training fails
+      (the last checkpoint is intact).
   """
   processes.mark("loading checkpoints")
   prepared = PreparedRun.load(run)
@@ -70,17 +70,17 @@ def train(run: Run, config_text: str = "") -> loop.Outcome:
 def _build(
   run: Run, prepared: PreparedRun, config_text: str
 ) -> Iterator[tuple[step.TrainState, loop.Components]]:
-  """Holds the run's folder and makes everything that the loop works with.
+  """Locks the run's folder and builds the loop's components.
 
-  Everything that can be refused is opened or read before anything is written.
+  All inputs are opened or read before anything is written.
 
   Args:
     run: the description.
-    prepared: what it names, loaded.
-    config_text: kept beside the results.
+    prepared: its loaded inputs.
+    config_text: operative gin configuration, stored with the results.
 
   Yields:
-    The state that training starts from, and the loop's components.
+    The initial state and the loop's components.
   """
   done = processes.from_first(lambda: saving.steps_in(run.model_dir))
   source = run.source.open(prepared.context, start_step=done[-1] if done else 0)
@@ -91,7 +91,7 @@ def _build(
     if processes.is_first():
       model_dir.check(run.model_dir, prepared.identity)
       opened.enter_context(model_dir.locked(run.model_dir))
-    # Again: another process may have trained on until the lock was free.
+    # Listed again, because another process may have trained until it unlocked.
     done = processes.from_first(lambda: saving.steps_in(run.model_dir))
     if done and not processes.is_first():
       _check_shared(run.model_dir)
@@ -124,7 +124,7 @@ def _build(
 def _start(
   run: Run, prepared: PreparedRun, done: list[int]
 ) -> tuple[step.TrainState, dict[str, Any]]:
-  """Returns the state to train from, and the source's memory."""
+  """Returns the initial train state and the saved state of the source."""
   optimizer = run.optimizer.make()
   mesh, config = prepared.context.mesh, prepared.config
   places = None if mesh is None else step.shardings_of(config, optimizer, mesh)
@@ -135,17 +135,17 @@ def _start(
 
 
 def _begin(run: Run, prepared: PreparedRun, config_text: str) -> None:
-  """Writes, as process 0, what the run is made with."""
+  """Records the run's identity and environment; called on process 0."""
   folder = run.model_dir
   model_dir.claim(folder, prepared.identity)
-  # Not before the recorded pairs are those of these devices.
+  # After the recorder has compared the devices with the recorded ones.
   model_dir.note_environment(folder, config_text, run.seed, str(run.mesh))
   model_dir.mark_begun(folder)
   print(f"{folder}: {run.objective.describe()}", flush=True)
 
 
 def _history(run: Run, start: int) -> list[dict[str, Any]]:
-  """Returns the measurements on held-out rows up to step `start`."""
+  """Returns the validation history up to step `start`."""
   lines = metric_log.read(run.model_dir)
   return validation.history_of([x for x in lines if x["step"] <= start])
 
@@ -155,7 +155,7 @@ def _saver(run: Run) -> saving.Saver:
 
 
 def _check_shared(folder: str) -> None:
-  """Raises `UserError` where process 0's folder is not this process's too."""
+  """Raises `UserError` if this process does not see process 0's folder."""
   until = time.monotonic() + _SHARED_SECONDS
   while not model_dir.identity_of(folder):
     if time.monotonic() > until:
@@ -197,9 +197,9 @@ def _compiled(
 
 
 def _step(run: Run, prepared: PreparedRun) -> step.Step:
-  # Cached: a study trains many runs of one kind in one process.
+  # Cached, because a study trains many similar runs in one process.
   seed = run.seed if run.dropout_rate else None
-  # The rate is the step's argument, and no part of what is compiled.
+  # The learning rate is an argument of the step, not compiled into it.
   optimizer = run.optimizer.without_rate()
   return _compiled(
     prepared.objective,
@@ -220,8 +220,8 @@ def _recorder(
   if processes.is_first() and not model_dir.has_same_devices(
     run.model_dir, str(run.mesh)
   ):
-    # Other devices round differently: what lies beyond the checkpoint is drawn
-    # again rather than compared.
+    # Other devices round differently, so pairs beyond the checkpoint are
+    # sampled again instead of being compared.
     recorder.truncate(done[-1] if done else 0)
   return recorder
 
