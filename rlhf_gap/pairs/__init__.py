@@ -1,9 +1,9 @@
-"""Where a batch of pairs comes from: the whole of online against offline.
+"""Sources of training batches: online and offline differ only here.
 
 A source is described by a frozen dataclass (`Offline`, `Online`, `Replay`,
 `Generated`, `Mixture`; `Responses` for supervised fine-tuning), which gin
-binds, and opened with what the run knows. An open source answers
-`draw(step, params)`, the batch of that step, whatever the regime.
+binds. Opened with a run's `Context`, it returns the batch of each step by
+`fetch(step, params)`.
 """
 
 from rlhf_gap.pairs.generating import generate as generate

@@ -1,4 +1,4 @@
-"""A store of pairs whose sides come from two fixed checkpoints."""
+"""Generates a store of pairs sampled from two fixed checkpoints."""
 
 import dataclasses
 
@@ -11,18 +11,18 @@ from rlhf_gap.pairs.sources import Context
 def generate(
   spec: Generated, context: Context, output: str, num_pairs: int
 ) -> stores.Store:
-  """Samples, judges and stores pairs; an interrupted call goes on.
+  """Samples, judges and stores pairs; a repeated call resumes.
 
-  The prompts are taken in a seeded order, every one once before any twice.
+  Prompts are used in a seeded order, each once per epoch.
 
   Args:
     spec: the two checkpoints, prompts and judge.
     context: reference, batch size and seed.
     output: the new store's directory.
-    num_pairs: how many; whole batches are drawn, so up to a batch more.
+    num_pairs: number of pairs, rounded up to whole batches.
 
   Returns:
-    The store, whole. Ties of the judge's have weight 0.
+    The complete store. Ties have weight 0.
 
   Raises:
     UserError: a store or checkpoint does not fit the others, `output` holds

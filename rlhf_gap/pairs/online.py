@@ -32,23 +32,23 @@ from rlhf_gap.pairs.sources import (
   Provenance,
 )
 
-# What each process reads of its own rows, and of all rows to record them.
+# Columns read for a process's own rows, and for all rows, to record them.
 _TOKENS, _NAMES = ("prompt_tokens",), ("prompt_id", "truncated")
 
 
 @dataclasses.dataclass(frozen=True)
 class Online:
-  """Two samples a prompt from the policy being trained, judged at once.
+  """Two samples per prompt from the trained policy, labelled by a judge.
 
   Attributes:
     prompts: a store with prompts.
     judge: the proxy preference model's checkpoint.
-    sampling: how to draw and judge.
-    sync_every_steps: steps after which the sampling parameters are replaced by
-      the policy's: 1 is online; more is semi-online; None never does, so that
-      all pairs come from the initial policy.
-    passes: how often the batches drawn between two synchronisations are
-      trained on; `sync_every_steps` must be a multiple.
+    sampling: settings of sampling and judging.
+    sync_every_steps: period, in steps, at which the sampling parameters are
+      updated to the policy's: 1 is online, more is semi-online; with None all
+      pairs come from the initial policy.
+    passes: number of passes over the batches sampled between two updates; must
+      divide `sync_every_steps`.
   """
 
   prompts: str = dataclasses.field(metadata=STORE)
@@ -78,14 +78,14 @@ class Online:
 
 @dataclasses.dataclass(frozen=True)
 class Generated:
-  """Each side sampled from a checkpoint of its own, labelled by a judge.
+  """Pairs sampled from two checkpoints and labelled by a judge.
 
   Attributes:
-    first: the checkpoint that draws the first response of a pair.
-    second: the checkpoint that draws the second; may be the same.
+    first: the checkpoint that the first response is sampled from.
+    second: the checkpoint of the second response; may be the same.
     prompts: a store with prompts.
     judge: the golden preference model's checkpoint.
-    sampling: how to draw and judge.
+    sampling: settings of sampling and judging.
   """
 
   first: str = dataclasses.field(metadata=CHECKPOINT)
@@ -111,7 +111,7 @@ class Generated:
 
 
 class _PairSampler:
-  """Prompts, judge and reference, ready to make pairs of any policy."""
+  """Samples, judges and scores pairs of any policy."""
 
   def __init__(self, spec: Online | Generated, context: Context):
     reference = context.reference
@@ -122,7 +122,7 @@ class _PairSampler:
     self.prompts = stores.open(spec.prompts)
     manifest = self.prompts.manifest
     places = partitioning.parameters_on(context.mesh)
-    # The judge's activations are of the run's type, as the reference's are.
+    # The judge uses the run's activation dtype, like the reference.
     dtype = context.config.dtype
     loaded = checkpoints.load(
       spec.judge, shardings=places, activations=dtype, optimizer_state=False
@@ -217,7 +217,7 @@ class _PairSampler:
 
 
 class _Online:
-  """Draws from the policy, as it is or as it was at the last sync."""
+  """Samples from the policy, or from its copy at the last synchronisation."""
 
   def __init__(self, spec: Online, pair_sampler: _PairSampler, start_step: int):
     self._spec, self._pair_sampler = spec, pair_sampler
@@ -238,7 +238,7 @@ class _Online:
     )
 
   def _sampling_step(self, step: int) -> int:
-    """Later passes draw the block's batches again: equal keys, equal pairs."""
+    """Returns the step whose key to use; later passes repeat earlier steps."""
     every, passes = self._spec.sync_every_steps, self._spec.passes
     if every is None or passes == 1:
       return step
@@ -251,16 +251,16 @@ class _Online:
     return self._pair_sampler.manifest(self._spec)
 
   def state(self) -> dict[str, Any]:
-    """Returns the sampler's parameters where they lag behind the policy's."""
+    """Returns the sampling parameters if they may lag behind the policy's."""
     return {} if self._sampler is None else {"sampler": self._sampler}
 
   def restore(self, state: Mapping[str, Any]) -> None:
-    """Takes over the sampler's parameters."""
+    """Restores the sampling parameters."""
     self._sampler = state.get("sampler")
 
 
 class _Generated:
-  """Draws from two fixed policies."""
+  """Samples from two fixed policies."""
 
   def __init__(
     self, spec: Generated, pair_sampler: _PairSampler, context: Context
@@ -294,11 +294,11 @@ class _Generated:
     return self._pair_sampler.manifest(self._spec)
 
   def state(self) -> dict[str, Any]:
-    """Nothing: the batch is a function of the step."""
+    """Returns nothing; the batch is a function of the step."""
     return {}
 
   def restore(self, state: Mapping[str, Any]) -> None:
-    """Nothing to restore."""
+    """Does nothing."""
 
 
 def same_architecture(one: t5.T5Config, other: t5.T5Config) -> bool:

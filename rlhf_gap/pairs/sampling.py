@@ -17,22 +17,24 @@ from rlhf_gap.pairs import reference as references
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-  """How responses are drawn and judged.
+  """Settings of sampling and judging.
 
   Attributes:
-    max_length: tokens of a response at most, EOS included.
-    min_length: tokens before which no response ends.
+    max_length: maximum response length in tokens, EOS included.
+    min_length: number of tokens before a response may end.
     temperature: divides the logits; the paper's is 1.
-    top_k: most likely tokens drawn from; 0 for all.
-    top_p: probability of the most likely tokens drawn from; 1 for all.
-    mixture_weight: IPO-MD: the reference's weight in the log-space mixture that
-      tokens are drawn from; 0 draws from the policy alone.
-    judge_length: tokens of the judge's input; None for the prompts' window plus
-      two responses and the markers.
-    keep: end of a prompt that the judge keeps, "end" or "start".
+    top_k: sample from the `top_k` most likely tokens; 0 for all.
+    top_p: sample from the most likely tokens with this total probability; 1
+      for all.
+    mixture_weight: weight of the reference in the geometric mixture that tokens
+      are sampled from (IPO-MD); 0 samples from the policy alone.
+    judge_length: length of the judge's input in tokens; by default it fits the
+      longest prompt, two responses and the markers.
+    keep: which end of a prompt to keep if it is truncated for the judge, "end"
+      or "start".
 
   Raises:
-    UserError: responses can have no token.
+    UserError: a value is out of range.
   """
 
   max_length: int = 128
@@ -54,13 +56,13 @@ class Sampling:
 
 
 class Static(NamedTuple):
-  """What a compiled draw is specialised to.
+  """The static arguments of `draw_pairs`.
 
   Attributes:
-    policy: architecture of policy and reference.
-    judge: the preference model's.
-    words: the preference model's.
-    sampling: how to draw and judge, with a judge's window.
+    policy: the architecture of policy and reference.
+    judge: the architecture of the preference model.
+    words: token ids of its markers and answers.
+    sampling: the settings, with `judge_length` filled in.
   """
 
   policy: t5.T5Config
@@ -72,18 +74,18 @@ class Static(NamedTuple):
 def with_judge_length(
   sampling: Sampling, words: judge.Words, prompt_length: int
 ) -> Sampling:
-  """Fills in `judge_length`: by default prompt, responses and markers all fit.
+  """Fills in `judge_length`; by default prompt, responses and markers fit.
 
   Args:
     sampling: the settings.
-    words: the judge's.
-    prompt_length: the prompts' window in tokens.
+    words: token ids of the judge's markers.
+    prompt_length: maximum prompt length in tokens.
 
   Returns:
-    The settings with a judge's window.
+    The settings with `judge_length` set.
 
   Raises:
-    UserError: the given window cannot hold both responses.
+    UserError: the given length cannot hold both responses.
   """
   markers = judge.marker_tokens(words)
   needed = 2 * sampling.max_length + markers
@@ -97,6 +99,8 @@ def with_judge_length(
   return dataclasses.replace(sampling, judge_length=length)
 
 
+# `gin_configs/runs/plans.json` holds fingerprints of the program, which contain
+# this name.
 @functools.partial(jax.jit, static_argnums=0)
 def draw_pairs(
   static: Static,
@@ -106,20 +110,20 @@ def draw_pairs(
   prompt: Int[Array, "batch source"],
   key: Key[Array, ""],
 ) -> tuple[PreferenceBatch, Int[Array, "batch"], Int[Array, ""]]:
-  """Samples two responses a prompt, judges them and scores the reference.
+  """Samples two responses per prompt, judges them and scores the reference.
 
   Args:
     static: architectures and settings.
-    policies: one policy for both samples, or one for each.
+    policies: one policy for both samples, or one per sample.
     reference: the reference's parameters.
-    judge_params: the preference model's.
+    judge_params: the preference model's parameters.
     prompt: token ids, padded with 0 on the right.
-    key: of the step.
+    key: random key of the step.
 
   Returns:
-    The pairs, the judge's winner as chosen (a tie keeps the samples' order and
-    has weight 0); which sample was chosen; the first step of decoding with
-    logits that were not finite, or -1.
+    The pairs, with the judge's winner as chosen (a tie keeps the samples' order
+    and has weight 0); the index of the chosen sample; and the first decoding
+    step with non-finite logits, or -1.
   """
   with jax.named_scope("sampling"):
     responses, bad = _two_samples(static, policies, reference, prompt, key)
@@ -159,7 +163,7 @@ def draw_pairs(
     judge_r21=r21,
     weight=(verdict.label != 0.5).astype(jnp.float32),
   )
-  # As a stored batch lies: the training step then is the same program.
+  # Sharded like a stored batch, so that the training step is the same program.
   batch, chosen_sample = partitioning.constrain_rows(
     (batch, swapped.astype(jnp.int32))
   )
@@ -180,10 +184,10 @@ def _two_samples(
   drawn = [
     sample.sample(
       static.policy,
-      # Once, and not for every token.
+      # Cast once instead of for every token.
       precision.as_computed(static.policy, params),
       prompt,
-      # A policy's own key: two equal policies must not draw equal responses.
+      # A key per policy, or two equal policies would sample equal responses.
       jax.random.fold_in(key, number),
       num_samples=each,
       max_length=sampling.max_length,
