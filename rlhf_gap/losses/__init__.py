@@ -1,10 +1,10 @@
-"""Losses: one pure function a formula, one value a pair or row.
+"""Losses: one pure function per formula, one value per pair or row.
 
     loss = losses.Ipo(beta=0.1)
     loss.describe("sum")        # "... target rho = 5 nats"
     losses.with_label(loss, rho, probability)
 
-The same function with the same arguments serves every regime.
+All regimes use the same functions.
 """
 
 from rlhf_gap.losses.contrastive import IPO_FORMS as IPO_FORMS

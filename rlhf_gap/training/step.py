@@ -108,7 +108,7 @@ def train_step(
   dropout_key: Array | None = None,
   num_microbatches: int = 1,
 ) -> tuple[TrainState, StepMetrics]:
-  """Computes one update: params <- params + optimizer(gradient of the mean loss).
+  """Updates the state: params += optimizer(gradient of the mean loss).
 
   Args:
     state: parameters and optimizer.
