@@ -61,7 +61,7 @@ def windows(
     store: what the run recorded, a chunk a step.
     golden: the golden preference model.
     count: how many moments, evenly spaced; the last is the run's end.
-    num_pairs: pairs at each, those drawn last before it.
+    num_pairs: pairs at each, the last ones sampled before it.
     batch_size: rows at a time.
 
   Returns:

@@ -237,7 +237,7 @@ def _sample_rows(
   stream = jax.random.fold_in(
     jax.random.key(plan.seed), _STREAMS.index(plan.role)
   )
-  drawn = sample.sample(
+  sampled = sample.sample(
     model.config,
     model.params,
     tokens,
@@ -246,18 +246,18 @@ def _sample_rows(
     max_length=plan.max_length,
     row_ids=jnp.asarray(values["prompt_row"] + number * _SECOND),
   )
-  _check_finite(model, tokens, drawn)
-  values["response_tokens"] = np.asarray(drawn.tokens[:, 0])
-  values["token_log_probs"] = np.asarray(drawn.log_probs[:, 0])
+  _check_finite(model, tokens, sampled)
+  values["response_tokens"] = np.asarray(sampled.tokens[:, 0])
+  values["token_log_probs"] = np.asarray(sampled.log_probs[:, 0])
   return {name: value[: len(rows)] for name, value in values.items()}
 
 
 def _check_finite(
-  model: models.Model, tokens: jax.Array, drawn: sample.Samples
+  model: models.Model, tokens: jax.Array, sampled: sample.Samples
 ) -> None:
-  if (step := int(drawn.first_bad_step)) < 0:
+  if (step := int(sampled.first_bad_step)) < 0:
     return
-  decoder_inputs = score.shift_right(drawn.tokens[:, 0])
+  decoder_inputs = score.shift_right(sampled.tokens[:, 0])
   where = diagnose.first_bad_layer(
     model.config, model.params, tokens, decoder_inputs
   )
@@ -288,7 +288,7 @@ def open_existing(path: str, plan: Plan) -> stores.Store:
     found = manifest.source.get("role", manifest.task)
     raise errors.UserError(
       f"{path} holds {manifest.schema} of {found}; expected samples of the"
-      f" {plan.role.replace('_', ' ')}, which `rlhf-gap evaluate` draws"
+      f" {plan.role.replace('_', ' ')}, which `rlhf-gap evaluate` samples"
     )
   stores.check_vocabulary(
     manifest.vocabulary, plan.prompts.manifest.vocabulary, path
@@ -302,7 +302,7 @@ def open_existing(path: str, plan: Plan) -> stores.Store:
     raise errors.UserError(
       f"{path} does not hold a sample of each of the {count:,} prompts of"
       f" {plan.prompts.path} under seed {plan.seed}; give the checkpoint with"
-      " --golden_policy to draw them"
+      " --golden_policy to sample them"
     )
   if manifest.feature_lengths["response"] != plan.max_length:
     raise errors.UserError(

@@ -162,7 +162,7 @@ class _PairSampler:
     )
 
   def manifest(self, spec: Online | Generated) -> stores.Manifest:
-    """Describes a store of the pairs that are drawn."""
+    """Returns the manifest of a store of the sampled pairs."""
     prompts = self.prompts.manifest
     lengths = {
       "prompt": prompts.feature_lengths["prompt"],
@@ -247,7 +247,7 @@ class _Online:
     return block * fresh + within % fresh
 
   def manifest(self) -> stores.Manifest:
-    """Describes a store of the pairs that are drawn."""
+    """Returns the manifest of a store of the sampled pairs."""
     return self._pair_sampler.manifest(self._spec)
 
   def state(self) -> dict[str, Any]:
@@ -290,7 +290,7 @@ class _Generated:
     return self._pair_sampler.fetch(step, self._policies, self._policy_step)
 
   def manifest(self) -> stores.Manifest:
-    """Describes a store of the pairs that are drawn."""
+    """Returns the manifest of a store of the sampled pairs."""
     return self._pair_sampler.manifest(self._spec)
 
   def state(self) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def _two_samples(
   weight = sampling.mixture_weight
   mixture = sample.Mixture(reference, weight) if weight else None
   each = 2 // len(policies)
-  drawn = [
+  sampled = [
     sample.sample(
       static.policy,
       # Cast once instead of for every token.
@@ -199,7 +199,7 @@ def _two_samples(
     )
     for number, params in enumerate(policies)
   ]
-  responses = jnp.concatenate([d.tokens for d in drawn], axis=1)
+  responses = jnp.concatenate([s.tokens for s in sampled], axis=1)
   return responses, functools.reduce(
-    jnp.maximum, [d.first_bad_step for d in drawn]
+    jnp.maximum, [s.first_bad_step for s in sampled]
   )

@@ -31,6 +31,7 @@ from rlhf_gap.training import step
 # `jax.named_scope`s in `draw_pairs`; the other programs are single terms.
 DRAW_TERMS = ("sampling", "judging", "reference")
 STEP_TERM, SCORE_TERM = "step", "reference"
+# Keys of `gin_configs/runs/plans.json`; "draw" samples and judges pairs.
 DRAW, SCORE = "draw", "score"
 # The run's vocabulary is unknown here; bytes write the longest markers.
 _WORDS = judge.words_of(stores.byte())

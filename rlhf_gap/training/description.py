@@ -113,8 +113,8 @@ class Run:
       )
     if (self.initial is None) == (self.model is None):
       raise errors.UserError(
-        "expected either INITIAL_CHECKPOINT_PATH or a model to draw new"
-        f" parameters for, got {'neither' if self.model is None else 'both'}"
+        "expected either INITIAL_CHECKPOINT_PATH or a model for new"
+        f" parameters, got {'neither' if self.model is None else 'both'}"
       )
 
   def _check_values(self) -> None:

@@ -198,7 +198,7 @@ def _update(
   """
   if components.reference is not None:
     components.reference.refresh(step, state.params)
-  processes.mark(f"drawing step {step}")
+  processes.mark(f"fetching the batch of step {step}")
   fetched = components.source.fetch(step, state.params)
   processes.mark(f"step {step}")
   rate = components.learning_rate.at(step)
