@@ -55,10 +55,10 @@ class _SyncedEveryStep:
   def __init__(self, source: pairs.Source):
     self._source = source
 
-  def draw(self, step: int, params: t5.Params) -> pairs.Draw:
+  def fetch(self, step: int, params: t5.Params) -> pairs.FetchedBatch:
     """Returns pairs sampled from `params`."""
     self._source.restore({})
-    return self._source.draw(step, params)
+    return self._source.fetch(step, params)
 
   def state(self) -> dict[str, Any]:
     return {}
@@ -115,7 +115,7 @@ class _Runs:
     self._folder = pathlib.Path(made.prompts).parent
 
   def train(
-    self, name: str, source: pairs.Spec, record: bool = False
+    self, name: str, source: pairs.SourceSpec, record: bool = False
   ) -> Result:
     """Trains one run and reads its log."""
     folder = str(self._folder / name)
@@ -187,7 +187,7 @@ def check(runs: _Runs, recorded: str) -> list[str]:
   print(f"online: {len(online.lines)} steps in {online.seconds:.1f} s")
 
   def against(
-    title: str, source: pairs.Spec, *, equal: bool, other: Result = online
+    title: str, source: pairs.SourceSpec, *, equal: bool, other: Result = online
   ) -> str:
     name = title.split(",")[0].replace(" ", "_")
     return _compare(title, other, runs.train(name, source), equal=equal)

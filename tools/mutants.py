@@ -3,12 +3,13 @@
 from typing import NamedTuple
 
 _CONTRASTIVE = "losses/contrastive.py"
-_CONFIGURED = "losses/configured.py"
+_PAIR_LOSSES = "losses/pair_losses.py"
 _SUPERVISED = "losses/supervised.py"
 _PREFERENCE = "losses/preference.py"
 _LOGPROBS = "ops/logprobs.py"
 _BATCHES = "batches.py"
 _OBJECTIVE = "training/objectives.py"
+_BATCH_METRICS = "training/batch_metrics.py"
 _STEP = "training/step.py"
 
 
@@ -131,7 +132,7 @@ MUTANTS = [
     ),
   ),
   *_in(
-    _CONFIGURED,
+    _PAIR_LOSSES,
     ("Ipo: form ignored", ", form=self.form)", ")"),
     (
       "Ipo: announces the target 1/beta",
@@ -207,7 +208,11 @@ MUTANTS = [
       "jnp.maximum(mask.sum(axis=-1), 1)",
       "mask.shape[-1]",
     ),
-    ("tokens: EOS left out", "return tokens > PAD_ID", "return tokens > 1"),
+    (
+      "tokens: EOS left out",
+      "return tokens > PAD_ID",
+      "return tokens > PAD_ID + 1",
+    ),
   ),
   *_in(
     _BATCHES,
@@ -260,6 +265,9 @@ MUTANTS = [
       "losses.with_label(spec.loss, margin, probability)",
       "spec.loss(margin)",
     ),
+  ),
+  *_in(
+    _BATCH_METRICS,
     (
       "objective: weights dropped",
       "loss = (weight * values).sum()",
@@ -291,6 +299,9 @@ MUTANTS = [
       "0.5 * (1 + jnp.sign(margin))",
       "(margin >= 0).astype(jnp.float32)",
     ),
+  ),
+  *_in(
+    _OBJECTIVE,
     (
       "best of two: imitates the loser",
       "reduce(scores[:, 0], pair.mask[:, 0])",
@@ -313,8 +324,8 @@ MUTANTS = [
     ),
     (
       "preference: accuracy of one order",
-      "_above_zero(r12 - r21)",
-      "_above_zero(r12 - 0.5)",
+      "above_zero(r12 - r21)",
+      "above_zero(r12 - 0.5)",
     ),
   ),
   *_in(

@@ -9,7 +9,8 @@ from rlhf_gap.batches import PreferenceBatch
 from rlhf_gap.benchmarks import workloads
 from rlhf_gap.inference import judge, sample
 from rlhf_gap.models import t5
-from rlhf_gap.pairs import online, reference
+from rlhf_gap.pairs import reference
+from rlhf_gap.pairs import sampling as pair_sampling
 from rlhf_gap.training import configured, objectives, step
 
 PARTS = ("sampling", "judging", "reference", "offline")
@@ -54,18 +55,20 @@ def calls(
   """
   size = (shape.batch, shape.source)
   prompts = jnp.asarray(workloads.tokens(config, size, 0))
-  sampling = online.with_judge_length(
-    online.Sampling(max_length=shape.target, min_length=shape.target),
+  sampling = pair_sampling.with_judge_length(
+    pair_sampling.Sampling(max_length=shape.target, min_length=shape.target),
     workloads.WORDS,
     shape.source,
   )
-  static = online.Static(config, config, workloads.WORDS, sampling)
+  static = pair_sampling.Static(config, config, workloads.WORDS, sampling)
   key = jax.random.key(0)
 
-  def draw(policy: t5.Params) -> PreferenceBatch:
-    return online.draw_pairs(static, (policy,), params, params, prompts, key)[0]
+  def sample_pairs(policy: t5.Params) -> PreferenceBatch:
+    return pair_sampling.draw_pairs(
+      static, (policy,), params, params, prompts, key
+    )[0]
 
-  pairs = draw(params)
+  pairs = sample_pairs(params)
   responses = jnp.stack([pairs.chosen, pairs.rejected], axis=1)
   verdict = jax.jit(
     lambda params: judge.compare(
@@ -79,7 +82,7 @@ def calls(
   # Two copies of the policy, because each call donates its own.
   offline, whole = (_Updates(config, params) for _ in range(2))
   return {
-    "online": lambda: whole(draw(whole.params)),
+    "online": lambda: whole(sample_pairs(whole.params)),
     "sampling": lambda: (
       sample.sample(
         config,

@@ -5,12 +5,13 @@ follows the program as written.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 from jax.extend import core
+
+from rlhf_gap.ops.matrix_products import product_flops
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -70,14 +71,11 @@ def _of_equation(equation: core.JaxprEqn, while_steps: int) -> Work:
 
 
 def _of_product(equation: core.JaxprEqn) -> Work:
-  (contracted, _), _ = equation.params["dimension_numbers"]
   arrays: list[Any] = [
     variable.aval for variable in (*equation.invars, *equation.outvars)
   ]
-  left, _, result = arrays
-  depth = math.prod(left.shape[axis] for axis in contracted)
   moved = sum(array.size * array.dtype.itemsize for array in arrays)
-  return Work(2 * result.size * depth, moved)
+  return Work(product_flops(equation), moved)
 
 
 def _inner(parameters: dict[str, Any]) -> Iterator[core.Jaxpr]:

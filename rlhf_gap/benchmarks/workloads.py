@@ -12,8 +12,9 @@ from jaxtyping import Array, Int
 
 from rlhf_gap import errors
 from rlhf_gap.benchmarks import work
-from rlhf_gap.inference import judge, next_token, sample, score
+from rlhf_gap.inference import judge, sample, score
 from rlhf_gap.models import decode, t5
+from rlhf_gap.token_ids import PAD_ID
 
 # Median response length of the summarization data.
 _MEDIAN_TOKENS = 37
@@ -204,7 +205,7 @@ def one_judging_pass(
   def read_and_answer(params: t5.Params, inputs: Array) -> Array:
     prompts = decode.prompts(config, params, inputs)
     caches = decode.empty_caches(config, rows, 1, 1)
-    start = jnp.full((rows, 1), next_token.PAD)
+    start = jnp.full((rows, 1), PAD_ID)
     position = jnp.int32(0)
     return decode.step(config, params, start, caches, prompts, position)[0]
 

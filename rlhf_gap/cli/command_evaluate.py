@@ -236,7 +236,7 @@ def _yardstick(arguments: argparse.Namespace) -> "yardstick.Yardstick":
   copied = ("num_prompts", "keep", "batch_size", "seed")
   default_part = min(256, arguments.num_prompts)
   kl_prompts, own_pairs = arguments.kl_prompts, arguments.own_pairs
-  settings = yardstick.Settings(
+  settings = yardstick.YardstickSettings(
     max_length=128 if max_length is None else max_length,
     num_pairs=_NUM_PAIRS if num_pairs is None else num_pairs,
     kl_prompts=default_part if kl_prompts is None else kl_prompts,

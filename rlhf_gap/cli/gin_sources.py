@@ -17,6 +17,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 TRUSTED_MODULES = ("rlhf_gap", "jax", "optax", "seqio")
 """Packages that a gin file may import without `--allow_module`."""
 
+# Former modules whose classes users may bind -> where these are now.
+_MOVED = {"rlhf_gap.losses.configured": "rlhf_gap.losses"}
+
 # Not a module: `from __gin__ import ...` enables features of gin.
 _GIN_FEATURES = "__gin__"
 
@@ -173,6 +176,10 @@ def _check_import(
   statement: config_parser.ImportStatement, place: str, allowed: Sequence[str]
 ) -> None:
   module = statement.module
+  if module in _MOVED:
+    raise errors.UserError(
+      f"{place}: {module} no longer exists; import {_MOVED[module]} instead"
+    )
   if module.split(".")[0] != _GIN_FEATURES and not is_allowed(module, allowed):
     raise errors.UserError(
       f"{place}: imports {module}, which would run its code; if you trust it,"

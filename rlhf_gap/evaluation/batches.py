@@ -1,4 +1,4 @@
-"""Functions of one compiled batch, applied to any number of rows."""
+"""Applies compiled functions to any number of rows, in batches."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,20 +20,20 @@ class Batches:
   """Applies functions to rows, `size` at a time.
 
   Attributes:
-    size: rows of a batch; the last one is filled up, so that one compiled
-      program serves all.
-    report: is told of how many rows have been done, a batch at a time.
+    size: rows per batch. The last batch is padded to this size, so that one
+      compiled program serves all.
+    report: called with the number of rows done, after each batch.
   """
 
   size: int
   report: Callable[[int], object]
 
   def map(self, function: Callable[..., Any], *arrays: np.ndarray) -> Any:
-    """Returns `function` of all rows.
+    """Applies a function to all rows.
 
     Args:
-      function: maps JAX arrays [size, ...] to a tree of arrays [size, ...]; a
-        row of the result is that of the arguments' row alone.
+      function: maps JAX arrays [size, ...] to a tree of arrays [size, ...].
+        Each row of the result depends only on the same row of the arguments.
       *arrays: [rows, ...] each, at least one row.
 
     Returns:
@@ -50,7 +50,7 @@ class Batches:
     return jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
 
   def _filled(self, array: np.ndarray) -> np.ndarray:
-    # Repeated rows, not empty ones: nothing attends to no token at all.
+    # Padded with repeated rows, because attention over no tokens is undefined.
     widths = [(0, self.size - len(array))] + [(0, 0)] * (array.ndim - 1)
     return np.pad(array, widths, mode="edge")
 
@@ -58,16 +58,16 @@ class Batches:
 def without_padding(
   tokens: Int[np.ndarray, "rows length"],
 ) -> Int[np.ndarray, "rows shorter"]:
-  """Drops the last columns that are pads (0) in every row.
+  """Drops trailing columns that are padding (0) in every row.
 
-  Windows are made for the longest prompt of a data set; an encoder's work grows
-  with them.
+  Stores are as wide as the longest prompt of a data set, and the encoder's work
+  grows with the width.
 
   Args:
     tokens: token ids, padded on the right.
 
   Returns:
-    Their first columns: a multiple of 8 of them, or all.
+    Their first columns; the number is a multiple of 8, or all.
   """
   used = int((tokens > PAD_ID).sum(axis=1).max())
   return tokens[:, : -(-used // _MULTIPLE) * _MULTIPLE]

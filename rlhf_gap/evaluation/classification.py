@@ -1,6 +1,6 @@
-"""The policy as a classifier of pairs, and what becomes of their likelihood.
+"""The policy as a classifier of pairs, and the likelihood of their responses.
 
-A policy prefers the response that it has made more likely relative to the
+A policy prefers the response with the higher log-probability relative to the
 reference: the sign of rho = log pi(y1)/pi_ref(y1) - log pi(y2)/pi_ref(y2)
 (Tang et al. 2024, Appendix E).
 """
@@ -24,7 +24,7 @@ _COLUMNS = ("prompt_tokens", "chosen_tokens", "rejected_tokens")
 
 
 class Scores(NamedTuple):
-  """Log-probabilities of two responses a prompt, in nats.
+  """Log-probabilities of two responses per prompt, in nats.
 
   Attributes:
     total: summed over tokens, EOS included.
@@ -56,13 +56,13 @@ def score(
   responses: Int[np.ndarray, "rows 2 target"],
   using: batches.Batches,
 ) -> Scores:
-  """Returns log pi of two responses a prompt.
+  """Returns log pi of two responses per prompt.
 
   Args:
-    model: pi.
+    model: the policy pi.
     prompt: token ids, padded with 0.
-    responses: both responses, likewise.
-    using: in what batches.
+    responses: both responses, padded with 0.
+    using: batching.
 
   Returns:
     Sums and means.
@@ -95,7 +95,7 @@ class Pairs:
 
   @property
   def fingerprint(self) -> str:
-    """SHA-256 of the ids: what was classified."""
+    """SHA-256 of the token ids."""
     digest = hashlib.sha256()
     for array in (self.prompt, self.responses):
       digest.update(repr(array.shape).encode())
@@ -107,10 +107,10 @@ def choose_pairs(store: stores.Store, num_pairs: int, seed: int) -> Pairs:
   """Takes the first pairs of a labelled store in a seeded order.
 
   Args:
-    store: pairs, labelled by the golden preference model; those of weight 0,
-      its ties, are left out.
-    num_pairs: how many.
-    seed: chooses the order.
+    store: pairs labelled by the golden preference model; ties (weight 0) are
+      excluded.
+    num_pairs: number of pairs.
+    seed: seed of the order.
 
   Returns:
     The pairs.
@@ -143,15 +143,15 @@ def choose_pairs(store: stores.Store, num_pairs: int, seed: int) -> Pairs:
 def measure(
   policy: Scores, reference: Scores
 ) -> dict[str, records.Measurement]:
-  """Sums up the scores of labelled pairs, chosen first.
+  """Computes the metrics of labelled pairs, chosen first.
 
   Args:
-    policy: of the policy.
-    reference: of the reference, for the same pairs.
+    policy: scores under the policy.
+    reference: scores under the reference, of the same pairs.
 
   Returns:
-    "pair_accuracy_sum", "pair_accuracy_mean": how often rho > 0 by summed and
-    by per-token log-probabilities, rho = 0 counted 1/2;
+    "pair_accuracy_sum", "pair_accuracy_mean": fraction with rho > 0, by summed
+    and by per-token log-probabilities; rho = 0 counts 1/2;
     "chosen_log_ratio_nats", "rejected_log_ratio_nats": log pi - log pi_ref,
     summed over tokens; "margin_nats": rho, their difference.
   """
@@ -170,14 +170,14 @@ def measure_own(
   """Compares the policy's order of its own samples with the judge's.
 
   Args:
-    policy: its scores of two samples a prompt.
-    reference: the reference's.
-    label: 1 where the judge prefers the first, 0 where the second; ties (1/2)
-      are left out.
+    policy: the policy's scores of two samples per prompt.
+    reference: the reference's scores.
+    label: 1 if the judge prefers the first, 0 if the second; ties (1/2) are
+      excluded.
 
   Returns:
-    "own_pair_accuracy_sum" and "own_pair_accuracy_mean"; neither where the
-    judge calls every pair a tie, as it does once all samples are equal.
+    "own_pair_accuracy_sum" and "own_pair_accuracy_mean"; empty if
+    every pair is a tie, for example because all samples are equal.
   """
   decided = label != 0.5
   if not decided.any():

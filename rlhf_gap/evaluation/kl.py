@@ -1,4 +1,4 @@
-"""How far the policy has gone from the reference, in nats."""
+"""The KL divergence of the policy from the reference, in nats."""
 
 import functools
 
@@ -44,10 +44,10 @@ def along(
     reference: pi_ref, of the same architecture.
     prompt: token ids, padded with 0.
     response: sampled from the policy.
-    using: in what batches.
+    using: batching.
 
   Returns:
-    Nats, >= 0 but for rounding; exactly 0 where the policies are equal.
+    Nats, >= 0 up to rounding; exactly 0 for equal policies.
 
   Raises:
     UserError: a divergence is not finite.
@@ -66,5 +66,5 @@ def measure(
   sequence_kl: Float[np.ndarray, "rows"],
 ) -> dict[str, records.Measurement]:
   """Returns "kl_nats": the mean over prompts, with a normal interval."""
-  # Rounding may leave a hair below 0 where the policies hardly differ.
+  # Rounding may give slightly negative values for nearly equal policies.
   return {"kl_nats": intervals.mean(np.maximum(sequence_kl, 0.0), low=0.0)}

@@ -1,4 +1,4 @@
-"""The models of an evaluation, loaded once and checked against each other."""
+"""Loads the models of an evaluation and checks that they fit together."""
 
 import dataclasses
 
@@ -7,13 +7,13 @@ import numpy as np
 from rlhf_gap import checkpoints, errors, stores
 from rlhf_gap.models import t5
 
-# What changes neither the parameters nor what they compute.
+# Fields that affect neither the parameters nor evaluation.
 _TRAINING_ONLY = ("dropout_rate", "remat_policy")
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  """A checkpoint in memory, and which one it is."""
+  """A loaded checkpoint and its identity."""
 
   config: t5.T5Config
   params: t5.Params
@@ -31,7 +31,7 @@ def load(path: str, dtype: str | None = None) -> Model:
     The model; its fingerprint is that of the stored bits.
 
   Raises:
-    UserError: nothing whole is there, or it is no T5.
+    UserError: there is no complete checkpoint, or it is not a T5.
   """
   loaded = checkpoints.load(path, dtype=dtype, optimizer_state=False)
   names = stores.CheckpointIdentity(
@@ -41,7 +41,7 @@ def load(path: str, dtype: str | None = None) -> Model:
 
 
 def named(path: str) -> stores.CheckpointIdentity:
-  """Says which parameters a checkpoint holds, without keeping them in memory.
+  """Returns a checkpoint's identity without keeping its parameters in memory.
 
   Args:
     path: the checkpoint's folder.
@@ -57,8 +57,8 @@ def check_same_architecture(policy: Model, reference: Model) -> None:
   """Raises unless two models compute with parameters of the same shapes.
 
   Args:
-    policy: what is to be evaluated.
-    reference: what it is compared with, step by step.
+    policy: the policy to evaluate.
+    reference: the reference.
 
   Raises:
     UserError: a field of their configurations differs; it is named.
@@ -93,7 +93,7 @@ def check_token_ids(model: Model, largest: int, source: str) -> None:
 
 
 def check_finite(model: Model, what: str, *values: np.ndarray) -> None:
-  """Raises unless what a model computed is finite.
+  """Raises unless a model's results are finite.
 
   Args:
     model: the model.

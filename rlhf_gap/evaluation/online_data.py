@@ -1,9 +1,8 @@
-"""Who can tell the better response of an online run's own pairs, over its time.
+"""Classification accuracy on an online run's own pairs, over time.
 
-Tang et al. (2024), Fig. 6: at evenly spaced moments of an online run some of
-the pairs that it had just drawn are judged by the golden preference model; the
-proxy, which labelled them in the run, and finished policies are held against
-these labels.
+Tang et al. (2024), Fig. 6: at evenly spaced steps of an online run, the golden
+preference model labels some of the latest sampled pairs. The proxy, which
+labelled them in the run, and trained policies are compared with these labels.
 """
 
 import dataclasses
@@ -31,14 +30,14 @@ _COLUMNS = ("prompt_tokens", "chosen_tokens", "rejected_tokens", "weight")
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-  """Pairs that an online run drew just before a step, golden-labelled.
+  """Golden-labelled pairs that an online run sampled just before a step.
 
   Attributes:
     step: of the run.
     prompt: token ids, int32 [pairs, source].
     responses: the proxy's winner and the other, int32 [pairs, 2, target].
-    label: 1 where the golden model prefers the proxy's winner, else 0.
-    proxy_tie: where the proxy had no winner.
+    label: 1 if the golden model prefers the proxy's winner, else 0.
+    proxy_tie: whether the pair was a tie for the proxy.
   """
 
   step: int
@@ -56,13 +55,13 @@ def windows(
   num_pairs: int,
   batch_size: int,
 ) -> list[Window]:
-  """Takes pairs from an online run's store and has them judged.
+  """Reads windows of pairs from an online run's store and judges them.
 
   Args:
     store: what the run recorded, a chunk a step.
     golden: the golden preference model.
     count: how many moments, evenly spaced; the last is the run's end.
-    num_pairs: pairs at each, those drawn last before it.
+    num_pairs: pairs at each, the last ones sampled before it.
     batch_size: rows at a time.
 
   Returns:

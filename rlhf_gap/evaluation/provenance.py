@@ -1,4 +1,4 @@
-"""The program and the machine that a measurement was made with."""
+"""The code and the machine of a measurement."""
 
 import functools
 import importlib.metadata
@@ -16,9 +16,9 @@ _PACKAGES = ("jax", "jaxlib", "flax", "numpy", "tensorstore")
 
 @functools.cache
 def code() -> records.Code:
-  """Returns the commit and the versions that are running.
+  """Returns the commit and package versions of this process.
 
-  Found once a process: a commit made meanwhile is not what it runs.
+  Cached, because later commits do not change the running code.
   """
   versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
   return records.Code(
@@ -29,14 +29,14 @@ def code() -> records.Code:
 
 
 def git_commit(folder: str) -> str:
-  """Returns the commit that a folder is checked out at.
+  """Returns the commit of a checkout.
 
   Args:
     folder: any folder.
 
   Returns:
-    40 hexadecimal digits, followed by "-dirty" where tracked files differ; ""
-    where the folder is in no repository or git is not installed.
+    40 hexadecimal digits, followed by "-dirty" if tracked files differ; "" if
+    the folder is in no repository or git is not installed.
   """
   command = ["git", "-C", folder, "describe", "--always", "--dirty"]
   try:
@@ -52,6 +52,6 @@ def git_commit(folder: str) -> str:
 
 
 def device() -> str:
-  """Returns how many devices of which kind compute: "1 x cpu"."""
+  """Returns the number and kind of devices, such as "1 x cpu"."""
   devices = jax.devices()
   return f"{len(devices)} x {devices[0].device_kind}"

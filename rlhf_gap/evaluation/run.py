@@ -1,4 +1,4 @@
-"""From one checkpoint to its record.
+"""Evaluates a checkpoint and returns its record.
 
 measured = yardstick.load(sources, settings, "out/samples")
 trained_by = records.TrainingRun("run")
@@ -33,10 +33,10 @@ Values = dict[str, np.ndarray]
 def evaluate(
   by: yardstick.Yardstick, path: str, run: records.TrainingRun
 ) -> records.RunRecord:
-  """Measures one checkpoint; samples that exist are read, not drawn.
+  """Evaluates one checkpoint; existing samples are reused.
 
   Args:
-    by: what it is measured against.
+    by: judges, opponents and data.
     path: the checkpoint's folder.
     run: the run that it belongs to.
 
@@ -51,12 +51,12 @@ def evaluate(
   policy = models.load(path, by.sources.dtype)
   models.check_same_architecture(policy, by.reference)
   checkpoint = policy.checkpoint
-  by.sample_opponents()  # beforehand: it has progress bars of its own
+  by.sample_opponents()  # first, because it has its own progress bars
   name = os.path.basename(os.path.abspath(path))
   with progress.bar(f"evaluating {name}", _num_rows(by), "rows") as bar:
     using = batches.Batches(by.settings.batch_size, bar.update)
     place = by.samples_path(checkpoint, by.plan)
-    store = samples.draw(place, policy, by.plan, using)
+    store = samples.sample_missing(place, policy, by.plan, using)
     metrics, values = measure(by, policy, store, using)
   return records.RunRecord(
     run=run,
@@ -80,10 +80,10 @@ def find(
   run: records.TrainingRun,
   among: list[records.RunRecord],
 ) -> records.RunRecord | None:
-  """Returns the record of a checkpoint that needs no measuring again.
+  """Returns a checkpoint's existing record, if it is still valid.
 
   Args:
-    by: what it would be measured against.
+    by: judges, opponents and data.
     path: the checkpoint's folder.
     run: the run that it belongs to.
     among: the records there are.
@@ -97,7 +97,7 @@ def find(
   """
   checkpoint = models.named(path)
   wanted = records.EvaluatedCheckpoint(checkpoint.sha256, checkpoint.step)
-  if not samples.is_drawn(by.samples_path(checkpoint, by.plan)):
+  if not samples.is_complete(by.samples_path(checkpoint, by.plan)):
     return None
   for record in among:
     found = record.run, record.checkpoint, record.evaluation
@@ -115,10 +115,10 @@ def measure(
   """Measures a policy by its samples.
 
   Args:
-    by: what it is measured against.
+    by: judges, opponents and data.
     policy: the policy.
     store: its samples.
-    using: in what batches.
+    using: batching.
 
   Returns:
     Every metric, and the values by prompt behind some of them.

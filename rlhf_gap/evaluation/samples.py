@@ -1,8 +1,8 @@
-"""One sample a prompt, drawn once and kept in a store.
+"""One sample per prompt, sampled once and kept in a store.
 
-Every metric reads the store, so that a metric added later needs no sampling.
-Sample n of a prompt is a function of the parameters, the prompt, the seed and
-the prompt's row in its store.
+All metrics read the store, so a metric added later needs no sampling. Sample n
+of a prompt is a function of the parameters, the prompt, the seed and the
+prompt's row in its store.
 """
 
 import dataclasses
@@ -43,11 +43,10 @@ COLUMNS = (
   stores.ColumnSpec("seed", "int64", None, "the evaluation's seed"),
 )
 
-# What keeps random bits of one use apart from those of another: a policy and
-# its opponents must not be sampled with common random numbers, or a policy
-# against itself would tie with itself on every prompt.
+# Each role has its own random numbers. With common ones, a policy would tie
+# with itself on every prompt.
 _STREAMS = ("policy", "golden_policy", "reference")
-# Added to a prompt's row for the random bits of its second sample.
+# Offset of the row id that determines the random bits of second samples.
 _SECOND = 2**30
 
 
@@ -58,9 +57,9 @@ class Prompts:
   Attributes:
     rows: their rows in the store, int64 [prompts].
     tokens: their ids, int32 [prompts, length].
-    ids: what names them in their source, int64 [prompts].
-    manifest: of the store.
-    path: of the store.
+    ids: their ids in their source, int64 [prompts].
+    manifest: the store's manifest.
+    path: the store's path.
   """
 
   rows: np.ndarray
@@ -71,7 +70,7 @@ class Prompts:
 
   @property
   def fingerprint(self) -> str:
-    """SHA-256 of vocabulary, rows and token ids: what is sampled from."""
+    """SHA-256 of vocabulary, rows and token ids."""
     digest = hashlib.sha256(self.manifest.vocabulary.fingerprint.encode())
     for array in (self.rows, self.ids, self.tokens):
       digest.update(repr(array.shape).encode())
@@ -80,9 +79,9 @@ class Prompts:
 
 
 def choose_prompts(path: str, num_prompts: int, seed: int) -> Prompts:
-  """Takes the first prompts of a store in a seeded order.
+  """Chooses the first prompts of a store in a seeded order.
 
-  Fewer prompts are the first of more.
+  A smaller number gives a prefix of a larger one.
 
   Args:
     path: a store with prompts: of prompts alone, or of pairs.
@@ -113,14 +112,14 @@ def choose_prompts(path: str, num_prompts: int, seed: int) -> Prompts:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """What is sampled; with a checkpoint it names a store of samples.
+  """Settings that, with a checkpoint, determine a store of samples.
 
   Attributes:
-    prompts: what to respond to.
-    num_seconds: of how many prompts, the first ones, a second sample is drawn.
-    max_length: tokens of a response at most, EOS included.
-    batch_size: prompts at a time.
-    seed: of all random bits.
+    prompts: the prompts.
+    num_seconds: number of first prompts with a second sample.
+    max_length: maximum response length in tokens, EOS included.
+    batch_size: prompts per batch.
+    seed: seed of all samples.
     role: "policy", "golden_policy" or "reference"; the samples of different
       roles are independent.
   """
@@ -134,7 +133,7 @@ class Plan:
 
   @property
   def num_rows(self) -> int:
-    """How many samples there will be."""
+    """Total number of samples."""
     return len(self.prompts.rows) + self.num_seconds
 
   def manifest(self, checkpoint: stores.CheckpointIdentity) -> stores.Manifest:
@@ -162,7 +161,7 @@ class Plan:
     )
 
   def folder(self, checkpoint: stores.CheckpointIdentity) -> str:
-    """Returns a name that another plan or checkpoint would not have."""
+    """Returns a name unique to this plan and checkpoint."""
     manifest = self.manifest(checkpoint)
     what = [*sorted(manifest.source.items()), manifest.chunk_rows]
     what += sorted(manifest.feature_lengths.items())
@@ -170,39 +169,39 @@ class Plan:
     return f"{self.role}_{checkpoint.step}_{digest[:16]}"
 
 
-def is_drawn(path: str) -> bool:
-  """Whether all samples of a store are there."""
+def is_complete(path: str) -> bool:
+  """Whether a store holds all of its samples."""
   try:
     return stores.open(path).manifest.complete
   except errors.UserError:
     return False
 
 
-def draw(
+def sample_missing(
   path: str, model: models.Model, plan: Plan, using: batches.Batches
 ) -> stores.Store:
-  """Samples what is not sampled yet, and opens the store.
+  """Samples missing responses to a store, and opens it.
 
-  Responses are drawn at temperature 1 without truncation: any other
-  distribution would make the KL along them biased.
+  Sampling is at temperature 1 without truncation; with any other distribution,
+  the estimate of the KL would be biased.
 
   Args:
-    path: the store's folder: new, begun or whole.
+    path: the store's folder: new, incomplete or complete.
     model: the policy.
-    plan: what to sample.
-    using: counts the rows; its size is the plan's.
+    plan: the settings.
+    using: reports the number of rows done.
 
   Returns:
-    The store: first samples of all prompts in order, then second ones.
+    The store: first samples of all prompts in order, then second samples.
 
   Raises:
     UserError: logits stopped being finite, the folder holds another store, or
       it cannot be written.
   """
   wanted = plan.manifest(model.checkpoint)
-  if is_drawn(path):
-    # To open it for writing would tell others who do so that they are not
-    # alone: evaluations side by side share what opponents answered.
+  if is_complete(path):
+    # Not opened for writing, because concurrent evaluations share the samples
+    # of opponents, and a store has one writer.
     store = stores.open(path)
     if not stores.differences(store.manifest, wanted):
       using.report(store.num_rows)
@@ -222,9 +221,9 @@ def draw(
 def _sample_rows(
   model: models.Model, plan: Plan, rows: range
 ) -> dict[str, np.ndarray]:
-  """Draws the samples of some rows of the store."""
+  """Samples some rows of the store."""
   prompts = plan.prompts
-  # Rows past the last repeat it, so that one compiled program serves all.
+  # Padded with the last row, so that one compiled program serves all batches.
   row = np.minimum(rows.start + np.arange(plan.batch_size), rows[-1])
   number, index = np.divmod(row, len(prompts.rows))
   values = {
@@ -238,7 +237,7 @@ def _sample_rows(
   stream = jax.random.fold_in(
     jax.random.key(plan.seed), _STREAMS.index(plan.role)
   )
-  drawn = sample.sample(
+  sampled = sample.sample(
     model.config,
     model.params,
     tokens,
@@ -247,18 +246,18 @@ def _sample_rows(
     max_length=plan.max_length,
     row_ids=jnp.asarray(values["prompt_row"] + number * _SECOND),
   )
-  _check_finite(model, tokens, drawn)
-  values["response_tokens"] = np.asarray(drawn.tokens[:, 0])
-  values["token_log_probs"] = np.asarray(drawn.log_probs[:, 0])
+  _check_finite(model, tokens, sampled)
+  values["response_tokens"] = np.asarray(sampled.tokens[:, 0])
+  values["token_log_probs"] = np.asarray(sampled.log_probs[:, 0])
   return {name: value[: len(rows)] for name, value in values.items()}
 
 
 def _check_finite(
-  model: models.Model, tokens: jax.Array, drawn: sample.Samples
+  model: models.Model, tokens: jax.Array, sampled: sample.Samples
 ) -> None:
-  if (step := int(drawn.first_bad_step)) < 0:
+  if (step := int(sampled.first_bad_step)) < 0:
     return
-  decoder_inputs = score.shift_right(drawn.tokens[:, 0])
+  decoder_inputs = score.shift_right(sampled.tokens[:, 0])
   where = diagnose.first_bad_layer(
     model.config, model.params, tokens, decoder_inputs
   )
@@ -269,19 +268,19 @@ def _check_finite(
   )
 
 
-def open_drawn(path: str, plan: Plan) -> stores.Store:
-  """Opens samples that were drawn before, and checks that they fit.
+def open_existing(path: str, plan: Plan) -> stores.Store:
+  """Opens existing samples and checks that they match a plan.
 
   Args:
     path: a store of samples.
-    plan: what they should be; more prompts are fine if the first are the same.
+    plan: the expected settings; the store may hold additional prompts.
 
   Returns:
     The store.
 
   Raises:
-    UserError: it holds other rows than samples of this role, of these prompts
-      in this order, of at most this length; or it is not finished.
+    UserError: the store is incomplete, or its role, prompts or maximum length
+      differ.
   """
   store = stores.open(path)
   manifest = store.manifest
@@ -289,7 +288,7 @@ def open_drawn(path: str, plan: Plan) -> stores.Store:
     found = manifest.source.get("role", manifest.task)
     raise errors.UserError(
       f"{path} holds {manifest.schema} of {found}; expected samples of the"
-      f" {plan.role.replace('_', ' ')}, which `rlhf-gap evaluate` draws"
+      f" {plan.role.replace('_', ' ')}, which `rlhf-gap evaluate` samples"
     )
   stores.check_vocabulary(
     manifest.vocabulary, plan.prompts.manifest.vocabulary, path
@@ -303,7 +302,7 @@ def open_drawn(path: str, plan: Plan) -> stores.Store:
     raise errors.UserError(
       f"{path} does not hold a sample of each of the {count:,} prompts of"
       f" {plan.prompts.path} under seed {plan.seed}; give the checkpoint with"
-      " --golden_policy to draw them"
+      " --golden_policy to sample them"
     )
   if manifest.feature_lengths["response"] != plan.max_length:
     raise errors.UserError(
@@ -315,18 +314,18 @@ def open_drawn(path: str, plan: Plan) -> stores.Store:
 
 
 def responses(
-  store: stores.Store, count: int, draw_number: int = 0
+  store: stores.Store, count: int, sample_number: int = 0
 ) -> np.ndarray:
   """Returns the first or second samples of the first prompts.
 
   Args:
-    store: as `draw` leaves it.
-    count: of how many prompts; for second samples at most `num_seconds`.
-    draw_number: 0 for first samples, 1 for second ones.
+    store: a store of samples.
+    count: number of prompts; for second samples at most `num_seconds`.
+    sample_number: 0 for first samples, 1 for second samples.
 
   Returns:
     Token ids, int32 [count, length].
   """
-  start = draw_number * int(store.manifest.source["num_prompts"] or 0)
+  start = sample_number * int(store.manifest.source["num_prompts"] or 0)
   rows = range(start, start + count)
   return store.read(rows, ["response_tokens"])["response_tokens"]

@@ -1,4 +1,4 @@
-"""What responses look like, by their token ids: length, end, variety."""
+"""Length, EOS rate and diversity of responses, from their token ids."""
 
 import collections
 import itertools
@@ -15,15 +15,15 @@ from rlhf_gap.token_ids import EOS_ID, PAD_ID
 def measure(
   responses: Int[np.ndarray, "rows target"],
 ) -> dict[str, records.Measurement]:
-  """Sums up responses.
+  """Computes the metrics of responses.
 
   Args:
-    responses: token ids; EOS (1) ends a response that was not cut, pads follow.
+    responses: token ids, padded with 0; EOS (1) ends untruncated responses.
 
   Returns:
-    "response_length_tokens", EOS included; "eos_rate", the fraction that ended
-    before they were cut; "distinct_1" and "distinct_2" (see `distinct`), each
-    left out where there is no such n-gram.
+    "response_length_tokens", EOS included; "eos_rate", the fraction that is not
+    truncated; "distinct_1" and "distinct_2" (see `distinct`), each missing if
+    there is no such n-gram.
   """
   length = (responses > PAD_ID).sum(axis=1)
   ended = (responses == EOS_ID).any(axis=1)
@@ -43,7 +43,7 @@ def measure(
 def distinct(texts: Sequence[Sequence[int]], n: int) -> records.Measurement:
   """Returns distinct-n: different n-grams over all n-grams (Li et al. 2016).
 
-  It falls as the number of texts grows: compare equal numbers alone.
+  It falls as the number of texts grows, so compare only equal numbers.
 
   Args:
     texts: token ids without EOS and pads; at least one has n of them.
@@ -66,7 +66,7 @@ def _without(
 ) -> float:
   """Returns the ratio of all texts but the one that holds `own`."""
   lost = sum(counts[gram] == k for gram, k in collections.Counter(own).items())
-  # A text that holds all there is leaves nothing to take a ratio of.
+  # Avoids 0 / 0 if this text has all n-grams.
   return (len(counts) - lost) / max(total - len(own), 1)
 
 

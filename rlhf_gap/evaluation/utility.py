@@ -1,4 +1,4 @@
-"""What responses are truly worth, where a miniature says so."""
+"""The hidden utility of responses, known for miniatures."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from rlhf_gap import records
 from rlhf_gap.evaluation import intervals
 
 Function = Callable[[Sequence[str], Sequence[str]], np.ndarray]
-"""Maps prompts and responses, as text, to the worth of each response."""
+"""Maps prompts and responses, as text, to each response's utility."""
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -24,9 +24,9 @@ def of_tokens(
 
   Args:
     function: the corpus's hidden utility.
-    decode: from ids to text.
+    decode: maps ids to text.
     prompt: token ids, padded with 0.
-    responses: likewise.
+    responses: token ids, padded with 0.
   """
   texts = [
     [decode(row.tolist()) for row in rows] for rows in (prompt, responses)
@@ -37,14 +37,14 @@ def of_tokens(
 def outcomes(
   policy: Float[np.ndarray, "rows"], opponent: Float[np.ndarray, "rows"]
 ) -> Float[np.ndarray, "rows"]:
-  """Returns 1 where the policy's response is worth more, 0 where less.
+  """Returns the verdicts of a judge with the hidden utility.
 
-  Equal worth gives 1/2: what the verdicts would be if the hidden utility were
-  the judge.
+  1 if the policy's response has the higher utility, 0 if the lower, and 1/2 if
+  both are equal.
 
   Args:
-    policy: of the policy's response to each prompt.
-    opponent: of the golden policy's.
+    policy: utility of the policy's response to each prompt.
+    opponent: utility of the golden policy's response.
   """
   return 0.5 * (1 + np.sign(policy - opponent))
 
@@ -52,11 +52,11 @@ def outcomes(
 def measure(
   policy: Float[np.ndarray, "rows"], opponent: Float[np.ndarray, "rows"]
 ) -> dict[str, records.Measurement]:
-  """Sums up utilities of the policy's and an opponent's responses.
+  """Computes the metrics of the policy's and an opponent's utilities.
 
   Args:
-    policy: of the policy's response to each prompt.
-    opponent: of the golden policy's.
+    policy: utility of the policy's response to each prompt.
+    opponent: utility of the golden policy's response.
 
   Returns:
     "utility": the policy's mean; "utility_win_rate": that of `outcomes`.

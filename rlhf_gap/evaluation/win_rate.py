@@ -1,4 +1,4 @@
-"""How often a preference model prefers the policy to an opponent."""
+"""Win rates of the policy against an opponent, by a preference model."""
 
 import dataclasses
 import functools
@@ -14,13 +14,13 @@ from rlhf_gap.inference import judge
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-  """A preference model and how it reads.
+  """A preference model and its input settings.
 
   Attributes:
-    model: golden or proxy.
+    model: the golden or the proxy model.
     words: ids of its markers and answers.
-    length: its window in tokens.
-    keep: which end of a prompt too long it is shown, "end" or "start".
+    length: length of its input in tokens.
+    keep: which end of a prompt to keep if it is truncated, "end" or "start".
   """
 
   model: models.Model
@@ -37,14 +37,14 @@ def load_judge(
   keep: str,
   max_length: int,
 ) -> Judge:
-  """Makes a judge of a preference model.
+  """Returns a judge for a preference model.
 
   Args:
     model: the preference model.
-    vocabulary: what it was trained with, and what it will read.
-    length: its window in tokens.
-    keep: which end of a prompt too long to show it.
-    max_length: the longest response it will read, in tokens.
+    vocabulary: the model's vocabulary.
+    length: length of its input in tokens.
+    keep: which end of a prompt to keep if it is truncated.
+    max_length: maximum response length in tokens.
 
   Returns:
     The judge.
@@ -97,7 +97,7 @@ def compare(
     prompt: token ids, padded with 0.
     first: responses y1, likewise.
     second: responses y2, likewise.
-    using: in what batches.
+    using: batching.
 
   Returns:
     The verdicts, as NumPy arrays [rows].
@@ -125,15 +125,14 @@ def compare(
 
 
 def measure(verdict: judge.Comparison) -> dict[str, records.Measurement]:
-  """Sums up verdicts of the policy's responses (first) and an opponent's.
+  """Computes the metrics of verdicts on the policy against an opponent.
 
   Args:
-    verdict: by one judge, a row a prompt.
+    verdict: one judge's verdicts, with the policy's responses first.
 
   Returns:
-    "win_rate": wins, ties counted 1/2; "tie_rate"; "probability": the mean of
-    the judge's r, how sure it is of the policy's response; "position_bias":
-    what being read first is worth to it.
+    "win_rate", with ties counted as 1/2; "tie_rate"; "probability", the mean of
+    the judge's r; "position_bias", its mean preference for the first position.
   """
   label = np.asarray(verdict.label)
   return {

@@ -1,4 +1,4 @@
-"""What checkpoints are measured against: loaded once, for all of them."""
+"""The judges, opponents and data that checkpoints are evaluated with."""
 
 import dataclasses
 import functools
@@ -18,22 +18,22 @@ from rlhf_gap.evaluation import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-  """How much is measured, and how; `RunRecord` keeps it.
+class YardstickSettings:
+  """Settings of an evaluation; stored in each `RunRecord`.
 
   Attributes:
-    num_prompts: prompts of the win rates, one sample each.
-    kl_prompts: how many of them the KL is taken on.
-    own_pairs: on how many of them two own samples are compared; 0: on none.
-    num_pairs: labelled pairs to classify.
-    max_length: tokens of a response at most, EOS included.
-    judge_length: window of the preference models in tokens.
-    keep: which end of a prompt too long they are shown, "end" or "start".
-    batch_size: rows at a time. It may change the last bits of figures.
-    seed: chooses prompts and pairs, and sets the samples' random bits.
+    num_prompts: number of prompts of the win rates, with one sample each.
+    kl_prompts: number of these prompts for the KL.
+    own_pairs: number of these prompts for comparing two samples of the policy.
+    num_pairs: number of labelled pairs to classify.
+    max_length: maximum response length in tokens, EOS included.
+    judge_length: length of the preference models' input in tokens.
+    keep: which end of a prompt to keep if it is truncated, "end" or "start".
+    batch_size: rows per batch. It may change the last bits of results.
+    seed: seed of prompts, pairs and samples.
 
   Raises:
-    UserError: a value outside its range.
+    UserError: a value is out of range.
   """
 
   num_prompts: int = 2048
@@ -65,16 +65,16 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-  """Where everything lies.
+  """Paths of the inputs of an evaluation.
 
   Attributes:
     golden: checkpoint of the golden preference model.
-    reference: of the reference policy.
+    reference: checkpoint of the reference policy.
     prompts: a store of prompts.
-    proxy: checkpoint of the proxy preference model, if it is to be asked too.
-    golden_policy: checkpoint of the policy whose samples are the opponents.
-    golden_samples: or a store of its samples.
-    pairs: a store of pairs that the golden model labelled, if any.
+    proxy: checkpoint of the proxy preference model; None to leave it out.
+    golden_policy: checkpoint of the policy to compare with.
+    golden_samples: a store of its samples, instead of the checkpoint.
+    pairs: a store of pairs labelled by the golden model, if any.
     dtype: "float32" or "bfloat16" to cast all parameters to; None keeps them.
 
   Raises:
@@ -98,7 +98,7 @@ class Sources:
       )
 
   def paths(self) -> dict[str, str]:
-    """Returns every path that is given, by role."""
+    """Returns the given paths by role."""
     fields = dataclasses.asdict(self)
     return {k: v for k, v in fields.items() if v is not None and k != "dtype"}
 
@@ -107,23 +107,23 @@ class Sources:
 class Yardstick:
   """Judges, opponents, reference, prompts and pairs; made by `load`.
 
-  What is sampled or scored of them once is done at first use.
+  Samples and scores of opponents are computed at first use.
 
   Attributes:
-    settings: how much is measured, and how.
-    sources: where it was loaded from.
-    prompts: what is answered.
+    settings: the settings.
+    sources: the paths of the inputs.
+    prompts: the prompts.
     golden: the golden preference model.
     proxy: the proxy, or None.
     reference: the reference policy.
-    golden_policy: which checkpoint the opponents' samples are of.
+    golden_policy: identity of the golden policy's checkpoint.
     pairs: labelled pairs, or None.
     utility_function: the corpus's hidden utility, or None.
-    samples_folder: where samples are kept, each store under a name that tells
-      what it holds; evaluations may share it.
+    samples_folder: folder of samples; each store's name identifies its content,
+      so evaluations may share the folder.
   """
 
-  settings: Settings
+  settings: YardstickSettings
   sources: Sources
   prompts: samples.Prompts
   golden: win_rate.Judge
@@ -136,12 +136,12 @@ class Yardstick:
 
   @property
   def plan(self) -> samples.Plan:
-    """What is sampled of each checkpoint."""
+    """The plan for sampling each checkpoint."""
     return _plan(self.settings, self.prompts, "policy")
 
   @functools.cached_property
   def evaluation(self) -> records.Evaluation:
-    """What a record says of all this."""
+    """The description of this evaluation in records."""
     proxy, pairs = self.proxy, self.pairs
     return records.Evaluation(
       golden=self.golden.model.checkpoint.sha256,
@@ -162,10 +162,10 @@ class Yardstick:
     """The golden policy's responses, int32 [prompts, length]."""
     plan = _plan(self.settings, self.prompts, "golden_policy")
     if self.sources.golden_samples is not None:
-      store = samples.open_drawn(self.sources.golden_samples, plan)
+      store = samples.open_existing(self.sources.golden_samples, plan)
       return samples.responses(store, self.settings.num_prompts)
     path = self.samples_path(self.golden_policy, plan)
-    if samples.is_drawn(path):
+    if samples.is_complete(path):
       return samples.responses(stores.open(path), self.settings.num_prompts)
     policy = _model(str(self.sources.golden_policy), self.sources, self.prompts)
     return self._opponents(policy, plan)
@@ -177,7 +177,7 @@ class Yardstick:
     return self._opponents(self.reference, plan)
 
   def sample_opponents(self) -> None:
-    """Samples and scores now what is otherwise done at its first use."""
+    """Computes now the samples and scores otherwise computed at first use."""
     for name in ("golden_samples", "reference_samples", "reference_scores"):
       getattr(self, name)
 
@@ -186,13 +186,13 @@ class Yardstick:
     path = self.samples_path(model.checkpoint, plan)
     with progress.bar(what, plan.num_rows, "prompts") as bar:
       using = batches.Batches(plan.batch_size, bar.update)
-      store = samples.draw(path, model, plan, using)
+      store = samples.sample_missing(path, model, plan, using)
     return samples.responses(store, self.settings.num_prompts)
 
   def samples_path(
     self, checkpoint: stores.CheckpointIdentity, plan: samples.Plan
   ) -> str:
-    """Returns where the samples of a checkpoint are kept."""
+    """Returns the path of a checkpoint's samples."""
     return os.path.join(self.samples_folder, plan.folder(checkpoint))
 
   @functools.cached_property
@@ -211,7 +211,7 @@ class Yardstick:
 
   @functools.cached_property
   def decode(self) -> utility.Decode:
-    """From token ids to text."""
+    """Maps token ids to text."""
     return stores.decoder(self.prompts.manifest.vocabulary)
 
   @functools.cached_property
@@ -230,23 +230,23 @@ class Yardstick:
 
 def load(
   sources: Sources,
-  settings: Settings,
+  settings: YardstickSettings,
   samples_folder: str,
   utility_function: utility.Function | None = None,
 ) -> Yardstick:
-  """Loads everything and checks that it fits together; writes nothing.
+  """Loads all inputs and checks that they fit together; writes nothing.
 
   Args:
-    sources: where everything lies.
-    settings: how much is measured.
-    samples_folder: where samples are kept.
-    utility_function: the hidden utility, on miniatures.
+    sources: the paths of the inputs.
+    settings: the settings.
+    samples_folder: folder of samples.
+    utility_function: the hidden utility of a miniature.
 
   Returns:
     The yardstick.
 
   Raises:
-    UserError: something is missing or does not fit the rest.
+    UserError: an input is missing or inconsistent with the others.
   """
   prompts = samples.choose_prompts(
     sources.prompts, settings.num_prompts, settings.seed
@@ -272,7 +272,7 @@ def load(
 
 
 def _plan(
-  settings: Settings, prompts: samples.Prompts, role: str
+  settings: YardstickSettings, prompts: samples.Prompts, role: str
 ) -> samples.Plan:
   return samples.Plan(
     prompts=prompts,
@@ -285,7 +285,7 @@ def _plan(
 
 
 def _pairs(
-  sources: Sources, settings: Settings, prompts: samples.Prompts
+  sources: Sources, settings: YardstickSettings, prompts: samples.Prompts
 ) -> classification.Pairs | None:
   if sources.pairs is None:
     return None
@@ -305,7 +305,10 @@ def _model(
 
 
 def _judge(
-  path: str, sources: Sources, settings: Settings, prompts: samples.Prompts
+  path: str,
+  sources: Sources,
+  settings: YardstickSettings,
+  prompts: samples.Prompts,
 ) -> win_rate.Judge:
   return win_rate.load_judge(
     _model(path, sources, prompts),
@@ -317,12 +320,12 @@ def _judge(
 
 
 def _golden_policy(
-  sources: Sources, settings: Settings, prompts: samples.Prompts
+  sources: Sources, settings: YardstickSettings, prompts: samples.Prompts
 ) -> stores.CheckpointIdentity:
   if sources.golden_policy is not None:
     return models.named(sources.golden_policy)
   plan = _plan(settings, prompts, "golden_policy")
-  store = samples.open_drawn(str(sources.golden_samples), plan)
+  store = samples.open_existing(str(sources.golden_samples), plan)
   source = store.manifest.source
   return stores.CheckpointIdentity(
     "", str(source["checkpoint"]), int(source["step"] or 0)

@@ -1,8 +1,8 @@
-"""Which of two responses is better: T5 as a pairwise preference model.
+"""T5 as a pairwise preference model, the judge of two responses.
 
 It reads `{prompt} [RESPONSE A] {y1} [RESPONSE B] {y2}` and answers with one
-token, A or B (Tang et al. 2024, Appendix A; the layout is SLiC-HF's). Any T5 is
-one: there are no new parameters.
+token, A or B (Tang et al. 2024, Appendix A; the layout is SLiC-HF's). It has no
+parameters besides those of a T5.
 """
 
 from typing import NamedTuple
@@ -74,14 +74,14 @@ def marker_tokens(words: Words) -> int:
 
 
 class Comparison(NamedTuple):
-  """What the preference model says of pairs (y1, y2), judged in both orders.
+  """Verdicts on pairs (y1, y2), judged in both orders.
 
   Attributes:
     probability: r = (r12 + 1 - r21) / 2, that y1 is better; its value for
       (y2, y1) is exactly 1 - r, and for equal responses exactly 1/2.
     label: 1 where r > 1/2, 0 where r < 1/2, 1/2 for an exact tie.
     margin: r12 - r21 = 2 r - 1.
-    position_bias: (r12 + r21) / 2 - 1/2: what being read first is worth.
+    position_bias: (r12 + r21) / 2 - 1/2, the preference for the first position.
     first_order: r12, the probability of A with y1 as A.
     second_order: r21, the probability of A with y2 as A.
   """
@@ -206,14 +206,14 @@ def first_is_better_logit(
   *,
   dropout_key: Array | None = None,
 ) -> Float[Array, "batch"]:
-  """Returns logit r: the score of A less the score of B, one decoder step.
+  """Returns logit r, the logit of A minus the logit of B, in a decoder step.
 
   Args:
     config: the preference model's architecture.
     params: its parameters.
     words: ids of the answers.
-    inputs: what `assemble` returns.
-    dropout_key: a random key that turns dropout on; None turns it off.
+    inputs: result of `assemble`.
+    dropout_key: random key for dropout; None disables dropout.
 
   Returns:
     log(r / (1 - r)) with r the softmax over the two answers, in nats.
@@ -265,8 +265,8 @@ def compare(
   )
   logit = first_is_better_logit(config, params, words, inputs)
   r12, r21 = jnp.split(jax.nn.sigmoid(logit), 2)
-  # Rows of one matrix product may be rounded differently: equal responses are
-  # a tie by what they are, not by what rounding makes of them.
+  # Rows of a matrix product may be rounded differently, so ties of equal
+  # responses are enforced.
   equal = _same(first, second)
   margin = jnp.where(equal, 0.0, r12 - r21)
   return Comparison(
@@ -282,7 +282,7 @@ def compare(
 def _same(
   first: Int[Array, "batch target"], second: Int[Array, "batch target"]
 ) -> Array:
-  # What the model is shown of them: without EOS and pads.
+  # Compared as the model reads them, without EOS and padding.
   shown = [
     jnp.where(tokens > EOS_ID, tokens, PAD_ID) for tokens in (first, second)
   ]

@@ -19,13 +19,13 @@ _SIDES = ("tokens", "seed", "reference_log_prob")
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What became of the rows.
+  """Counts of a labelled store.
 
   Attributes:
     rows: rows labelled.
-    kept_order: fraction whose chosen response the judge prefers as well.
+    kept_order: fraction of rows whose chosen response is unchanged.
     ties: rows of two equal responses, or exact ties; their weight is 0.
-    mean_position_bias: what being read first is worth to the judge.
+    mean_position_bias: the judge's mean preference for the first position.
   """
 
   rows: int
@@ -44,9 +44,9 @@ def label_store(
   input_length: int,
   keep: str,
 ) -> Report:
-  """Writes the pairs of `source`, each with the judge's winner as chosen.
+  """Writes the pairs of `source` with the judge's winner as chosen.
 
-  A run that was interrupted goes on after the last committed chunk.
+  An interrupted call resumes after the last committed chunk.
 
   Args:
     config: the preference model's architecture.
@@ -155,7 +155,7 @@ def _filled(values: Values, size: int) -> list[np.ndarray]:
 
 
 def relabel(values: Values, verdict: judge.Comparison) -> dict[str, np.ndarray]:
-  """Puts the judge's winner first and notes both of its probabilities.
+  """Makes the judge's winner the chosen response; adds its probabilities.
 
   Args:
     values: rows of a pair store.

@@ -15,8 +15,6 @@ from jaxtyping import Array, Bool, Float, Int
 from rlhf_gap import errors
 from rlhf_gap.token_ids import EOS_ID, PAD_ID
 
-PAD, EOS = PAD_ID, EOS_ID
-
 _BLOCK = 128
 _INT_MIN = -(2**31)
 
@@ -78,8 +76,8 @@ def sample(
   Returns:
     Token ids.
   """
-  forbidden = jnp.zeros(logits.shape[-1], bool).at[PAD].set(True)
-  forbidden = forbidden.at[EOS].set(~may_end)
+  forbidden = jnp.zeros(logits.shape[-1], bool).at[PAD_ID].set(True)
+  forbidden = forbidden.at[EOS_ID].set(~may_end)
   forbidden = jnp.broadcast_to(forbidden, logits.shape)
   logits = jnp.where(forbidden, -jnp.inf, logits)
   if transform.temperature == 0:

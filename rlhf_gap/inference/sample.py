@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rlhf_gap import checks, partitioning
 from rlhf_gap.inference import next_token
 from rlhf_gap.models import decode, t5, transformer
+from rlhf_gap.token_ids import EOS_ID, PAD_ID
 
 
 class Samples(NamedTuple):
@@ -153,7 +154,7 @@ def _sample(
     return _Loop(
       loop.position + 1,
       tokens,
-      loop.ended | (tokens == next_token.EOS),
+      loop.ended | (tokens == EOS_ID),
       samples,
       caches,
     )
@@ -212,8 +213,8 @@ def _next_tokens(
   mixed = _mix(logits, mixture)
   tokens = next_token.sample(mixed, uniforms, may_end, transform)
   if end_by is not None:
-    tokens = jnp.where(loop.position + 1 >= end_by, next_token.EOS, tokens)
-  return jnp.where(loop.ended, next_token.PAD, tokens)
+    tokens = jnp.where(loop.position + 1 >= end_by, EOS_ID, tokens)
+  return jnp.where(loop.ended, PAD_ID, tokens)
 
 
 def _sample_keys(
@@ -272,4 +273,4 @@ def lengths_tokens(
   tokens: Int[Array, "*batch length"],
 ) -> Int[Array, "*batch"]:
   """Returns the length of each response in tokens, EOS included."""
-  return (tokens > next_token.PAD).sum(axis=-1)
+  return (tokens > PAD_ID).sum(axis=-1)

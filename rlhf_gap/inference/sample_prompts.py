@@ -1,4 +1,4 @@
-"""Samples a whole list of prompts, batch by batch, as JSON-ready records."""
+"""Samples from a list of prompts, in batches, as JSON-compatible records."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +22,7 @@ def records(
   batch_size: int,
   settings: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
-  """Yields a record a prompt.
+  """Yields one record per prompt.
 
   Args:
     config: the policy's architecture.

@@ -1,8 +1,8 @@
-"""Losses that contrast a pair: functions of rho, one value a pair.
+"""Contrastive losses: functions of rho, one value per pair.
 
 rho = (log pi(y_w|x) - log pi(y_l|x)) - (log pi_ref(y_w|x) - log pi_ref(y_l|x)),
-the policy's margin less the reference's. Its unit is nats where each
-log-probability is a sum over tokens, nats a token where it is a mean. All but
+the policy's margin minus the reference's. Its unit is nats if log-probabilities
+are summed over tokens, and nats per token if they are averaged. All except
 `slic` are f(beta rho) for some f, up to a factor (GPO, arXiv 2402.05749).
 """
 
@@ -22,7 +22,7 @@ def gpo(
   """Generalised preference optimisation, f(beta rho) (arXiv 2402.05749).
 
   Args:
-    rho: policy margin less reference margin, in nats or nats a token.
+    rho: policy margin minus reference margin, in nats or nats per token.
     beta: strength of the regularisation, > 0; larger stays nearer the
       reference.
     f: a convex function with f'(0) < 0, such as `squared`, `logistic`,
@@ -35,12 +35,12 @@ def gpo(
 
 
 def squared(z: Float[Array, "*any"]) -> Float[Array, "*any"]:
-  """f(z) = (z - 1/2)^2, which makes GPO into IPO; least at z = 1/2."""
+  """f(z) = (z - 1/2)^2, which makes GPO into IPO; minimal at z = 1/2."""
   return jnp.square(z - 0.5)
 
 
 def logistic(z: Float[Array, "*any"]) -> Float[Array, "*any"]:
-  """f(z) = -log sigmoid(z), which makes GPO into DPO; falls for ever."""
+  """f(z) = -log sigmoid(z), which makes GPO into DPO; no minimum."""
   return -jax.nn.log_sigmoid(z)
 
 
@@ -55,7 +55,7 @@ IPO_FORMS = ("gpo", "azar", "calandriello", "eq1_literal")
 def ipo(
   rho: Float[Array, "batch"], *, beta: float, form: str = "gpo"
 ) -> Float[Array, "batch"]:
-  """Identity preference optimisation, by the name of what a paper prints.
+  """Identity preference optimisation, in the forms of four papers.
 
   - gpo: (beta rho - 1/2)^2. Tang et al. 2024 (arXiv 2405.08448), App. B.
   - azar: (rho - 1/(2 beta))^2. Azar et al. 2023 (arXiv 2310.12036), Eq. 17,
@@ -71,7 +71,7 @@ def ipo(
   1/beta in beta's place.
 
   Args:
-    rho: policy margin minus reference margin, in nats or nats a token.
+    rho: policy margin minus reference margin, in nats or nats per token.
     beta: strength of the regularisation, > 0; larger stays nearer the reference
       (but for eq1_literal).
     form: gpo, azar, calandriello or eq1_literal.
@@ -117,13 +117,13 @@ def dpo(
   sigmoid(-beta rho): each label is taken to be wrong with probability e.
 
   Args:
-    rho: policy margin less reference margin, in nats or nats a token.
+    rho: policy margin minus reference margin, in nats or nats per token.
     beta: strength of the regularisation, > 0.
     label_smoothing: e, in [0, 1/2).
 
   Returns:
     The loss of each pair, log 2 at rho = 0 with the slope -(1 - 2 e) beta/2;
-    least at rho = log((1 - e)/e)/beta, and nowhere if e = 0.
+    minimal at rho = log((1 - e)/e)/beta; without a minimum if e = 0.
   """
 
   def hard(x: Array) -> Array:
@@ -139,7 +139,7 @@ def hinge(rho: Float[Array, "batch"], *, beta: float) -> Float[Array, "batch"]:
   and GPO's SLiC: it is normalised by the reference, as `slic` is not.
 
   Args:
-    rho: policy margin less reference margin, in nats or nats a token.
+    rho: policy margin minus reference margin, in nats or nats per token.
     beta: strength of the regularisation, > 0.
 
   Returns:
@@ -157,7 +157,7 @@ def slic(
   Zhao et al. 2023 (arXiv 2305.10425), without its cross-entropy term.
 
   Args:
-    margin: log pi(y_w|x) - log pi(y_l|x), in nats or nats a token, of the
+    margin: log pi(y_w|x) - log pi(y_l|x), in nats or nats per token, of the
       policy alone.
     delta: the margin to reach, > 0, in the same unit.
 
@@ -173,18 +173,20 @@ def with_label(
   rho: Float[Array, "batch"],
   probability: Float[Array, "batch"] | float,
 ) -> Float[Array, "batch"]:
-  """Expects a loss under an uncertain label, p loss(rho) + (1 - p) loss(-rho).
+  """Returns the loss expected under an uncertain label.
+
+  That is p loss(rho) + (1 - p) loss(-rho).
 
   The soft labels of Calandriello et al. 2024 (arXiv 2403.08635): swapping the
   two responses turns rho into -rho.
 
   Args:
-    loss: one value a pair, of rho (or of the margin, for `slic`).
+    loss: a loss of rho (or of the margin, for `slic`).
     rho: its argument.
-    probability: p, that the first response, y_w, is the better one; 1 for a
+    probability: p, the probability that y_w is the better response; 1 for a
       hard label, 1/2 for a tie.
 
   Returns:
-    The expected loss of each pair; exactly loss(rho) where p is 1.
+    The expected loss of each pair; exactly loss(rho) if p = 1.
   """
   return probability * loss(rho) + (1 - probability) * loss(-rho)

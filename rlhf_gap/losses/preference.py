@@ -1,4 +1,4 @@
-"""The loss of the pairwise preference model: one value a pair."""
+"""The loss of the pairwise preference model, one value per pair."""
 
 from jaxtyping import Array, Float
 
@@ -13,9 +13,9 @@ def preference_model(
   """The order-randomised log-loss of a preference model.
 
   -1/2 log r(x, y_w, y_l) - 1/2 log(1 - r(x, y_l, y_w)), Tang et al. 2024 (arXiv
-  2405.08448), Eq. 5, which prints the maximiser's sign. The expectation over
-  the order is taken here and not sampled: both orders are read. With a label of
-  probability p it is p times that, plus 1 - p times that of the swapped pair.
+  2405.08448), Eq. 5, which prints the opposite sign. The expectation over the
+  order is exact, because both orders are evaluated. With a label of probability
+  p, it is p times that plus 1 - p times that of the swapped pair.
 
   Args:
     chosen_first_logit: log(r/(1 - r)) of r(x, y_w, y_l): the log-odds of the

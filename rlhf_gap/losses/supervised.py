@@ -1,4 +1,4 @@
-"""Losses that imitate a response: one value a row."""
+"""Negative log-likelihood losses, one value per row."""
 
 from jaxtyping import Array, Float
 
@@ -22,8 +22,8 @@ def best_of_two(
   """Best-of-2, -log pi(y_w|x): `sft` on the winner of each pair.
 
   Tang et al. 2024 (arXiv 2405.08448), Eq. 3, whose sign is a slip: it prints
-  the minimum of E[log pi(y_w|x)]. No reference and no loser takes part, so that
-  a tie, which has no winner, must have weight 0.
+  the minimum of E[log pi(y_w|x)]. It uses neither the reference nor the loser.
+  Ties have no winner and must have weight 0.
 
   Args:
     chosen_log_probs: log pi(y_w|x), in nats summed over tokens, or nats a

@@ -1,4 +1,4 @@
-"""A store of pairs whose sides come from two fixed checkpoints."""
+"""Generates a store of pairs sampled from two fixed checkpoints."""
 
 import dataclasses
 
@@ -11,18 +11,18 @@ from rlhf_gap.pairs.sources import Context
 def generate(
   spec: Generated, context: Context, output: str, num_pairs: int
 ) -> stores.Store:
-  """Samples, judges and stores pairs; an interrupted call goes on.
+  """Samples, judges and stores pairs; a repeated call resumes.
 
-  The prompts are taken in a seeded order, every one once before any twice.
+  Prompts are used in a seeded order, each once per epoch.
 
   Args:
     spec: the two checkpoints, prompts and judge.
     context: reference, batch size and seed.
     output: the new store's directory.
-    num_pairs: how many; whole batches are drawn, so up to a batch more.
+    num_pairs: number of pairs, rounded up to whole batches.
 
   Returns:
-    The store, whole. Ties of the judge's have weight 0.
+    The complete store. Ties have weight 0.
 
   Raises:
     UserError: a store or checkpoint does not fit the others, `output` holds
@@ -31,27 +31,27 @@ def generate(
   checks.counts(num_pairs=num_pairs)
   source = spec.open(context)
   manifest = source.manifest()
-  drawn_from = {
+  sampled_from = {
     f"{side}.sha256": context.fingerprint(path)
     for side, path in (("first", spec.first), ("second", spec.second))
   }
   writer = stores.create(
     output,
-    dataclasses.replace(manifest, source={**manifest.source, **drawn_from}),
+    dataclasses.replace(manifest, source={**manifest.source, **sampled_from}),
   )
   recorder = Recorder(writer)
   num_batches = -(-num_pairs // context.batch_size)
   with progress.bar("generating", num_batches, "batches") as bar:
     bar.update(writer.num_chunks)
     for step in range(writer.num_chunks, num_batches):
-      draw = source.draw(step, {})
-      bad = draw.provenance.first_bad_step if draw.provenance else -1
+      fetched = source.fetch(step, {})
+      bad = fetched.provenance.first_bad_step if fetched.provenance else -1
       if int(bad) >= 0:
         raise errors.UserError(
           f"{spec.first} or {spec.second}: logits are not finite at token"
           f" {int(bad)} of a sample; the policy has diverged"
         )
-      recorder.append(step, draw)
+      recorder.append(step, fetched)
       bar.update(1)
   recorder.finish()
   return stores.open(output)

@@ -1,4 +1,4 @@
-"""A batch made of several sources' rows."""
+"""Batches mixed from several sources."""
 
 import dataclasses
 import math
@@ -10,20 +10,20 @@ import jax.numpy as jnp
 
 from rlhf_gap import checks, errors, stores
 from rlhf_gap.models import t5
-from rlhf_gap.pairs.sources import Context, Draw, Source, Spec
+from rlhf_gap.pairs.sources import Context, FetchedBatch, Source, SourceSpec
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-  """Every batch holds a fixed share of rows of each source.
+  """A mixture with a fixed number of rows of each source in every batch.
 
   Attributes:
-    sources: what to mix; their windows must be equal.
-    weights: each source's share, > 0; they need not add up to 1. Rows are
-      shared out by largest remainder, the same way for every batch.
+    sources: sources to mix; their sequence lengths must be equal.
+    weights: each source's relative share, > 0. Rows are allotted by largest
+      remainder, identically in every batch.
   """
 
-  sources: tuple[Spec, ...]
+  sources: tuple[SourceSpec, ...]
   weights: tuple[float, ...]
 
   def __post_init__(self) -> None:
@@ -58,14 +58,14 @@ class Mixture:
 
 
 def shares_of(weights: tuple[float, ...], total: int) -> list[int]:
-  """Shares out `total` rows by largest remainder.
+  """Allots `total` rows by largest remainder.
 
   Args:
     weights: > 0 each.
-    total: rows to share out.
+    total: number of rows to allot.
 
   Returns:
-    Rows a weight; they add up to `total`.
+    Number of rows per weight; they sum to `total`.
   """
   exact = [weight * total / math.fsum(weights) for weight in weights]
   shares = [math.floor(share) for share in exact]
@@ -78,14 +78,14 @@ def shares_of(weights: tuple[float, ...], total: int) -> list[int]:
 
 
 class _Mixture:
-  """Joins the batches of open sources."""
+  """Concatenates the batches of open sources."""
 
   def __init__(self, sources: list[Source]):
     self._sources = sources
 
-  def draw(self, step: int, params: t5.Params) -> Draw:
-    """Returns the rows of every source, joined."""
-    batches = [source.draw(step, params).batch for source in self._sources]
+  def fetch(self, step: int, params: t5.Params) -> FetchedBatch:
+    """Returns the concatenated rows of all sources."""
+    batches = [source.fetch(step, params).batch for source in self._sources]
     shapes = {tuple(x.shape[1:] for x in batch) for batch in batches}
     if len(shapes) > 1:
       raise errors.UserError(
@@ -93,7 +93,7 @@ class _Mixture:
         " stores with the same lengths"
       )
     joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *batches)
-    return Draw(joined)
+    return FetchedBatch(joined)
 
   def state(self) -> dict[str, Any]:
     """Returns the states of the sources that have one, by number."""
@@ -101,6 +101,6 @@ class _Mixture:
     return {number: state for number, state in states.items() if state}
 
   def restore(self, state: Mapping[str, Any]) -> None:
-    """Hands every source its own."""
+    """Restores the state of each source."""
     for i, source in enumerate(self._sources):
       source.restore(state.get(str(i), {}))

@@ -7,26 +7,27 @@ import jax
 import numpy as np
 
 from rlhf_gap import errors, processes, stores
-from rlhf_gap.pairs.sources import Draw
+from rlhf_gap.pairs.sources import FetchedBatch
+from rlhf_gap.token_ids import EOS_ID
 
-# Batches whose transfer to the host may still be under way: waiting for the
-# newest would hold the device up.
+# Number of batches that may still be in transfer to the host. Waiting for the
+# latest would leave the device idle.
 _MAX_IN_FLIGHT = 2
 
 
 @runtime_checkable
 class Recordable(Protocol):
-  """A source that samples its pairs, and can say what they are."""
+  """A source that samples its pairs."""
 
   def manifest(self) -> stores.Manifest:
-    """Describes a store of the pairs that are drawn."""
+    """Returns the manifest of a store of the sampled pairs."""
 
 
 def recordable(source: object) -> Recordable:
   """Returns `source` if its pairs can be recorded.
 
   Raises:
-    UserError: it reads its pairs.
+    UserError: it reads its pairs from a store.
   """
   if not isinstance(source, Recordable):
     raise errors.UserError(
@@ -37,17 +38,18 @@ def recordable(source: object) -> Recordable:
 
 
 def record(source: object, path: str) -> "Recorder":
-  """Begins, or goes on, to record what a source draws.
+  """Starts or resumes recording a source's pairs.
 
   Args:
-    source: samples its pairs.
+    source: a source that samples its pairs.
     path: the store's directory.
 
   Returns:
     The recorder.
 
   Raises:
-    UserError: the source reads its pairs, or `path` holds another store.
+    UserError: the source reads its pairs from a store, or `path` holds another
+      store.
   """
   manifest = recordable(source).manifest()
   first = processes.is_first()
@@ -57,76 +59,77 @@ def record(source: object, path: str) -> "Recorder":
 class Recorder:
   """Appends the pairs of every step to a store.
 
-  A restarted run draws the same pairs again; the store compares them with what
-  it holds, so that a run that does not repeat itself is noticed.
+  A resumed run samples the same pairs again. The store compares them with those
+  it holds, which detects a run that is not reproducible.
   """
 
   def __init__(self, writer: stores.Writer | None):
-    """Begins to record.
+    """Starts recording.
 
     Args:
-      writer: of a store whose chunks are this run's batches; None on all
-        processes but the first, which hand their rows to it.
+      writer: writer of a store whose chunks are this run's batches; None on all
+        processes except the first.
     """
     self._writer = writer
-    self._pending: collections.deque[tuple[int, Draw]] = collections.deque()
+    self._pending: collections.deque[tuple[int, FetchedBatch]] = (
+      collections.deque()
+    )
 
-  def append(self, step: int, draw: Draw) -> None:
-    """Takes the pairs of a step; they are written once they have arrived."""
-    batch, provenance = draw
+  def append(self, step: int, fetched: FetchedBatch) -> None:
+    """Adds the pairs of a step, to be written once they have arrived."""
+    batch, provenance = fetched
     if provenance is not None:
       batch, chosen = processes.gathered((batch, provenance.chosen_sample))
       provenance = provenance._replace(chosen_sample=chosen)
     if self._writer is None:
       return
-    self._pending.append((step, Draw(batch, provenance)))
+    self._pending.append((step, FetchedBatch(batch, provenance)))
     if len(self._pending) > _MAX_IN_FLIGHT:
       self._write_oldest()
 
   def commit(self) -> None:
-    """Writes what is pending and makes it readable; before a checkpoint."""
+    """Writes all pending pairs; called before a checkpoint."""
     while self._pending:
       self._write_oldest()
     if self._writer is not None:
       self._writer.commit()
 
   def finish(self) -> None:
-    """Marks the store as whole."""
+    """Marks the store as complete."""
     self.commit()
     if self._writer is not None:
       self._writer.finish()
 
   def truncate(self, step: int) -> None:
-    """Takes back what was recorded from `step` on."""
+    """Removes all pairs recorded from `step` on."""
     if self._writer is not None:
       self._writer.truncate(step)
 
   def _write_oldest(self) -> None:
-    step, draw = self._pending.popleft()
+    step, fetched = self._pending.popleft()
     assert self._writer is not None  # nothing is pending elsewhere
-    self._writer.append(step, columns_of(draw))
+    self._writer.append(step, columns_of(fetched))
 
 
-def columns_of(draw: Draw) -> dict[str, np.ndarray]:
+def columns_of(fetched: FetchedBatch) -> dict[str, np.ndarray]:
   """Returns a sampled batch as the columns of a pair store.
 
   Args:
-    draw: the batch with its provenance.
+    fetched: the batch with its provenance.
 
   Returns:
-    By column name, NumPy arrays on the host. Sample n of row b drawn at
-    step t has the seed number 2 (t * batch + b) + n; a later pass over the same
-    pairs has the same.
+    NumPy arrays by column name. Sample n of row b at step t has the seed number
+    2 (t * batch + b) + n, also in later passes over the same pairs.
 
   Raises:
-    ValueError: the batch was not sampled by its source.
+    ValueError: the batch has no provenance.
   """
-  provenance = draw.provenance
+  provenance = fetched.provenance
   if provenance is None:
     raise ValueError("only sampled pairs are recorded; these were read")
-  batch, chosen = jax.device_get((draw.batch, provenance.chosen_sample))
+  batch, chosen = jax.device_get((fetched.batch, provenance.chosen_sample))
   rows = len(chosen)
-  first_row = np.int64(provenance.drawn_step) * rows
+  first_row = np.int64(provenance.sampling_step) * rows
   first_seed = 2 * (first_row + np.arange(rows, dtype=np.int64))
   truncated = provenance.truncated.astype(np.int32)
   return {
@@ -149,6 +152,6 @@ def columns_of(draw: Draw) -> dict[str, np.ndarray]:
 
 
 def _cut(tokens: np.ndarray, flag: stores.Truncated) -> np.ndarray:
-  """Sets `flag` where a response reached its last token without EOS."""
-  ended = (tokens <= 1).any(axis=1)
+  """Returns `flag` for responses that are truncated, 0 for others."""
+  ended = (tokens <= EOS_ID).any(axis=1)
   return np.where(ended, 0, int(flag)).astype(np.int32)

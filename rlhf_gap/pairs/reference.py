@@ -1,4 +1,4 @@
-"""The frozen policy that pairs are scored with."""
+"""The reference policy, which scores pairs."""
 
 import functools
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from rlhf_gap.models import precision, t5
 
 
 class Reference:
-  """pi_ref and who it is; replaced every few steps in an iterative run."""
+  """The reference policy; replaced periodically in an iterative run."""
 
   def __init__(
     self,
@@ -24,14 +24,14 @@ class Reference:
     *,
     every_steps: int | None = None,
   ):
-    """Takes the initial reference.
+    """Starts with the initial reference.
 
     Args:
       config: the architecture.
-      params: its parameters; they must not be donated elsewhere.
-      identity: names the checkpoint, for stores.
-      every_steps: the policy becomes the new reference after every so many
-        steps (iterative alignment); None never.
+      params: its parameters; must not be donated elsewhere.
+      identity: the checkpoint's identity, recorded in stores.
+      every_steps: period, in steps, at which the policy replaces the reference
+        (iterative alignment); None to keep it fixed.
     """
     self.config = config
     self.params = precision.as_computed(config, params)
@@ -40,18 +40,18 @@ class Reference:
     self._is_compiled = False
 
   def refresh(self, step: int, params: t5.Params) -> None:
-    """Makes the policy the reference where an iteration ends at `step`."""
+    """Replaces the reference by the policy if an iteration ends at `step`."""
     if self.every_steps and step and step % self.every_steps == 0:
-      # The policy's own arrays are donated to the next training step.
+      # Copied, because the next training step donates the policy's arrays.
       copied = jax.tree.map(jnp.copy, params)
       self.params = precision.as_computed(self.config, copied)
 
   def state(self) -> dict[str, Any]:
-    """Returns the parameters, if a restart could not load them again."""
+    """Returns the parameters if they cannot be loaded from a checkpoint."""
     return {"reference": self.params} if self.every_steps else {}
 
   def restore(self, state: Mapping[str, Any]) -> None:
-    """Takes over what `state` returned before a restart."""
+    """Restores what `state` returned."""
     self.params = state.get("reference", self.params)
 
   def log_probs(
@@ -74,7 +74,7 @@ def sequence_log_probs(
   prompt: Int[Array, "batch source"],
   responses: Int[Array, "batch responses target"],
 ) -> Float[Array, "batch responses"]:
-  """Returns log pi(y|x) of several responses a prompt.
+  """Returns log pi(y|x) of several responses per prompt.
 
   Args:
     config: the architecture.

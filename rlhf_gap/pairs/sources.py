@@ -1,4 +1,4 @@
-"""What every source of batches has in common."""
+"""The interfaces of batch sources."""
 
 import dataclasses
 import functools
@@ -15,35 +15,35 @@ from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.models import t5
 from rlhf_gap.pairs.reference import Reference
 
-# Marks the fields of a description that name inputs by their paths. A run is
-# identified by what lies there, not by the path.
+# Metadata of fields that are paths of inputs. A run is identified by their
+# content, not by the path.
 STORE = {"input": "store"}
 CHECKPOINT = {"input": "checkpoint"}
 
 
 class Provenance(NamedTuple):
-  """Where each row of a drawn batch came from, to be recorded with it.
+  """The origin of each row of a sampled batch, recorded with it.
 
   Attributes:
-    prompt_id: the prompt's name in its source (int64, so on the host), of all
-      rows on every host.
-    truncated: bits of what was cut, see `stores.Truncated`; likewise.
-    drawn_step: names the keys and prompts that the batch was drawn with.
+    prompt_id: the prompt's id in its source, for all rows on every host; int64,
+      so kept on the host.
+    truncated: what was truncated, as bits of `stores.Truncated`; for all rows.
+    sampling_step: step that determines the batch's random keys and prompts.
     policy_step: step of the policy that wrote both responses.
-    chosen_sample: which of the prompt's samples was chosen, 0 or 1.
-    first_bad_step: first step of decoding whose logits were not finite; -1.
+    chosen_sample: index of the chosen sample, 0 or 1.
+    first_bad_step: first decoding step with non-finite logits; -1 for none.
   """
 
   prompt_id: np.ndarray
   truncated: np.ndarray
-  drawn_step: int
+  sampling_step: int
   policy_step: int
   chosen_sample: Int[Array, "batch"]
   first_bad_step: Int[Array, ""]
 
 
-class Draw(NamedTuple):
-  """The batch of one step; with provenance where it was sampled just now."""
+class FetchedBatch(NamedTuple):
+  """The batch of one step, with its provenance if it was just sampled."""
 
   batch: PreferenceBatch | ResponseBatch
   provenance: Provenance | None = None
@@ -51,16 +51,16 @@ class Draw(NamedTuple):
 
 @runtime_checkable  # for checks of types while testing
 class Source(Protocol):
-  """Gives the batch of every step."""
+  """An open source of batches."""
 
-  def draw(self, step: int, params: t5.Params) -> Draw:
+  def fetch(self, step: int, params: t5.Params) -> FetchedBatch:
     """Returns the batch of `step`; `params` are the policy's at that step."""
 
   def state(self) -> dict[str, Any]:
-    """Returns the arrays that a restart needs besides the step."""
+    """Returns the arrays to save for a restart."""
 
   def restore(self, state: Mapping[str, Any]) -> None:
-    """Takes over what `state` returned before a restart."""
+    """Restores what `state` returned."""
 
 
 def checkpoint_fingerprint(path: str) -> str:
@@ -70,19 +70,19 @@ def checkpoint_fingerprint(path: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-  """What a run tells the source that it opens.
+  """A run's settings and models that sources need.
 
   Attributes:
     config: the policy's architecture.
-    reference: the frozen policy that pairs are scored with; None where a run
-      has none (supervised fine-tuning, preference models).
-    batch_size: rows of a batch, all hosts together.
-    seed: of orders and of sampling.
-    mesh: what batches and models are spread over; None is the default device.
-    fingerprint: of the checkpoint at a path.
+    reference: the reference policy; None if the run has none (supervised
+      fine-tuning, preference models).
+    batch_size: rows per batch, over all hosts.
+    seed: seed of data order and sampling.
+    mesh: the device mesh; None for the default device.
+    fingerprint: returns the fingerprint of the checkpoint at a path.
 
   Raises:
-    UserError: the rows of a batch cannot be dealt out over the mesh.
+    UserError: the mesh does not divide the batch.
   """
 
   config: t5.T5Config
@@ -98,24 +98,24 @@ class Context:
 
   @functools.cached_property
   def rows_held(self) -> np.ndarray:
-    """Which rows of a batch this process reads, by their place in it."""
+    """Indices of the rows of a batch that this process reads."""
     if self.mesh is None:
       return np.arange(self.batch_size)
     return partitioning.rows_held(self.mesh, self.batch_size)
 
   def place(self, values: np.ndarray) -> jax.Array:
-    """Puts this process's rows of a batch onto the devices."""
+    """Transfers this process's rows of a batch to the devices."""
     if self.mesh is None:
       return jnp.asarray(values)
     return partitioning.place_rows(self.mesh, self.batch_size, values)
 
 
 @runtime_checkable  # for checks of types while testing
-class Spec(Protocol):
-  """Describes a source, before the run is known."""
+class SourceSpec(Protocol):
+  """A source's settings, not yet opened for a run."""
 
   def open(self, context: Context, *, start_step: int = 0) -> Source:
-    """Opens the source at a step; raises `UserError` for what cannot be."""
+    """Opens the source at a step; raises `UserError` if it cannot."""
 
   def stores(self) -> list[stores.Store]:
     """Returns the stores that it reads."""

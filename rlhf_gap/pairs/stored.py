@@ -1,4 +1,4 @@
-"""Batches from a store: in a seeded order, or as they were recorded."""
+"""Batches read from a store, in a seeded or in the recorded order."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import numpy as np
 
 from rlhf_gap import checks, errors, stores
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
-from rlhf_gap.pairs.sources import STORE, Context, Draw
+from rlhf_gap.pairs.sources import STORE, Context, FetchedBatch
 
 # Field of a batch -> column of a store.
 _PAIR_COLUMNS = {
@@ -28,18 +28,18 @@ _RESPONSE_COLUMNS = {
   "response": "response_tokens",
   "weight": "weight",
 }
-# Rows whose weights are read at a time, until one is above 0.
+# Number of rows whose weights are read at a time.
 _WEIGHTS_READ = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Offline:
-  """A stored dataset of pairs, every epoch in a seeded order of its own.
+  """A stored dataset of pairs, shuffled anew in every epoch.
 
   Attributes:
     store: the directory of a pair store.
-    rescore: whether to compute the reference's log-probabilities anew where
-      the store was scored with another reference.
+    rescore: whether to recompute the reference's log-probabilities if the store
+      was scored with another reference.
   """
 
   store: str = dataclasses.field(metadata=STORE)
@@ -62,13 +62,13 @@ class Offline:
 
 @dataclasses.dataclass(frozen=True)
 class Replay:
-  """A recorded online run: in its exact order, or permuted within blocks.
+  """The pairs of a recorded online run, in order or shuffled within blocks.
 
   Attributes:
-    store: the directory that the online run recorded its pairs to.
-    block_batches: batches in a block that is permuted; 1 keeps the exact order,
-      None permutes the whole store uniformly (Tang et al. 2024, Appendix G).
-    unit: what is permuted, "batch" or "example".
+    store: the directory of the online run's pairs.
+    block_batches: number of batches per shuffled block; 1 keeps the order, None
+      shuffles the whole store (Tang et al. 2024, Appendix G).
+    unit: what is shuffled, "batch" or "example".
     rescore: see `Offline`.
   """
 
@@ -85,7 +85,7 @@ class Replay:
 
   @property
   def may_grow(self) -> bool:
-    """Whether rows appended later leave the batches before them unchanged."""
+    """Whether appended rows leave earlier batches unchanged."""
     return self.block_batches == 1
 
   def open(self, context: Context, *, start_step: int = 0) -> "_StoredPairs":
@@ -138,10 +138,10 @@ def _open(path: str, schema: str, expected: str) -> stores.Store:
 
 
 def check_has_weight(store: stores.Store) -> None:
-  """Checks that at least one row of a store counts.
+  """Checks that at least one row of a store has weight.
 
   Raises:
-    UserError: every row has weight 0, as ties of a judge have.
+    UserError: every row has weight 0, like a judge's ties.
   """
   for first in range(0, store.num_rows, _WEIGHTS_READ):
     rows = range(first, min(first + _WEIGHTS_READ, store.num_rows))
@@ -155,7 +155,7 @@ def check_has_weight(store: stores.Store) -> None:
 
 
 class _Stored:
-  """Reads the batches of a store one after another, ahead of their use."""
+  """Reads batches from a store sequentially, with prefetching."""
 
   def __init__(
     self,
@@ -202,26 +202,26 @@ class _Stored:
         f" of {size}, but step {step} was asked for; set TRAIN_STEPS to that"
       ) from None
 
-  def draw(self, step: int, params: Any) -> Draw:
+  def fetch(self, step: int, params: Any) -> FetchedBatch:
     """Returns the responses of `step`."""
-    del params  # the whole point of offline
-    return Draw(ResponseBatch(**self._placed(self._values(step))))
+    del params  # offline data do not depend on the policy
+    return FetchedBatch(ResponseBatch(**self._placed(self._values(step))))
 
   def _placed(self, values: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Puts the columns on the devices, under the batch's names of them."""
+    """Transfers the columns to the devices, named like the batch's fields."""
     place = self._context.place
     return {f: place(values[name]) for f, name in self._columns.items()}
 
   def state(self) -> dict[str, Any]:
-    """Nothing: the batch is a function of the step."""
+    """Returns nothing; the batch is a function of the step."""
     return {}
 
   def restore(self, state: Mapping[str, Any]) -> None:
-    """Nothing to restore."""
+    """Does nothing."""
 
 
 class _StoredPairs(_Stored):
-  """Pairs, scored by the reference as they are read where they were not."""
+  """Stored pairs; scored by the reference as needed."""
 
   def __init__(
     self,
@@ -237,7 +237,7 @@ class _StoredPairs(_Stored):
     self._scored = _is_scored(store, context, rescore)
     super().__init__(store, order, context, start_step, _PAIR_COLUMNS)
 
-  def draw(self, step: int, params: Any) -> Draw:
+  def fetch(self, step: int, params: Any) -> FetchedBatch:
     """Returns the pairs of `step`."""
     del params
     reference = self._context.reference
@@ -249,13 +249,13 @@ class _StoredPairs(_Stored):
       batch = batch._replace(
         chosen_reference=scores[:, 0], rejected_reference=scores[:, 1]
       )
-    return Draw(batch)
+    return FetchedBatch(batch)
 
 
 def _with_labels_of_people(
   values: dict[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-  """NaN in a store means that no judge read the pair: a certain label."""
+  """Fills in certain labels for pairs that no judge read (NaN)."""
   filled = dict(values)
   for name, certain in (("judge_r12", 1.0), ("judge_r21", 0.0)):
     given = values[name]
@@ -274,7 +274,7 @@ def _check_as_recorded(store: stores.Store, batch_size: int) -> None:
 
 
 def _is_scored(store: stores.Store, context: Context, rescore: bool) -> bool:
-  """Whether the store's reference log-probabilities are this reference's."""
+  """Whether the store was scored with this reference."""
   reference, scored_with = context.reference, store.manifest.reference
   if reference is None or reference.every_steps or scored_with is None:
     return False

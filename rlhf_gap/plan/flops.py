@@ -1,11 +1,11 @@
 """Counts a program's floating-point operations before it is compiled."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jax.extend import core
 
+from rlhf_gap.ops.matrix_products import product_flops
 from rlhf_gap.plan.hlo import Place
 
 # (term, `jax.named_scope` within it) -> number of chips that repeat a product.
@@ -72,7 +72,7 @@ def _walk(
     here = _entered(position, equation, options)
     name = equation.primitive.name
     if name == "dot_general":
-      yield here.place, here.times * here.chips * _product(equation)
+      yield here.place, here.times * here.chips * product_flops(equation)
     elif name == "while":
       inside = here._replace(
         place=Place(here.place.term, True), times=here.times * options.turns
@@ -106,13 +106,3 @@ def _entered(
   ]
   place = Place(term, position.place.in_loop)
   return position._replace(place=place, chips=max([position.chips, *chips]))
-
-
-def _product(equation: Any) -> int:
-  (contracted, _), _ = equation.params["dimension_numbers"]
-  shape = equation.invars[0].aval.shape
-  return (
-    2
-    * math.prod(equation.outvars[0].aval.shape)
-    * math.prod(shape[axis] for axis in contracted)
-  )

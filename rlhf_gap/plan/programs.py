@@ -1,13 +1,12 @@
 """Compiles a run's programs for devices that need not be present.
 
-They are the functions that the run itself calls: `training.step.compiled`,
-`pairs.online.draw_pairs` and `pairs.reference.sequence_log_probs`, compiled for
-shapes instead of arrays.
+They are the functions that the run itself calls, compiled for shapes instead of
+arrays: `training.step.compiled`, `pairs.sampling.draw_pairs` and
+`pairs.reference.sequence_log_probs`.
 """
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import math
 import re
@@ -20,75 +19,23 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rlhf_gap import errors, pairs, partitioning, stores
-from rlhf_gap.batches import PreferenceBatch, ResponseBatch
+from rlhf_gap import pairs, partitioning, stores
 from rlhf_gap.inference import judge
-from rlhf_gap.models import precision, t5
-from rlhf_gap.pairs import online
+from rlhf_gap.models import t5
 from rlhf_gap.pairs import reference as references
+from rlhf_gap.pairs import sampling as pair_sampling
 from rlhf_gap.plan import flops, hlo
-from rlhf_gap.training import objectives, step
-from rlhf_gap.training.description import Run
+from rlhf_gap.plan import subject as subjects
+from rlhf_gap.plan.subject import Subject
+from rlhf_gap.training import step
 
 # `jax.named_scope`s in `draw_pairs`; the other programs are single terms.
 DRAW_TERMS = ("sampling", "judging", "reference")
 STEP_TERM, SCORE_TERM = "step", "reference"
+# Keys of `gin_configs/runs/plans.json`; "draw" samples and judges pairs.
 DRAW, SCORE = "draw", "score"
-# Sources that can be planned; a mixture runs the programs of its components.
-_SOURCES = (
-  pairs.Generated,
-  pairs.Offline,
-  pairs.Online,
-  pairs.Replay,
-  pairs.Responses,
-)
 # The run's vocabulary is unknown here; bytes write the longest markers.
 _WORDS = judge.words_of(stores.byte())
-
-
-@dataclasses.dataclass(frozen=True)
-class Subject:
-  """The run to plan.
-
-  Attributes:
-    run: the run's description.
-    policy: architecture of the trained model and its reference.
-    judge: architecture of the judge, if pairs are sampled.
-    prompt_tokens: length of the prompts.
-    response_tokens: length of the responses.
-
-  Raises:
-    UserError: the run's source cannot be planned.
-  """
-
-  run: Run
-  policy: t5.T5Config
-  judge: t5.T5Config
-  prompt_tokens: int
-  response_tokens: int
-
-  def __post_init__(self) -> None:
-    if not isinstance(self.run.source, _SOURCES):
-      known = ", ".join(kind.__name__ for kind in _SOURCES)
-      raise errors.UserError(
-        f"a source {type(self.run.source).__name__} cannot be planned; expected"
-        f" one of {known}. Plan each component of a mixture separately, with"
-        " its share of the batch"
-      )
-
-  @property
-  def samples(self) -> bool:
-    """Whether pairs are sampled while training."""
-    return isinstance(self.run.source, pairs.Online | pairs.Generated)
-
-  @property
-  def scores(self) -> bool:
-    """Whether the reference scores stored pairs as they are read.
-
-    Recorded runs already contain the scores; other stores are assumed not to.
-    """
-    stored = isinstance(self.run.source, pairs.Offline)
-    return stored and self.run.objective.needs_reference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,67 +78,6 @@ class Compiled:
   useful_flops: int
   traffic: hlo.Traffic
   compile_seconds: float
-
-
-def resident_bytes(
-  subject: Subject, mesh: partitioning.AnyMesh
-) -> dict[str, int]:
-  """Returns the bytes of what stays in a chip's memory throughout the run.
-
-  Args:
-    subject: the run to plan.
-    mesh: the slice's mesh.
-
-  Returns:
-    Bytes by content, such as "parameters" or "optimizer".
-  """
-  state = _state(subject, mesh)
-  sizes = {
-    "parameters": _chip_bytes(state.params),
-    "optimizer": _chip_bytes(state.opt_state),
-  }
-  if subject.run.objective.needs_reference:
-    sizes["reference"] = _chip_bytes(_frozen(subject.policy, mesh))
-  if subject.samples:
-    sizes["judge"] = _chip_bytes(_frozen(_judging(subject), mesh))
-  if count := _copies(subject.run.source):
-    sizes["sampled from"] = count * _chip_bytes(
-      _parameters(subject.policy, mesh)
-    )
-  return sizes
-
-
-def _copies(source: pairs.Spec) -> int:
-  """Returns the number of policies that a source holds for sampling."""
-  if isinstance(source, pairs.Online):
-    return int(source.sync_every_steps != 1)
-  if isinstance(source, pairs.Generated):
-    return 1 if source.first == source.second else 2
-  return 0
-
-
-def kernel_sizes(
-  subject: Subject, mesh: partitioning.AnyMesh
-) -> frozenset[int]:
-  """Returns the possible numbers of elements of a kernel on one chip.
-
-  Args:
-    subject: the run to plan.
-    mesh: the slice's mesh.
-
-  Returns:
-    The sizes of all kernels, whole and split along each combination of axes.
-  """
-  fsdp, model = mesh.shape["fsdp"], mesh.shape["model"]
-  sizes = {
-    math.prod(param.shape)
-    for path, param in jax.tree_util.tree_leaves_with_path(
-      t5.param_shapes(subject.policy)
-    )
-    if path[-1].key in ("kernel", "embedding")
-  }
-  num_shards = {1, fsdp, model, fsdp * model}
-  return frozenset(size // n for size in sizes for n in num_shards)
 
 
 def compile_all(
@@ -246,7 +132,7 @@ def made_of(subject: Subject, num_chips: int) -> dict[str, Any]:
       text = traced.lower(lowering_platforms=("tpu",)).as_text()
       texts.update(_without_names(text).encode())
   return {
-    "resident_bytes": resident_bytes(subject, mesh),
+    "resident_bytes": subjects.resident_bytes(subject, mesh),
     "flops": products,
     "fingerprint": texts.hexdigest(),
   }
@@ -304,7 +190,7 @@ def _programs(
   yield _Program(STEP_TERM, (STEP_TERM,), 1, function, arguments, plain=plain)
   if subject.samples:
     function, arguments = _draw(subject, mesh)
-    repeats = judge_repeats(_judging(subject), mesh)
+    repeats = judge_repeats(subjects.judging_config(subject), mesh)
     turns = subject.response_tokens
     yield _Program(DRAW, DRAW_TERMS, turns, function, arguments, repeats)
   if subject.scores:
@@ -384,7 +270,11 @@ def _step(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, Any]:
       partitioning.replicated(mesh),
     ),
   )
-  return function, (_state(subject, mesh), _batch(subject, mesh), 1.0)
+  return function, (
+    subjects.state_shapes(subject, mesh),
+    subjects.batch_shapes(subject, mesh),
+    1.0,
+  )
 
 
 def _draw(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, Any]:
@@ -396,9 +286,9 @@ def _draw(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, Any]:
     max_length=subject.response_tokens,
     judge_length=source.sampling.judge_length or subject.prompt_tokens + needed,
   )
-  judging = _judging(subject)
-  static = online.Static(subject.policy, judging, _WORDS, sampling)
-  policy = _parameters(subject.policy, mesh)
+  judging = subjects.judging_config(subject)
+  static = pair_sampling.Static(subject.policy, judging, _WORDS, sampling)
+  policy = subjects.parameter_shapes(subject.policy, mesh)
   count = 1 if isinstance(source, pairs.Online) else 2
   whole = partitioning.replicated(mesh)
   key = jax.eval_shape(lambda: jax.random.key(0))
@@ -406,87 +296,21 @@ def _draw(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, Any]:
   arguments = (
     static,
     (policy,) * count,
-    _frozen(subject.policy, mesh),
-    _frozen(judging, mesh),
-    _rows(mesh, jnp.int32, subject.run.batch_size, subject.prompt_tokens),
+    subjects.frozen_shapes(subject.policy, mesh),
+    subjects.frozen_shapes(judging, mesh),
+    subjects.row_shapes(
+      mesh, jnp.int32, subject.run.batch_size, subject.prompt_tokens
+    ),
     key,
   )
-  return online.draw_pairs, arguments
+  return pair_sampling.draw_pairs, arguments
 
 
 def _scored(subject: Subject, mesh: partitioning.AnyMesh) -> tuple[Any, ...]:
   rows = subject.run.batch_size
   return (
     subject.policy,
-    _frozen(subject.policy, mesh),
-    _rows(mesh, jnp.int32, rows, subject.prompt_tokens),
-    _rows(mesh, jnp.int32, rows, 2, subject.response_tokens),
-  )
-
-
-def _state(subject: Subject, mesh: partitioning.AnyMesh) -> step.TrainState:
-  optimizer = subject.run.optimizer.without_rate().make()
-  params = t5.param_shapes(subject.policy)
-  shapes = step.TrainState._make(
-    (
-      jax.ShapeDtypeStruct((), jnp.int32),
-      params,
-      jax.eval_shape(optimizer.init, params),
-    )
-  )
-  places = step.shardings_of(subject.policy, optimizer, mesh)
-  return _placed(shapes, places)
-
-
-def _parameters(config: t5.T5Config, mesh: partitioning.AnyMesh) -> Any:
-  return _placed(t5.param_shapes(config), partitioning.parameters(config, mesh))
-
-
-def _frozen(config: t5.T5Config, mesh: partitioning.AnyMesh) -> Any:
-  # In the dtypes in which `pairs` stores the reference and the judge.
-  held = functools.partial(precision.as_computed, config)
-  shapes = jax.eval_shape(held, t5.param_shapes(config))
-  return _placed(shapes, partitioning.parameters(config, mesh))
-
-
-def _judging(subject: Subject) -> t5.T5Config:
-  return dataclasses.replace(subject.judge, dtype=subject.policy.dtype)
-
-
-def _placed(shapes: Any, places: Any) -> Any:
-  return jax.tree.map(
-    lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
-    shapes,
-    places,
-  )
-
-
-def _batch(subject: Subject, mesh: partitioning.AnyMesh) -> Any:
-  rows = subject.run.batch_size
-  prompt = _rows(mesh, jnp.int32, rows, subject.prompt_tokens)
-  response = _rows(mesh, jnp.int32, rows, subject.response_tokens)
-  number = _rows(mesh, jnp.float32, rows)
-  if isinstance(subject.run.objective, objectives.Sft):
-    return ResponseBatch(prompt, response, number)
-  return PreferenceBatch(
-    prompt=prompt,
-    chosen=response,
-    rejected=response,
-    chosen_reference=number,
-    rejected_reference=number,
-    judge_r12=number,
-    judge_r21=number,
-    weight=number,
-  )
-
-
-def _rows(mesh: partitioning.AnyMesh, dtype: Any, *shape: int) -> Any:
-  place = partitioning.rows(mesh)
-  return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
-
-
-def _chip_bytes(tree: Any) -> int:
-  return sum(
-    math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
-    for x in jax.tree.leaves(tree)
+    subjects.frozen_shapes(subject.policy, mesh),
+    subjects.row_shapes(mesh, jnp.int32, rows, subject.prompt_tokens),
+    subjects.row_shapes(mesh, jnp.int32, rows, 2, subject.response_tokens),
   )

@@ -10,7 +10,9 @@ import jax
 
 from rlhf_gap import errors, partitioning, progress
 from rlhf_gap.plan import chips, hlo, links, programs
-from rlhf_gap.plan.programs import Compiled, Memory, Subject
+from rlhf_gap.plan import subject as subjects
+from rlhf_gap.plan.programs import Compiled, Memory
+from rlhf_gap.plan.subject import Subject
 from rlhf_gap.plan.topologies import Topology
 
 # The TPU compiler's messages: "Used 20.50G of 15.75G hbm" or, if temporaries
@@ -212,13 +214,13 @@ def make(
     topology=topology.name,
     num_chips=topology.num_chips,
     mesh=dict(mesh.shape),
-    resident_bytes=programs.resident_bytes(subject, mesh),
+    resident_bytes=subjects.resident_bytes(subject, mesh),
     program_memory={p.name: p.memory for p in compiled},
     available_bytes=None if chip is None else chip.available_bytes,
     too_large=too_large,
     bounds=tuple(_bounds(compiled, topology, places_on(mesh))),
     collective_bytes=_by_kind(compiled),
-    per_token=count_per_token(compiled, programs.kernel_sizes(subject, mesh)),
+    per_token=count_per_token(compiled, subjects.kernel_sizes(subject, mesh)),
     compiler_seconds={
       p.name: s for p in compiled if math.isfinite(s := p.optimal_seconds)
     },
@@ -380,7 +382,7 @@ def count_per_token(
   Args:
     compiled: the programs of a step.
     kernel_sizes: numbers of elements that identify kernels, see
-      `programs.kernel_sizes`.
+      `subject.kernel_sizes`.
   """
   draws = [program for program in compiled if program.name == programs.DRAW]
   if not draws:

@@ -1,4 +1,4 @@
-"""Optimizers with their settings, as a run file names them."""
+"""Optimizer settings, bound by gin in run files."""
 
 import dataclasses
 from collections.abc import Hashable
@@ -11,14 +11,14 @@ from rlhf_gap.training import optimizers
 
 
 @runtime_checkable  # for checks of types while testing
-class Spec(Hashable, Protocol):
+class OptimizerSpec(Hashable, Protocol):
   """Describes an optimizer."""
 
   @property
   def learning_rate(self) -> "LearningRate":
-    """What multiplies its update, step by step."""
+    """The factor of each step's update."""
 
-  def without_rate(self) -> "Spec":
+  def without_rate(self) -> "OptimizerSpec":
     """Returns the same optimizer at a learning rate of 1."""
 
   def make(self) -> optax.GradientTransformation:
@@ -27,14 +27,13 @@ class Spec(Hashable, Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class LearningRate:
-  """A learning rate over the steps of a run.
+  """A learning-rate schedule: linear warm-up, then an optional linear decay.
 
   Attributes:
-    peak: the rate after warming up, > 0.
-    warm_up_steps: steps of a linear rise from 0; 0 for none.
-    decay_steps: step at which a linear fall from the peak has ended; 0 for
-      none.
-    final_fraction: of the peak, where the fall ends.
+    peak: learning rate after the warm-up, > 0.
+    warm_up_steps: length of the linear warm-up from 0; 0 for no warm-up.
+    decay_steps: step at which the linear decay ends; 0 for no decay.
+    final_fraction: final rate as a fraction of the peak.
   """
 
   peak: float
@@ -56,14 +55,16 @@ class LearningRate:
       )
 
   def at(self, step: int) -> float:
-    """Returns the rate of update `step`, from 0.
+    """Returns the learning rate of update `step`, counted from 0.
 
-    T5X's warm-up: peak * min(1, step / warm_up_steps), so that the first update
-    changes nothing; then the fall, if any.
+    The warm-up is T5X's, peak * min(1, step / warm_up_steps), so the first
+    update has rate 0.
 
     Args:
-      step: updates made before.
+      step: number of updates made before.
     """
+    # Not `optax.schedules`: they compute in float32, and their rates differ in
+    # the last bit, which would change runs that are resumed or reproduced.
     if step < self.warm_up_steps:
       return self.peak * step / self.warm_up_steps
     if not self.decay_steps:
@@ -79,7 +80,7 @@ class Adafactor:
 
   Attributes:
     learning_rate: relative to each parameter's root mean square.
-    clip_global_norm: largest norm of all gradients together; None for none.
+    clip_global_norm: maximum global gradient norm; None for no limit.
   """
 
   learning_rate: LearningRate
@@ -88,7 +89,7 @@ class Adafactor:
   def __post_init__(self) -> None:
     _check_clip(self.clip_global_norm)
 
-  def without_rate(self) -> Spec:
+  def without_rate(self) -> OptimizerSpec:
     """Returns the same optimizer at a learning rate of 1."""
     return dataclasses.replace(self, learning_rate=LearningRate(1.0))
 
@@ -102,9 +103,9 @@ class AdamW:
   """AdamW; see `optimizers.adamw`.
 
   Attributes:
-    learning_rate: absolute.
-    weight_decay: fraction of the parameter taken off, times the rate.
-    clip_global_norm: largest norm of all gradients together; None for none.
+    learning_rate: absolute step size.
+    weight_decay: decay coefficient, multiplied by the learning rate.
+    clip_global_norm: maximum global gradient norm; None for no limit.
   """
 
   learning_rate: LearningRate
@@ -115,7 +116,7 @@ class AdamW:
     checks.between(0, weight_decay=self.weight_decay)
     _check_clip(self.clip_global_norm)
 
-  def without_rate(self) -> Spec:
+  def without_rate(self) -> OptimizerSpec:
     """Returns the same optimizer at a learning rate of 1."""
     return dataclasses.replace(self, learning_rate=LearningRate(1.0))
 

@@ -38,44 +38,45 @@ class Run:
 
   Attributes:
     model_dir: where checkpoints, metrics and recorded pairs go.
-    objective: what is made smaller.
-    source: where batches come from.
-    optimizer: its settings.
-    initial: the checkpoint to start from; None draws new parameters.
-    model: the architecture of new parameters.
-    reference: the checkpoint of the frozen reference; None is `initial`.
-    train_steps: updates.
-    batch_size: rows of a batch, all hosts together.
-    seed: of orders, sampling, dropout and new parameters.
-    dropout_rate: 0 in policy optimisation, so that at step 0 policy and
-      reference agree.
-    dtype: of activations, "float32" or "bfloat16".
+    objective: what is minimized.
+    source: the source of batches.
+    optimizer: the optimizer's settings.
+    initial: the checkpoint to start from; None initializes new parameters.
+    model: the architecture, if parameters are initialized anew.
+    reference: the checkpoint of the frozen reference; `initial` by default.
+    train_steps: number of updates.
+    batch_size: rows per batch, over all hosts.
+    seed: seed of data order, sampling, dropout and initialization.
+    dropout_rate: must be 0 in policy optimisation for policy and reference to
+      agree at step 0.
+    dtype: dtype of the activations, "float32" or "bfloat16".
     remat_policy: what the backward pass recomputes, see `T5Config`.
-    num_microbatches: parts of a batch to work through one after another.
-    feature_lengths: the windows that the stores must not exceed, such as
-      {"inputs": 1024, "targets": 128}; None takes any.
-    checkpoint_every_steps: updates between checkpoints.
-    keep: how many of the latest checkpoints to keep; None keeps all.
-    keep_steps: further steps to save and keep.
+    num_microbatches: number of sequential parts of a batch.
+    feature_lengths: maximum lengths in the stores, such as {"inputs": 1024,
+      "targets": 128}; None for no limit.
+    checkpoint_every_steps: number of updates between checkpoints.
+    keep: number of latest checkpoints to keep; None keeps all.
+    keep_steps: additional steps to save and keep.
     record: whether to write sampled pairs to MODEL_DIR/pairs.
-    reference_every_steps: the policy becomes the reference after every so many
-      steps; None never.
-    validation: a store of held-out rows of the kind that is trained on.
-    validation_batches: how many batches of it to measure on.
-    patience: checkpoints without a new best after which to stop; None: never.
-    log_every_steps: updates between lines of the log.
-    tensorboard: whether to write events for TensorBoard.
-    mesh: how the devices share the work; None computes on the first alone. A
-      run may go on with another mesh, within rounding.
+    reference_every_steps: period, in steps, at which the policy replaces the
+      reference; None to keep the reference fixed.
+    validation: a store of held-out rows, of the same schema as training data.
+    validation_batches: number of validation batches.
+    patience: number of checkpoints without improvement before stopping; None
+      never stops early.
+    log_every_steps: number of updates between log lines.
+    tensorboard: whether to write TensorBoard events.
+    mesh: the device mesh; None uses a single device. A run can resume on a
+      different mesh; results then agree within rounding.
 
   Raises:
-    UserError: a value that no run can have, or two that do not go together.
+    UserError: a value is invalid, or two values are incompatible.
   """
 
   model_dir: str
-  objective: objectives.Spec
-  source: pairs.Spec
-  optimizer: configured.Spec
+  objective: objectives.ObjectiveSpec
+  source: pairs.SourceSpec
+  optimizer: configured.OptimizerSpec
   initial: str | None = dataclasses.field(
     default=None, metadata=pairs.CHECKPOINT
   )
@@ -112,8 +113,8 @@ class Run:
       )
     if (self.initial is None) == (self.model is None):
       raise errors.UserError(
-        "expected either INITIAL_CHECKPOINT_PATH or a model to draw new"
-        f" parameters for, got {'neither' if self.model is None else 'both'}"
+        "expected either INITIAL_CHECKPOINT_PATH or a model for new"
+        f" parameters, got {'neither' if self.model is None else 'both'}"
       )
 
   def _check_values(self) -> None:

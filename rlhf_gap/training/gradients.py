@@ -1,4 +1,4 @@
-"""Gradients of a batch, whole or a microbatch at a time."""
+"""Gradients of a batch, computed at once or by microbatches."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ Objective = Callable[
 ]
 
 
-def of_sum(
+def sum_and_gradient(
   objective: Objective,
   params: Params,
   batch: Batch,
@@ -25,24 +25,24 @@ def of_sum(
   dropout_key: Array | None = None,
   num_microbatches: int = 1,
 ) -> tuple[tuple[Float[Array, ""], Totals], Params]:
-  """Returns the sums of an objective over a batch, and the sum's gradient.
+  """Returns an objective's sums over a batch, and the gradient of the loss sum.
 
-  Sums, not means: they add up exactly over microbatches whatever the weights of
-  their rows; the caller divides once. Microbatch i takes the rows i, i + n,
-  i + 2n..., so that every device keeps working on its own rows.
+  Sums, unlike means, add up exactly over microbatches with different weights;
+  the caller divides once. Microbatch i takes rows i, i + n, i + 2n..., so every
+  device keeps its own rows.
 
   Args:
     objective: sums the losses of its rows; returns (sum, other sums).
-    params: what to differentiate with respect to.
-    batch: arrays of a leading axis of rows, nested as you like.
-    dropout_key: a random key, another one for each microbatch; None for none.
-    num_microbatches: how many parts to work through one after another.
+    params: parameters to differentiate with respect to.
+    batch: a tree of arrays whose first axis is rows.
+    dropout_key: random key, folded per microbatch; None disables dropout.
+    num_microbatches: number of sequential parts.
 
   Returns:
     ((sum, other sums), gradient), as `jax.value_and_grad(has_aux=True)` does.
 
   Raises:
-    ValueError: the rows cannot be dealt out evenly.
+    ValueError: the number of rows is not divisible.
   """
   value_and_grad = jax.value_and_grad(objective, has_aux=True)
   if num_microbatches == 1:

@@ -1,7 +1,7 @@
-"""What makes a run what it is, as flat names and values.
+"""A run's identity: its settings and inputs, as flat names and values.
 
-Inputs are identified by their content: `source.store.sha256` decides whether a
-run goes on with the same pairs, and `source.store`, the path, is for people.
+Inputs are identified by content. On resuming, `source.store.sha256` is
+compared; the path `source.store` is informational.
 """
 
 import dataclasses
@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from rlhf_gap import pairs, processes, stores
 
 VOCABULARY = "vocabulary"
-# What is added to an input's name.
+# Suffixes of an input's name.
 SHA256, ROWS = ".sha256", ".rows"
 
-# Settings that say how far and how a run goes, not what it computes.
+# Settings that do not affect what a run computes.
 _NOT_IDENTITY = frozenset(
   {
     "model_dir",
@@ -31,12 +31,12 @@ _NOT_IDENTITY = frozenset(
 
 
 class Identity(NamedTuple):
-  """What makes a run what it is.
+  """The settings and inputs that define a run.
 
   Attributes:
-    now: with its inputs as they are now; what a new run notes.
-    before: the same, but of a recorded run that has grown since the run began
-      only the rows that there were then; what is compared with the notes.
+    now: identity with the current inputs; recorded by a new run.
+    before: the same, but with only those rows of a growing store that existed
+      when the run began; compared with the recorded identity.
   """
 
   now: dict[str, str]
@@ -44,9 +44,9 @@ class Identity(NamedTuple):
 
 
 class Fingerprints:
-  """Hashes the inputs of one start of a run, each checkpoint once.
+  """Hashes a run's inputs, each checkpoint only once.
 
-  Every byte is read, by process 0 for all.
+  Process 0 reads every byte, for all processes.
   """
 
   def __init__(self) -> None:
@@ -65,26 +65,26 @@ class Fingerprints:
     )
 
   def rows(self, path: str) -> int:
-    """Returns how many rows a store holds now."""
+    """Returns a store's current number of rows."""
     return processes.from_first(lambda: stores.open(path).num_rows)
 
 
-def of(
+def identify(
   run: Any, fingerprints: Fingerprints, noted: Mapping[str, str]
 ) -> Identity:
-  """Returns what makes a run what it is, flat: name -> value.
+  """Returns a run's identity as a flat mapping.
 
   Args:
     run: the description, a frozen dataclass.
     fingerprints: hashes its inputs.
-    noted: what the run noted when it began; {} for a new one.
+    noted: the identity recorded when the run began; {} for a new run.
 
   Returns:
-    Settings that change what is computed, and its inputs' fingerprints. How
-    long and how often saved is left out, so that a run may be prolonged.
+    The settings that affect results, and the inputs' fingerprints. Length and
+    checkpoint settings are excluded, so a run can be extended.
 
   Raises:
-    UserError: an input is not there.
+    UserError: an input does not exist.
   """
   now: dict[str, str] = {}
   for field in dataclasses.fields(run):
@@ -114,7 +114,7 @@ class _Input(NamedTuple):
 
 
 def _inputs(prefix: str, value: Any) -> Iterator[_Input]:
-  """Yields the fields marked as inputs, of a description and below it."""
+  """Yields the fields marked as inputs, recursively."""
   if isinstance(value, tuple):
     for number, item in enumerate(value):
       yield from _inputs(f"{prefix}{number}.", item)

@@ -1,4 +1,4 @@
-"""The loop of every regime: draw, step, record, log, save; stop cleanly."""
+"""The training loop of every regime: fetch, step, record, log, save."""
 
 import collections
 import contextlib
@@ -15,56 +15,56 @@ import jax
 import numpy as np
 
 from rlhf_gap import errors, pairs, processes, progress
+from rlhf_gap.training.batch_metrics import OVER_RESPONSES
 from rlhf_gap.training.configured import LearningRate
-from rlhf_gap.training.objectives import OVER_RESPONSES
 from rlhf_gap.training.saving import Saver
 from rlhf_gap.training.step import Step, StepMetrics, TrainState
 from rlhf_gap.training.validation import Validator
 
-# Steps whose metrics may still be on the device: waiting for the newest would
-# leave the device idle between steps.
+# Number of steps whose metrics may still be on the device. Waiting for the
+# latest would leave the device idle between steps.
 _MAX_IN_FLIGHT = 2
-# A run stops after so many steps in a row without weight: where half the pairs
-# are ties, a batch of one pair gets there once in a million.
+# A run stops after this many consecutive steps without weight. If half of the
+# pairs are ties, that happens by chance once in a million batches of one pair.
 _MAX_TIED_STEPS = 20
 
 
 @runtime_checkable  # for checks of types while testing
 class StartCheck(Protocol):
-  """Looks at the first step's metrics."""
+  """Checks the metrics of the first step."""
 
   def __call__(self, metrics: dict[str, float], weight: float) -> None:
-    """Raises `UserError` where a run does not start as it must."""
+    """Raises `UserError` if the metrics are not as expected."""
 
 
 @runtime_checkable  # for checks of types while testing
 class Log(Protocol):
-  """Takes a run's metrics."""
+  """Writes a run's metrics."""
 
   def write(self, step: int, values: Mapping[str, float | None]) -> None:
-    """Logs the values of a step; None is an undefined one."""
+    """Logs the values of a step; None if undefined."""
 
   def flush(self) -> None:
-    """Puts everything logged so far on disk."""
+    """Writes all logged values to disk."""
 
   def close(self) -> None:
     """Flushes and closes."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Parts:
-  """What a run is made of, ready to go.
+class Components:
+  """The components of a run.
 
   Attributes:
     step: the compiled training step.
-    learning_rate: what multiplies each step's update.
-    source: gives the batch of every step.
+    learning_rate: factor of each step's update.
+    source: source of batches.
     saver: writes checkpoints.
-    log: takes metrics.
-    recorder: writes sampled pairs, in an online run that keeps them.
-    validator: measures on held-out rows at every checkpoint.
-    check_start: looks at step 0.
-    reference: the frozen policy, which an iterative run replaces.
+    log: writes metrics.
+    recorder: writes sampled pairs, if they are recorded.
+    validator: evaluates held-out rows at every checkpoint.
+    check_start: checks step 0.
+    reference: the reference policy.
   """
 
   step: Step
@@ -78,12 +78,12 @@ class Parts:
   reference: pairs.Reference | None = None
 
   def memory(self) -> dict[str, Any]:
-    """Returns what a restart needs besides the train state."""
+    """Returns the state to save besides the train state."""
     reference = {} if self.reference is None else self.reference.state()
     return {**self.source.state(), **reference}
 
   def restore(self, memory: Mapping[str, Any]) -> None:
-    """Takes over what `memory` returned before a restart."""
+    """Restores what `memory` returned."""
     self.source.restore(memory)
     if self.reference is not None:
       self.reference.restore(memory)
@@ -91,13 +91,13 @@ class Parts:
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-  """When a run does what.
+  """When a run saves and logs.
 
   Attributes:
-    train_steps: updates in all.
-    checkpoint_every_steps: updates between checkpoints.
-    keep_steps: further updates after which to save.
-    log_every_steps: updates between lines of the log.
+    train_steps: total number of updates.
+    checkpoint_every_steps: number of updates between checkpoints.
+    keep_steps: additional steps at which to save.
+    log_every_steps: number of updates between log lines.
   """
 
   train_steps: int
@@ -106,7 +106,7 @@ class Schedule:
   log_every_steps: int = 1
 
   def saves_at(self, step: int) -> bool:
-    """Whether a checkpoint follows the update that makes it `step`."""
+    """Whether to save a checkpoint after `step` updates."""
     return (
       step % self.checkpoint_every_steps == 0
       or step in self.keep_steps
@@ -128,30 +128,33 @@ class Outcome:
 
 
 def run(
-  state: TrainState, parts: Parts, schedule: Schedule, folder: str
+  state: TrainState, components: Components, schedule: Schedule, folder: str
 ) -> Outcome:
-  """Trains from `state` on.
+  """Trains to the end of the schedule.
 
   Args:
-    state: where the run starts or goes on; its buffers are reused.
-    parts: what the run is made of.
-    schedule: when it does what.
-    folder: where the rows of a step that fails are put.
+    state: initial or restored state; its buffers are donated.
+    components: the components of the run.
+    schedule: when to save and log.
+    folder: where to write the rows of a failed step.
 
   Returns:
-    The last state and why the loop ended. Everything is saved.
+    The last state, which is saved, and why the loop ended.
 
   Raises:
-    UserError: the run starts wrong, loss, gradient or sampled logits are not
-      finite, every pair of many batches is a tie, or the disk is full. The last
-      checkpoint is intact.
+    UserError: the first step's metrics are wrong; loss, gradient or sampled
+      logits are not finite; all pairs of many batches are ties; or the disk is
+      full. The last checkpoint is intact.
   """
   first = int(state.step)
-  watch = _Watch(parts, schedule, folder)
+  watch = _Watch(components, schedule, folder)
   reason = "done"
-  if parts.validator is not None and parts.validator.best_step is not None:
-    parts.saver.keep_best(parts.validator.best_step)
-    if parts.validator.on_plateau:
+  if (
+    components.validator is not None
+    and components.validator.best_step is not None
+  ):
+    components.saver.keep_best(components.validator.best_step)
+    if components.validator.on_plateau:
       return Outcome(state, "plateau")
   with (
     _sigterm() as stops_at,
@@ -159,84 +162,88 @@ def run(
   ):
     bar.update(first)
     for step in range(first, schedule.train_steps):
-      state, draw, metrics = _update(step, state, parts, compiles=step == first)
-      watch.take(step, draw, metrics)
+      state, fetched, metrics = _update(
+        step, state, components, compiles=step == first
+      )
+      watch.take(step, fetched, metrics)
       bar.note(watch.note)
       bar.update(1)
       planned, stopping = schedule.saves_at(step + 1), stops_at(step)
       if planned or stopping:
         watch.drain()
-        # Only where an undisturbed run does: its log has the same lines.
-        if planned and parts.validator is not None:
-          _validate(state, parts, parts.validator)
-        _save(state, parts)
-      if parts.validator is not None and parts.validator.on_plateau:
+        # Validate only at planned steps, so a resumed run logs the same lines.
+        if planned and components.validator is not None:
+          _validate(state, components, components.validator)
+        _save(state, components)
+      if components.validator is not None and components.validator.on_plateau:
         reason = "plateau"
         break
       if stopping and step + 1 < schedule.train_steps:
         reason = "stopped"
         break
-  parts.saver.wait()
+  components.saver.wait()
   return Outcome(state, reason)
 
 
 def _update(
-  step: int, state: TrainState, parts: Parts, *, compiles: bool
-) -> tuple[TrainState, pairs.Draw, StepMetrics]:
-  """Draws a batch, trains on it and records it.
+  step: int, state: TrainState, components: Components, *, compiles: bool
+) -> tuple[TrainState, pairs.FetchedBatch, StepMetrics]:
+  """Fetches a batch, trains on it and records it.
 
   Args:
-    step: updates made before.
-    state: its buffers are reused.
-    parts: what the run is made of.
-    compiles: whether the step may not have been compiled yet.
+    step: number of updates made before.
+    state: train state; its buffers are donated.
+    components: the components of the run.
+    compiles: whether this is the first step, which may compile.
   """
-  if parts.reference is not None:
-    parts.reference.refresh(step, state.params)
-  processes.mark(f"drawing step {step}")
-  draw = parts.source.draw(step, state.params)
+  if components.reference is not None:
+    components.reference.refresh(step, state.params)
+  processes.mark(f"fetching the batch of step {step}")
+  fetched = components.source.fetch(step, state.params)
   processes.mark(f"step {step}")
-  rate = parts.learning_rate.at(step)
+  rate = components.learning_rate.at(step)
   if compiles:
-    processes.compile_together(parts.step, state, draw.batch, rate)
-  state, metrics = parts.step(state, draw.batch, rate)
-  if parts.recorder is not None:
-    parts.recorder.append(step, draw)
-  return state, draw, metrics
+    processes.compile_together(components.step, state, fetched.batch, rate)
+  state, metrics = components.step(state, fetched.batch, rate)
+  if components.recorder is not None:
+    components.recorder.append(step, fetched)
+  return state, fetched, metrics
 
 
-def _validate(state: TrainState, parts: Parts, validator: Validator) -> None:
-  """Measures on held-out rows; the best checkpoint so far is kept."""
+def _validate(
+  state: TrainState, components: Components, validator: Validator
+) -> None:
+  """Evaluates held-out rows and marks the best checkpoint to be kept."""
   step = int(state.step)
   processes.mark(f"validating at step {step}")
   metrics = validator.measure(step, state.params)
-  parts.log.write(step, metrics)
-  parts.saver.keep_best(validator.note(step, metrics))
+  components.log.write(step, metrics)
+  components.saver.keep_best(validator.note(step, metrics))
 
 
-def _save(state: TrainState, parts: Parts) -> None:
+def _save(state: TrainState, components: Components) -> None:
   processes.mark(f"saving at step {int(state.step)}")
-  if parts.recorder is not None:
-    # Before the checkpoint: a restart from it must find what came before.
-    parts.recorder.commit()
-  parts.log.flush()
-  parts.saver.save(state, parts.memory())
+  if components.recorder is not None:
+    # Before the checkpoint, because a restart from it needs all earlier pairs.
+    components.recorder.commit()
+  components.log.flush()
+  components.saver.save(state, components.memory())
 
 
 @contextlib.contextmanager
 def _sigterm() -> Iterator[Callable[[int], bool]]:
-  """Turns SIGTERM into a request: clusters send it before they kill.
+  """Turns SIGTERM, which clusters send before a kill, into a request to stop.
 
   Yields:
-    Whether the run is to end with a step: the same answer on all processes.
+    A function that says whether to stop after a step; equal on all processes.
   """
   if processes.count() > 1:
-    yield processes.stops_at  # JAX takes the signal
+    yield processes.stops_at  # JAX handles the signal
     return
   requested = threading.Event()
   try:
     before = signal.signal(signal.SIGTERM, lambda *_: requested.set())
-  except ValueError:  # not the main thread: the host program decides
+  except ValueError:  # not the main thread: left to the host program
     yield lambda step: False
     return
   try:
@@ -246,35 +253,43 @@ def _sigterm() -> Iterator[Callable[[int], bool]]:
 
 
 class _Watch:
-  """Reads the metrics of steps once they have arrived on the host."""
+  """Checks and logs metrics once they have arrived on the host."""
 
-  def __init__(self, parts: Parts, schedule: Schedule, folder: str):
-    self._parts, self._schedule, self._folder = parts, schedule, folder
-    self._pending: collections.deque[tuple[int, pairs.Draw, StepMetrics]]
+  def __init__(self, components: Components, schedule: Schedule, folder: str):
+    self._components, self._schedule, self._folder = (
+      components,
+      schedule,
+      folder,
+    )
+    self._pending: collections.deque[
+      tuple[int, pairs.FetchedBatch, StepMetrics]
+    ]
     self._pending = collections.deque()
     self._time = time.monotonic()
     self._tied_steps = 0
     self.note = ""
 
-  def take(self, step: int, draw: pairs.Draw, metrics: StepMetrics) -> None:
-    """Takes a step's metrics; looks at those that must have arrived."""
-    self._pending.append((step, draw, metrics))
+  def take(
+    self, step: int, fetched: pairs.FetchedBatch, metrics: StepMetrics
+  ) -> None:
+    """Adds a step's metrics and processes those that have arrived."""
+    self._pending.append((step, fetched, metrics))
     if len(self._pending) > _MAX_IN_FLIGHT:
       self._look_at_oldest()
 
   def drain(self) -> None:
-    """Looks at all metrics taken: nothing bad may be saved."""
+    """Processes all metrics, so that no bad state is saved."""
     while self._pending:
       self._look_at_oldest()
 
   def _look_at_oldest(self) -> None:
-    step, draw, on_device = self._pending.popleft()
+    step, fetched, on_device = self._pending.popleft()
     metrics: StepMetrics = jax.device_get(on_device)
-    self._check_finite(step, draw, metrics)
+    self._check_finite(step, fetched, metrics)
     self._check_has_weight(step, metrics)
     means = {name: float(value) for name, value in metrics.means.items()}
-    if step == 0 and self._parts.check_start is not None:
-      self._parts.check_start(means, float(metrics.weight))
+    if step == 0 and self._components.check_start is not None:
+      self._components.check_start(means, float(metrics.weight))
     values: dict[str, float | None] = {
       f"train/{name}": value
       if metrics.weight or name in OVER_RESPONSES
@@ -284,15 +299,15 @@ class _Watch:
     values["train/gradient_norm"] = float(metrics.gradient_norm)
     values["train/weight"] = float(metrics.weight)
     now = time.monotonic()
-    rows = len(draw.batch.prompt)
+    rows = len(fetched.batch.prompt)
     values.update(_speeds(values, rows, now - self._time))
     self._time = now
     if (step + 1) % self._schedule.log_every_steps == 0:
-      self._parts.log.write(step + 1, values)
+      self._components.log.write(step + 1, values)
     self.note = _note(values)
 
   def _check_has_weight(self, step: int, metrics: StepMetrics) -> None:
-    """Says when a batch teaches nothing, and ends a run that learns nothing."""
+    """Warns about a batch without weight; raises after many of them."""
     if metrics.weight:
       self._tied_steps = 0
       return
@@ -306,18 +321,18 @@ class _Watch:
       )
     if self._tied_steps == 1 and processes.is_first():
       print(
-        f"step {step}: every pair of the batch is a tie (weight 0); nothing is"
-        " learnt from it",
+        f"step {step}: every pair of the batch is a tie (weight 0); the"
+        " parameters are unchanged",
         file=sys.stderr,
         flush=True,
       )
 
   def _check_finite(
-    self, step: int, draw: pairs.Draw, metrics: StepMetrics
+    self, step: int, fetched: pairs.FetchedBatch, metrics: StepMetrics
   ) -> None:
     what = ""
-    if draw.provenance is not None:
-      decoding_step = int(draw.provenance.first_bad_step)
+    if fetched.provenance is not None:
+      decoding_step = int(fetched.provenance.first_bad_step)
       if decoding_step >= 0:
         what = f"sampled logits (decoding step {decoding_step})"
     if not metrics.is_finite:
@@ -325,9 +340,9 @@ class _Watch:
     if not what:
       return
     path = os.path.join(self._folder, f"not_finite_step_{step}.npz")
-    # Every process waits for the rows, and for process 0 to write them: the
-    # first to leave ends all.
-    batch = jax.device_get(processes.gathered(draw.batch))
+    # Every process waits until process 0 has written the rows, because the
+    # first process to exit ends all of them.
+    batch = jax.device_get(processes.gathered(fetched.batch))
     if processes.is_first():
       np.savez(path, **batch._asdict())
     processes.meet()
@@ -348,7 +363,7 @@ def _speeds(
   return speeds
 
 
-# name in the log -> (name in the bar, format)
+# name in the log -> (name in the progress bar, format)
 _SHOWN = {
   "loss": ("loss", ".3f"),
   "rho_nats": ("rho", ".2f"),

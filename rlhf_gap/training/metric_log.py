@@ -1,4 +1,4 @@
-"""A run's metrics: a line of JSON a step, and TensorBoard events."""
+"""A run's metrics as JSON lines and TensorBoard events."""
 
 import json
 import os
@@ -10,25 +10,25 @@ import tensorboardX
 from rlhf_gap import errors, files
 
 _NAME = "metrics.jsonl"
-# Lines that differ from run to run: left out where runs are compared.
+# Suffixes of values that differ between identical runs.
 _TIMES = ("seconds", "_per_second")
 
 
 class MetricLog:
   """Appends to `metrics.jsonl` and to TensorBoard's events.
 
-  A line's step is the number of updates made. A restart after s updates takes
-  back the lines beyond s, so that the file is that of an undisturbed run, its
-  times apart.
+  A line's step is the number of updates made. A restart after s updates removes
+  all lines beyond s, so a resumed run has the same file as an uninterrupted
+  one, except for times.
   """
 
   def __init__(self, folder: str, done_steps: int, *, tensorboard: bool = True):
     """Opens the log.
 
     Args:
-      folder: where it lies.
-      done_steps: updates made before.
-      tensorboard: whether to write events too.
+      folder: the run's folder.
+      done_steps: number of updates made before.
+      tensorboard: whether to write TensorBoard events.
     """
     self._path = os.path.join(folder, _NAME)
     _truncate(self._path, done_steps)
@@ -43,9 +43,9 @@ class MetricLog:
     """Logs the values of a step, under names such as "train/loss".
 
     Args:
-      step: updates made.
-      values: by name; None where a value is undefined, as a mean over no rows
-        is. It becomes JSON's null and no TensorBoard event.
+      step: number of updates made.
+      values: values by name. None means undefined, such as a mean over no rows;
+        it becomes null in JSON and no TensorBoard event.
     """
     self._file.write(json.dumps({"step": step, **values}) + "\n")
     if self._events is not None:
@@ -54,7 +54,7 @@ class MetricLog:
           self._events.add_scalar(name, value, step)
 
   def flush(self) -> None:
-    """Puts everything logged so far on disk; before a checkpoint."""
+    """Writes all logged lines to disk; called before a checkpoint."""
     self._file.flush()
     os.fsync(self._file.fileno())
 
@@ -67,23 +67,22 @@ class MetricLog:
 
 
 class Silent:
-  """Keeps nothing: process 0 of the run does."""
+  """Discards metrics, on all processes except the first."""
 
   def write(self, step: int, values: Mapping[str, float | None]) -> None:
     """Ignores the values."""
 
   def flush(self) -> None:
-    """Has nothing to put on disk."""
+    """Does nothing."""
 
   def close(self) -> None:
-    """Has nothing to close."""
+    """Does nothing."""
 
 
 def read(folder: str) -> list[dict[str, Any]]:
   """Returns the logged lines of a run.
 
-  Left out are a line that a kill cut short, and in each line the values that
-  were undefined (null).
+  A last line truncated by a kill is skipped, as are undefined values (null).
   """
   lines = _lines(os.path.join(folder, _NAME))
   return [
@@ -93,12 +92,12 @@ def read(folder: str) -> list[dict[str, Any]]:
 
 
 def without_times(line: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns a line without what differs from run to run."""
+  """Returns a line without the values that differ between identical runs."""
   return {k: v for k, v in line.items() if not k.endswith(_TIMES)}
 
 
 def _lines(path: str) -> Iterator[dict[str, Any]]:
-  """Yields the log's objects, up to a last line that a kill cut short."""
+  """Yields the log's objects; skips a last line truncated by a kill."""
   if not os.path.lexists(path):
     return
   files.check_regular(path)

@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, and that one process at a time writes it."""
+"""A run's folder: its identity, lock and environment."""
 
 import contextlib
 import fcntl
@@ -21,20 +21,19 @@ COMPLETE = "complete"
 
 @contextlib.contextmanager
 def locked(model_dir: str) -> Iterator[None]:
-  """Holds a run's folder for this process.
+  """Locks a run's folder for this process.
 
-  The lock ends with the block, or with the process if it is killed. If the
-  block fails before it claims the folder, nothing is left behind: neither the
-  lock's file nor folders made for it.
+  The lock is released when the block or the process ends. If the block fails
+  before it claims the folder, the lock file and new folders are removed.
 
   Args:
-    model_dir: the folder; it is made if need be.
+    model_dir: the folder; created if missing.
 
   Yields:
     Nothing.
 
   Raises:
-    UserError: another process trains there, or the folder cannot be made.
+    UserError: another process holds it, or it cannot be created.
   """
   made = _make_folders(model_dir)
   path = os.path.join(model_dir, _LOCK)
@@ -52,7 +51,7 @@ def locked(model_dir: str) -> Iterator[None]:
 
 
 def _make_folders(model_dir: str) -> list[str]:
-  """Makes a folder; returns which ones were made for it, innermost first."""
+  """Creates a folder; returns the created folders, innermost first."""
   missing, folder = [], os.path.abspath(model_dir)
   while not os.path.exists(folder):
     missing.append(folder)
@@ -78,7 +77,7 @@ def _held(path: str, model_dir: str) -> Iterator[None]:
           " it, or choose another MODEL_DIR"
         ) from None
       if not _is_at(lock.fileno(), path):
-        continue  # removed by a refused run before it was locked here
+        continue  # another process removed the file before it was locked
       yield
       return
 
@@ -91,7 +90,7 @@ def _is_at(descriptor: int, path: str) -> bool:
 
 
 def check(model_dir: str, wanted: identity.Identity) -> None:
-  """Checks that a folder is this run's, or no run's yet; writes nothing.
+  """Checks that a folder belongs to this run or to none; writes nothing.
 
   Args:
     model_dir: the run's folder.
@@ -115,10 +114,10 @@ def check(model_dir: str, wanted: identity.Identity) -> None:
 
 
 def claim(model_dir: str, wanted: identity.Identity) -> None:
-  """Makes the folder this run's, or checks that it is.
+  """Records the run's identity in its folder, after checking it.
 
-  A `run.json` from before inputs were fingerprinted is completed: its paths
-  decided this time, and the fingerprints will from now on.
+  A `run.json` written before inputs were fingerprinted is completed. This time
+  its paths are compared; later, the fingerprints.
 
   Args:
     model_dir: the run's folder.
@@ -137,7 +136,7 @@ def claim(model_dir: str, wanted: identity.Identity) -> None:
       " run takes the same paths for the same inputs and notes what they hold",
       flush=True,
     )
-  # Paths stay those that the run began with.
+  # The recorded paths stay those with which the run began.
   content = {
     name: value
     for name, value in wanted.now.items()
@@ -180,16 +179,16 @@ def _differences(
 
 
 def identity_of(model_dir: str) -> dict[str, str]:
-  """Returns what `claim` was given; {} where no run of ours lies."""
+  """Returns the recorded identity; {} if the folder holds no run."""
   return _read_json(os.path.join(model_dir, _IDENTITY))
 
 
 def has_same_devices(model_dir: str, mesh: str = "None") -> bool:
-  """Returns whether devices and mesh are those that the run last began with.
+  """Returns whether devices and mesh are unchanged since the last start.
 
   Args:
-    model_dir: the run's folder; a new one has begun with none, so with these.
-    mesh: how the devices share the work.
+    model_dir: the run's folder; True if it is new.
+    mesh: text of the run's mesh.
   """
   before = _read_json(os.path.join(model_dir, _ENVIRONMENT))
   before = before and {"mesh": "None", **before}
@@ -209,13 +208,13 @@ def _devices(mesh: str) -> dict[str, str | int]:
 def note_environment(
   model_dir: str, config_text: str, seed: int, mesh: str = "None"
 ) -> None:
-  """Writes what the run is made with beside its results.
+  """Records devices, versions and configuration in the run's folder.
 
   Args:
     model_dir: the run's folder.
     config_text: the operative gin configuration.
-    seed: the run's.
-    mesh: how the devices share the work.
+    seed: the run's seed.
+    mesh: text of the run's mesh.
   """
   environment = {
     **_devices(mesh),
@@ -229,18 +228,18 @@ def note_environment(
 
 
 def mark_begun(model_dir: str) -> None:
-  """Says to whoever follows the run that it goes on."""
+  """Marks the run as not complete."""
   with contextlib.suppress(FileNotFoundError):
     os.remove(os.path.join(model_dir, COMPLETE))
 
 
 def mark_complete(model_dir: str, step: int) -> None:
-  """Says to whoever follows the run that `step` was its last."""
+  """Marks the run as complete, with its last step."""
   files.write_text(os.path.join(model_dir, COMPLETE), f"{step}\n")
 
 
 def completed_step(model_dir: str) -> int | None:
-  """Returns the last step of a run that has ended; None while it goes on."""
+  """Returns the last step of a complete run; None if it is not complete."""
   path = os.path.join(model_dir, COMPLETE)
   if not os.path.lexists(path):
     return None

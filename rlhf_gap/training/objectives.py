@@ -1,8 +1,8 @@
-"""What a training step makes smaller, and what it reports on the way.
+"""Training objectives and the metrics that they report.
 
-An objective maps (params, batch, dropout key) to the weighted sum of its rows'
-losses and to other sums, which `means` divides.
-Where the rows came from is not its business.
+An objective maps (params, batch, dropout key) to the weighted sum of the rows'
+losses and to sums of metrics, which `batch_metrics.means` divides. It does not
+depend on where the rows came from.
 """
 
 import dataclasses
@@ -11,16 +11,20 @@ from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from rlhf_gap import checks, losses
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.inference import judge, score
 from rlhf_gap.models import t5
 from rlhf_gap.ops import logprobs
-from rlhf_gap.token_ids import EOS_ID
+from rlhf_gap.training.batch_metrics import (
+  PairedResponses,
+  Sums,
+  above_zero,
+  weighted_sums,
+)
 
-Sums = dict[str, Float[Array, ""]]
 # (params, batch, dropout key or None) -> (sum of losses, sums)
 Objective = Callable[..., tuple[Float[Array, ""], Sums]]
 # (params, prompt, responses, dropout key or None) -> token log-probabilities
@@ -28,32 +32,27 @@ Score = Callable[..., Float[Array, "batch responses target"]]
 # (params, judge inputs, dropout key or None) -> log-odds of the answer A
 LogOdds = Callable[..., Float[Array, "batch"]]
 
-# Means over all responses of a batch: a tie's responses count as any others.
-# Every other metric is a mean over the rows' weights, so undefined at weight 0.
-OVER_RESPONSES = ("response_length_tokens", "eos_rate")
-# Below it a batch has no weight at all.
-_LEAST_WEIGHT = 1e-12
 
 _REDUCTIONS = {"sum": logprobs.sequence_sum, "mean": logprobs.sequence_mean}
 
 
 @runtime_checkable  # for checks of types while testing
-class Spec(Hashable, Protocol):
-  """Describes an objective, before the model is known."""
+class ObjectiveSpec(Hashable, Protocol):
+  """An objective's settings, not yet bound to a model."""
 
   def bind(self, config: t5.T5Config, words: judge.Words | None) -> Objective:
-    """Returns the objective of a model; `words` if it is to judge."""
+    """Returns the objective for a model; `words` for preference models."""
 
   def describe(self) -> str:
-    """Returns the line that the run log begins with."""
+    """Returns a one-line description for the run's output."""
 
   @property
   def needs_reference(self) -> bool:
-    """Whether pairs must be scored by a reference."""
+    """Whether batches need log-probabilities under the reference."""
 
   @property
   def initial_value(self) -> float | None:
-    """The loss where policy and reference agree, if that is one number."""
+    """The loss if policy equals reference; None if it depends on the data."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +60,11 @@ class Contrastive:
   """A loss of rho on pairs: IPO, DPO, SLiC, GPO.
 
   Attributes:
-    loss: a value a pair from rho.
-    reduction: how tokens' log-probabilities become a response's, "sum" or
-      "mean", for policy and reference, online and offline alike.
-    labels: "hard": the winner is preferred for certain; "soft": with the
-      judge's debiased probability.
+    loss: maps rho to one value per pair.
+    reduction: reduction of token log-probabilities, "sum" or "mean", for policy
+      and reference.
+    labels: "hard" takes the winner as certain; "soft" uses the judge's debiased
+      probability.
   """
 
   loss: losses.PairLoss = losses.Ipo()
@@ -88,12 +87,12 @@ class Contrastive:
 
   @property
   def needs_reference(self) -> bool:
-    """True: for what is reported, where the loss does without."""
+    """True, because the metrics need it even if the loss does not."""
     return True
 
   @property
   def initial_value(self) -> float | None:
-    """The loss at rho = 0; of either label, so also of a soft one."""
+    """The loss at rho = 0, the same for hard and soft labels."""
     return self.loss.initial_value if self.loss.uses_reference else None
 
 
@@ -121,18 +120,18 @@ class BestOfTwo:
 
   @property
   def needs_reference(self) -> bool:
-    """True: for what is reported; the loss does without."""
+    """True, because the metrics need it; the loss does not."""
     return True
 
   @property
   def initial_value(self) -> float | None:
-    """None: it depends on the winners."""
+    """None, because it depends on the winners."""
     return None
 
 
 @dataclasses.dataclass(frozen=True)
 class Sft:
-  """Imitates responses: the mean over all tokens of -log pi(token)."""
+  """Supervised fine-tuning: the mean of -log pi(token) over all tokens."""
 
   def bind(self, config: t5.T5Config, words: judge.Words | None) -> Objective:
     """Returns the objective for a T5."""
@@ -150,7 +149,7 @@ class Sft:
 
   @property
   def initial_value(self) -> float | None:
-    """None: it depends on the data."""
+    """None, because it depends on the data."""
     return None
 
 
@@ -159,9 +158,9 @@ class PreferenceModel:
   """The order-randomised log-loss of a pairwise preference model.
 
   Attributes:
-    input_length: tokens of the assembled input; None for prompt, responses and
-      markers at their longest.
-    keep: end of a prompt too long to keep, "end" or "start".
+    input_length: length of the assembled input in tokens; by default it fits
+      the longest prompt, two responses and the markers.
+    keep: which end of a prompt to keep if it is truncated, "end" or "start".
     labels: "hard" or "soft", see `Contrastive`.
   """
 
@@ -200,29 +199,29 @@ class PreferenceModel:
 
   @property
   def initial_value(self) -> float | None:
-    """None: it depends on the initial parameters."""
+    """None, because it depends on the initial parameters."""
     return None
 
 
 def contrastive(score_tokens: Score, spec: Contrastive) -> Objective:
-  """Returns the objective of a loss of rho, of any policy.
+  """Returns the objective for a loss of rho and any policy.
 
   Args:
     score_tokens: the policy's token log-probabilities.
     spec: loss, reduction and labels.
 
   Returns:
-    Sums of the loss; of rho (nats, or nats a token) and its size; of accuracy
-    (the sign of the margin of log pi/pi_ref summed over tokens, Appendix E; a
-    tie counts half); of both responses' log pi/pi_ref in nats summed over
-    tokens; of lengths and of EOS, these over all rows whatever their weight.
+    The objective. Its sums are the loss; rho and |rho| (nats, or nats per
+    token); accuracy (the sign of the margin of log pi/pi_ref summed over
+    tokens, Appendix E; ties count half); log pi/pi_ref of both responses (nats,
+    summed over tokens); and, without weights, lengths and the rate of EOS.
   """
   reduce = _REDUCTIONS[spec.reduction]
 
   def objective(
     params: t5.Params, batch: PreferenceBatch, dropout_key: Array | None
   ) -> tuple[Array, Sums]:
-    pair = _Pair.of(batch)
+    pair = PairedResponses.from_batch(batch)
     scores = score_tokens(params, batch.prompt, pair.tokens, dropout_key)
     policy = reduce(scores, pair.mask)
     reference = pair.reference
@@ -233,7 +232,7 @@ def contrastive(score_tokens: Score, spec: Contrastive) -> Objective:
     margin = rho if spec.loss.uses_reference else policy[:, 0] - policy[:, 1]
     probability = batch.probability if spec.labels == "soft" else 1.0
     values = losses.with_label(spec.loss, margin, probability)
-    return _summed(
+    return weighted_sums(
       values,
       batch.weight,
       {"rho_nats": rho, "rho_size_nats": jnp.abs(rho), **pair.metrics(scores)},
@@ -243,21 +242,21 @@ def contrastive(score_tokens: Score, spec: Contrastive) -> Objective:
 
 
 def best_of_two(score_tokens: Score, spec: BestOfTwo) -> Objective:
-  """Returns the objective that imitates each pair's winner.
+  """Returns the objective that maximizes the winner's likelihood.
 
   Args:
     score_tokens: the policy's token log-probabilities.
     spec: the reduction.
 
   Returns:
-    The same sums as `contrastive`; the loser is scored for them alone.
+    The objective, with the sums of `contrastive`; only they need the loser.
   """
   reduce = _REDUCTIONS[spec.reduction]
 
   def objective(
     params: t5.Params, batch: PreferenceBatch, dropout_key: Array | None
   ) -> tuple[Array, Sums]:
-    pair = _Pair.of(batch)
+    pair = PairedResponses.from_batch(batch)
     scores = score_tokens(params, batch.prompt, pair.tokens, dropout_key)
     chosen = reduce(scores[:, 0], pair.mask[:, 0])
     ratio = logprobs.sequence_sum(scores, pair.mask) - pair.reference
@@ -267,7 +266,7 @@ def best_of_two(score_tokens: Score, spec: BestOfTwo) -> Objective:
       "rho_size_nats": jnp.abs(rho),
       **pair.metrics(scores),
     }
-    return _summed(losses.best_of_two(chosen), batch.weight, metrics)
+    return weighted_sums(losses.best_of_two(chosen), batch.weight, metrics)
 
   return objective
 
@@ -279,8 +278,8 @@ def sft(score_tokens: Score) -> Objective:
     score_tokens: the policy's token log-probabilities.
 
   Returns:
-    Sums over tokens, weighted by their rows' weights: so the loss is the mean
-    over the batch's tokens, as T5X's.
+    The objective. Its sums are over tokens, weighted by their rows' weights, so
+    the loss is the mean over the batch's tokens, as in T5X.
   """
 
   def objective(
@@ -306,13 +305,13 @@ def preference_model(
   """Returns the objective of a pairwise preference model.
 
   Args:
-    log_odds: of the answer A to an assembled input.
-    words: the vocabulary's markers and answers.
-    spec: window and labels.
+    log_odds: maps assembled inputs to the log-odds of the answer A.
+    words: token ids of markers and answers.
+    spec: input length and labels.
 
   Returns:
-    Sums of the loss; of accuracy (the debiased margin's sign against the
-    label, a tie counting half); of the margin; of the position bias.
+    The objective. Its sums are the loss, accuracy (the sign of the debiased
+    margin; ties count half), the margin and the position bias.
   """
 
   def objective(
@@ -326,97 +325,24 @@ def preference_model(
       judge.assemble(words, batch.prompt, *order, length=length, keep=spec.keep)
       for order in orders
     ]
-    # Both orders of a pair in one batch: the gradient then sees nothing of the
-    # position, and a small model leaves the plateau at chance.
+    # With both orders in one batch, the gradient has no component from position
+    # alone. Otherwise small models stay at chance.
     logits = log_odds(params, jnp.concatenate(inputs), dropout_key)
     chosen_first, rejected_first = jnp.split(logits, 2)
     probability = batch.probability if spec.labels == "soft" else 1.0
     values = losses.preference_model(chosen_first, rejected_first, probability)
     r12, r21 = jax.nn.sigmoid(chosen_first), jax.nn.sigmoid(rejected_first)
-    return _summed(
+    return weighted_sums(
       values,
       batch.weight,
       {
-        "accuracy": _above_zero(r12 - r21),
+        "accuracy": above_zero(r12 - r21),
         "probability_margin": r12 - r21,
         "position_bias": 0.5 * (r12 + r21 - 1),
       },
     )
 
   return objective
-
-
-@dataclasses.dataclass(frozen=True)
-class _Pair:
-  """Chosen and rejected side by side."""
-
-  tokens: Int[Array, "batch 2 target"]
-  mask: Bool[Array, "batch 2 target"]
-  reference: Float[Array, "batch 2"]
-
-  @classmethod
-  def of(cls, batch: PreferenceBatch) -> "_Pair":
-    tokens = jnp.stack([batch.chosen, batch.rejected], axis=1)
-    reference = jnp.stack(
-      [batch.chosen_reference, batch.rejected_reference], axis=1
-    )
-    return cls(tokens, logprobs.response_mask(tokens), reference)
-
-  def metrics(
-    self, scores: Float[Array, "batch 2 target"]
-  ) -> dict[str, Float[Array, "batch"]]:
-    """What is reported of each pair whatever the loss."""
-    ratio = logprobs.sequence_sum(scores, self.mask) - self.reference
-    lengths = self.mask.sum(-1).astype(jnp.float32)
-    ended = (self.tokens == EOS_ID).any(-1).astype(jnp.float32)
-    return {
-      "accuracy": _above_zero(ratio[:, 0] - ratio[:, 1]),
-      "chosen_log_ratio_nats": ratio[:, 0],
-      "rejected_log_ratio_nats": ratio[:, 1],
-      "log_ratio_nats": ratio.mean(-1),
-      "response_length_tokens": lengths.mean(-1),
-      "eos_rate": ended.mean(-1),
-    }
-
-
-def _above_zero(margin: Float[Array, "batch"]) -> Float[Array, "batch"]:
-  return 0.5 * (1 + jnp.sign(margin))
-
-
-def _summed(
-  values: Float[Array, "batch"],
-  weight: Float[Array, "batch"],
-  metrics: dict[str, Float[Array, "batch"]],
-) -> tuple[Float[Array, ""], Sums]:
-  loss = (weight * values).sum()
-  counted = dict.fromkeys(OVER_RESPONSES, 1.0)
-  sums = {
-    name: (counted.get(name, weight) * jax.lax.stop_gradient(value)).sum()
-    for name, value in metrics.items()
-  }
-  rows = jnp.ones_like(weight).sum()
-  return loss, {"loss": loss, **sums, "weight": weight.sum(), "rows": rows}
-
-
-def means(sums: Sums) -> tuple[Sums, Float[Array, ""]]:
-  """Returns the means behind an objective's sums, and the weight of the rows.
-
-  Args:
-    sums: of one batch, or added up over several.
-
-  Returns:
-    By metric, the mean over the weights, or over all rows for those of
-    `OVER_RESPONSES`; where the weight is 0 the former are 0 and mean nothing.
-  """
-  rest = dict(sums)
-  weight, rows = rest.pop("weight"), rest.pop("rows", jnp.ones(()))
-  over_weight = 1 / jnp.maximum(weight, _LEAST_WEIGHT)
-  over_rows = 1 / rows
-  divided = {
-    name: total * (over_rows if name in OVER_RESPONSES else over_weight)
-    for name, total in rest.items()
-  }
-  return divided, weight
 
 
 def _t5_score(config: t5.T5Config) -> Score:

@@ -1,4 +1,4 @@
-"""Optimizers as T5X has them, on optax, and their state under T5X's names."""
+"""T5X's optimizers in optax, and their state in T5X's layout."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from rlhf_gap import errors
 # step count -> learning rate
 Schedule = Callable[[Any], Any]
 
-# A T5X leaf that its parameter has no use for: no momentum, not factored.
+# The shape of a T5X leaf that its parameter does not use.
 _UNUSED_SHAPE = (1,)
 _MOMENTS = {"adafactor": ("v_row", "v_col", "v"), "adamw": ("mu", "nu")}
 
@@ -34,18 +34,17 @@ def adafactor(
       u <- u / max(1, rms(u))
       parameter <- parameter - learning_rate * max(rms(parameter), 1e-3) * u
 
-  `optax.adafactor` computes this and shapes its state like T5X, row and column
-  alike. Three things are not T5X's: its defaults (a momentum slot is never
-  saved), its step count, which is its own and not the train state's, so that
-  a schedule starts at 0 in a run that starts from a T5X checkpoint of step
-  1,000,000, and T5X's `logical_factor_rules`, which T5X itself ignores for
-  parameters of two axes: all that a T5 has.
+  `optax.adafactor` computes this and shapes its state like T5X. There are three
+  differences. Its defaults are others. It counts steps itself, so a schedule
+  starts at 0 even if the run starts from a T5X checkpoint at step 1,000,000. It
+  has no `logical_factor_rules`, which T5X ignores for parameters with two axes;
+  a T5 has no parameters with more.
 
   Args:
     learning_rate: step size, or a schedule of the step count. Relative to the
       parameter's root mean square if `multiply_by_parameter_scale`.
     multiply_by_parameter_scale: whether a step is relative to the parameter.
-    decay_rate: exponent of the second moment's decay.
+    decay_rate: exponent in the second moment's decay.
     clip_global_norm: largest norm of all gradients together; None for no limit.
 
   Returns:
@@ -74,15 +73,15 @@ def adamw(
 ) -> optax.GradientTransformation:
   """AdamW (Loshchilov and Hutter 2019): Adam with decoupled weight decay.
 
-  Its learning rate is absolute; Adafactor's, relative to the parameter, makes a
-  step of another size at the same number.
+  Its learning rate is absolute and not comparable with Adafactor's, which is
+  relative to each parameter.
 
   Args:
     learning_rate: step size, or a schedule of the step count.
     b1: decay of the first moment.
     b2: decay of the second moment.
     eps: added to the root of the second moment.
-    weight_decay: fraction of the parameter taken off, times `learning_rate`.
+    weight_decay: decay coefficient, multiplied by `learning_rate`.
     clip_global_norm: largest norm of all gradients together; None for no limit.
 
   Returns:
@@ -103,7 +102,7 @@ def _clipped(
 
 
 def to_t5x(opt_state: Any, params: Any) -> dict[str, Any]:
-  """Returns an optimizer's state as T5X keeps it below `state/param_states`.
+  """Returns an optimizer's state in T5X's layout of `state/param_states`.
 
   Args:
     opt_state: the state of `adafactor` or `adamw`.
@@ -128,10 +127,10 @@ def to_t5x(opt_state: Any, params: Any) -> dict[str, Any]:
 def from_t5x(
   opt_state: Any, params: Any, param_states: Mapping[str, Any], step: int
 ) -> Any:
-  """Puts T5X's optimizer state into the state of a freshly made optimizer.
+  """Converts T5X's optimizer state to the state of an optax optimizer.
 
   Args:
-    opt_state: the optimizer's initial state, which gives the structure.
+    opt_state: the optimizer's initial state, used for its structure.
     params: the parameters that it belongs to.
     param_states: T5X's leaves, as `checkpoints.load` returns them.
     step: number of updates made so far.
@@ -140,7 +139,7 @@ def from_t5x(
     The optimizer's state after `step` updates.
 
   Raises:
-    UserError: the leaves are another optimizer's.
+    UserError: the leaves belong to another optimizer.
   """
   names = _MOMENTS[_kind(opt_state)]
   is_leaf = _is_moments

@@ -1,4 +1,4 @@
-"""What a run must know, and what must hold, before anything is written."""
+"""Loads and checks a run's inputs before anything is written."""
 
 import dataclasses
 import functools
@@ -21,27 +21,27 @@ from rlhf_gap.pairs.online import same_architecture
 from rlhf_gap.training import identity, loop, model_dir, objectives, saving
 from rlhf_gap.training.description import Run
 
-# How far from its exact value a step-0 quantity may lie: the same scores come
-# out of two programs that sum in other orders.
+# Tolerance of step-0 metrics. The same scores come from two programs with
+# different orders of summation.
 _TOLERANCE_NATS = {"float32": 2e-3, "bfloat16": 0.5}
 
-# Rows whose ids are compared with the embedding before a run begins.
+# Number of rows whose token ids are checked before a run begins.
 _ROWS_LOOKED_AT = 1024
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
-  """A run's model, objective and surroundings.
+class PreparedRun:
+  """A run's loaded model, objective and inputs.
 
   Attributes:
-    config: the architecture, with the run's dropout, dtype and remat.
-    objective: bound to it.
-    context: what the source is opened with.
-    initial: the checkpoint to start from; None for new parameters, and for a
-      run that goes on.
-    identity: what makes the run what it is, inputs by their content.
-    words: the preference model's; None for a policy.
-    seed: of new parameters.
+    config: the architecture, with the run's dropout, dtype and remat policy.
+    objective: the objective, bound to `config`.
+    context: the context for opening sources.
+    initial: the checkpoint to start from; None for new parameters or a resumed
+      run.
+    identity: the run's identity.
+    words: the preference model's words; None for a policy.
+    seed: seed of new parameters.
   """
 
   config: t5.T5Config
@@ -53,11 +53,11 @@ class Prepared:
   seed: int
 
   @classmethod
-  def of(cls, run: Run) -> "Prepared":
-    """Loads and checks what `run` names.
+  def load(cls, run: Run) -> "PreparedRun":
+    """Loads and checks a run's inputs.
 
     Args:
-      run: the description.
+      run: the run's description.
 
     Raises:
       UserError: a store, a checkpoint or their combination is wrong.
@@ -85,24 +85,24 @@ class Prepared:
       fingerprint=fingerprints.checkpoint,
     )
     noted = processes.from_first(lambda: model_dir.identity_of(run.model_dir))
-    wanted = identity.of(run, fingerprints, noted)
+    wanted = identity.identify(run, fingerprints, noted)
     for settings in wanted:
       settings[identity.VOCABULARY] = vocabulary.fingerprint
     objective = bound(run.objective, config, words)
     if processes.from_first(lambda: saving.steps_in(run.model_dir)):
-      initial = None  # it would lie in memory for nothing
+      initial = None  # the run resumes from its own checkpoint
     return cls(config, objective, context, initial, wanted, words, run.seed)
 
   def initial_params(self) -> t5.Params:
-    """Returns parameters that training may overwrite."""
+    """Returns initial parameters, in buffers that may be donated."""
     if self.initial is None:
       key, mesh = jax.random.key(self.seed), self.context.mesh
       if mesh is None:
         return t5.init(self.config, key)
       places = partitioning.parameters(self.config, mesh)
-      draw = jax.jit(t5.init, static_argnums=0, out_shardings=places)
-      return draw(self.config, key)
-    # The step donates its parameters: it must not be given the reference's.
+      init = jax.jit(t5.init, static_argnums=0, out_shardings=places)
+      return init(self.config, key)
+    # Copied where shared with the reference, because the step donates them.
     reference = self.context.reference
     held = jax.tree.leaves(reference.params) if reference else []
     shared = set(map(id, held))
@@ -117,7 +117,7 @@ class Prepared:
 
 
 def _mesh(run: Run) -> jax.sharding.Mesh | None:
-  """Returns the run's devices, all of them; None for the first alone."""
+  """Returns the run's mesh; None for a single device."""
   if run.mesh is not None:
     mesh = run.mesh.make()
     partitioning.check_batch(run.batch_size, run.num_microbatches, mesh)
@@ -133,7 +133,7 @@ def _mesh(run: Run) -> jax.sharding.Mesh | None:
 
 
 def _check_alone() -> None:
-  """Raises `UserError` where accelerators would be left idle unasked."""
+  """Raises `UserError` if accelerators would be left idle."""
   count = jax.local_device_count()
   if count > 1:
     raise errors.UserError(
@@ -169,9 +169,9 @@ def _model(
 
 @functools.cache
 def bound(
-  spec: objectives.Spec, config: t5.T5Config, words: judge.Words | None
+  spec: objectives.ObjectiveSpec, config: t5.T5Config, words: judge.Words | None
 ) -> objectives.Objective:
-  """Returns `spec.bind(config, words)`, once: so it compiles once a process."""
+  """Returns `spec.bind(config, words)`, cached to compile only once."""
   return spec.bind(config, words)
 
 
@@ -233,7 +233,7 @@ def _check_stores(run: Run, opened: list[stores.Store]) -> stores.Vocabulary:
 
 
 def _check_long_enough(run: Run) -> None:
-  """A recorded run is replayed once: it must not end on the way."""
+  """Checks that a replayed run has enough batches; it is read only once."""
   if not isinstance(run.source, pairs.Replay):
     return
   batches = stores.open(run.source.store).num_rows // run.batch_size
@@ -258,7 +258,7 @@ def _check_ids(store: stores.Store, config: t5.T5Config, path: str) -> None:
 def _check_trained_with(
   initial: str | None, vocabulary: stores.Vocabulary
 ) -> None:
-  """A run of ours notes the vocabulary that it trained with."""
+  """Compares the vocabulary recorded by the run that made `initial`."""
   if initial is None or "://" in initial:
     return
   found = model_dir.identity_of(os.path.dirname(os.path.abspath(initial)))
@@ -271,13 +271,13 @@ def _check_trained_with(
 
 
 def start_check(run: Run) -> loop.StartCheck | None:
-  """Returns the check of step 0: rho and KL are 0, and the loss is f(0).
+  """Returns a check that rho and KL are 0 at step 0 and the loss is f(0).
 
   Args:
     run: the description.
 
   Returns:
-    The check; None where policy and reference need not agree at step 0.
+    The check; None if policy and reference may differ at step 0.
   """
   same = run.reference in (None, run.initial)
   if not run.objective.needs_reference or not same or run.dropout_rate:

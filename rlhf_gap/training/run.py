@@ -1,4 +1,4 @@
-"""One run of any regime, from its description to its last checkpoint."""
+"""Trains a run of any regime, from its description to its last checkpoint."""
 
 import contextlib
 import dataclasses
@@ -23,29 +23,29 @@ from rlhf_gap.training import (
   validation,
 )
 from rlhf_gap.training.description import Run
-from rlhf_gap.training.prepare import Prepared, bound, start_check
+from rlhf_gap.training.prepare import PreparedRun, bound, start_check
 from rlhf_gap.training.validation import Validator
 
-# A network file system shows a new file to other hosts within so long.
+# Time within which a network file system shows a new file to other hosts.
 _SHARED_SECONDS = 60.0
 
 
 def train(run: Run, config_text: str = "") -> loop.Outcome:
-  """Trains, or resumes where the same run was interrupted.
+  """Trains a run, or resumes it after an interruption.
 
   Args:
     run: the description.
-    config_text: the operative gin configuration, kept beside the results.
+    config_text: operative gin configuration, stored with the results.
 
   Returns:
     The last state and why the run ended.
 
   Raises:
-    UserError: a mistake in the description (nothing is written), or a fault on
-      the way (the last checkpoint is intact).
+    UserError: the description is wrong (nothing is written), or training fails
+      (the last checkpoint is intact).
   """
   processes.mark("loading checkpoints")
-  prepared = Prepared.of(run)
+  prepared = PreparedRun.load(run)
   schedule = loop.Schedule(
     run.train_steps,
     run.checkpoint_every_steps,
@@ -55,12 +55,12 @@ def train(run: Run, config_text: str = "") -> loop.Outcome:
   with (
     partitioning.active(prepared.context.mesh),
     saving.one_line_of_a_full_disk(),
-    _build(run, prepared, config_text) as (state, parts),
+    _build(run, prepared, config_text) as (state, components),
   ):
-    outcome = loop.run(state, parts, schedule, run.model_dir)
-    parts.saver.wait()
-    if parts.recorder is not None and outcome.reason != "stopped":
-      parts.recorder.finish()
+    outcome = loop.run(state, components, schedule, run.model_dir)
+    components.saver.wait()
+    if components.recorder is not None and outcome.reason != "stopped":
+      components.recorder.finish()
     if outcome.reason != "stopped" and processes.is_first():
       model_dir.mark_complete(run.model_dir, int(outcome.state.step))
     return outcome
@@ -68,19 +68,19 @@ def train(run: Run, config_text: str = "") -> loop.Outcome:
 
 @contextlib.contextmanager
 def _build(
-  run: Run, prepared: Prepared, config_text: str
-) -> Iterator[tuple[step.TrainState, loop.Parts]]:
-  """Holds the run's folder and makes everything that the loop works with.
+  run: Run, prepared: PreparedRun, config_text: str
+) -> Iterator[tuple[step.TrainState, loop.Components]]:
+  """Locks the run's folder and builds the loop's components.
 
-  Everything that can be refused is opened or read before anything is written.
+  All inputs are opened or read before anything is written.
 
   Args:
     run: the description.
-    prepared: what it names, loaded.
-    config_text: kept beside the results.
+    prepared: its loaded inputs.
+    config_text: operative gin configuration, stored with the results.
 
   Yields:
-    The state that training starts from, and the loop's parts.
+    The initial state and the loop's components.
   """
   done = processes.from_first(lambda: saving.steps_in(run.model_dir))
   source = run.source.open(prepared.context, start_step=done[-1] if done else 0)
@@ -91,7 +91,7 @@ def _build(
     if processes.is_first():
       model_dir.check(run.model_dir, prepared.identity)
       opened.enter_context(model_dir.locked(run.model_dir))
-    # Again: another process may have trained on until the lock was free.
+    # Listed again, because another process may have trained until it unlocked.
     done = processes.from_first(lambda: saving.steps_in(run.model_dir))
     if done and not processes.is_first():
       _check_shared(run.model_dir)
@@ -104,7 +104,7 @@ def _build(
     start = int(state.step)
     if validator is not None:
       validator.recall(processes.from_first(lambda: _history(run, start)))
-    parts = loop.Parts(
+    components = loop.Components(
       step=_step(run, prepared),
       learning_rate=run.optimizer.learning_rate,
       source=source,
@@ -115,16 +115,16 @@ def _build(
       check_start=start_check(run),
       reference=prepared.context.reference,
     )
-    parts.restore(memory)
+    components.restore(memory)
     if not done:
-      parts.saver.save(state, parts.memory())
-    yield state, parts
+      components.saver.save(state, components.memory())
+    yield state, components
 
 
 def _start(
-  run: Run, prepared: Prepared, done: list[int]
+  run: Run, prepared: PreparedRun, done: list[int]
 ) -> tuple[step.TrainState, dict[str, Any]]:
-  """Returns the state to train from, and the source's memory."""
+  """Returns the initial train state and the saved state of the source."""
   optimizer = run.optimizer.make()
   mesh, config = prepared.context.mesh, prepared.config
   places = None if mesh is None else step.shardings_of(config, optimizer, mesh)
@@ -134,18 +134,18 @@ def _start(
   return step.init(prepared.initial_params(), optimizer, places), {}
 
 
-def _begin(run: Run, prepared: Prepared, config_text: str) -> None:
-  """Writes, as process 0, what the run is made with."""
+def _begin(run: Run, prepared: PreparedRun, config_text: str) -> None:
+  """Records the run's identity and environment; called on process 0."""
   folder = run.model_dir
   model_dir.claim(folder, prepared.identity)
-  # Not before the recorded pairs are those of these devices.
+  # After the recorder has compared the devices with the recorded ones.
   model_dir.note_environment(folder, config_text, run.seed, str(run.mesh))
   model_dir.mark_begun(folder)
   print(f"{folder}: {run.objective.describe()}", flush=True)
 
 
 def _history(run: Run, start: int) -> list[dict[str, Any]]:
-  """Returns the measurements on held-out rows up to step `start`."""
+  """Returns the validation history up to step `start`."""
   lines = metric_log.read(run.model_dir)
   return validation.history_of([x for x in lines if x["step"] <= start])
 
@@ -159,7 +159,7 @@ def _saver(run: Run, config: t5.T5Config) -> contextlib.closing[saving.Saver]:
 
 
 def _check_shared(folder: str) -> None:
-  """Raises `UserError` where process 0's folder is not this process's too."""
+  """Raises `UserError` if this process does not see process 0's folder."""
   until = time.monotonic() + _SHARED_SECONDS
   while not model_dir.identity_of(folder):
     if time.monotonic() > until:
@@ -179,7 +179,7 @@ def _log(run: Run, start: int) -> loop.Log:
 @functools.cache
 def _compiled(
   objective: objectives.Objective,
-  optimizer: configured.Spec,
+  optimizer: configured.OptimizerSpec,
   dropout_seed: int | None,
   num_microbatches: int,
   config: t5.T5Config,
@@ -200,10 +200,10 @@ def _compiled(
   )
 
 
-def _step(run: Run, prepared: Prepared) -> step.Step:
-  # Cached: a study trains many runs of one kind in one process.
+def _step(run: Run, prepared: PreparedRun) -> step.Step:
+  # Cached, because a study trains many similar runs in one process.
   seed = run.seed if run.dropout_rate else None
-  # The rate is the step's argument, and no part of what is compiled.
+  # The learning rate is an argument of the step, not compiled into it.
   optimizer = run.optimizer.without_rate()
   return _compiled(
     prepared.objective,
@@ -224,13 +224,13 @@ def _recorder(
   if processes.is_first() and not model_dir.has_same_devices(
     run.model_dir, str(run.mesh)
   ):
-    # Other devices round differently: what lies beyond the checkpoint is drawn
-    # again rather than compared.
+    # Other devices round differently, so pairs beyond the checkpoint are
+    # sampled again instead of being compared.
     recorder.truncate(done[-1] if done else 0)
   return recorder
 
 
-def _validator(run: Run, prepared: Prepared) -> Validator | None:
+def _validator(run: Run, prepared: PreparedRun) -> Validator | None:
   if run.validation is None:
     return None
   kind = (

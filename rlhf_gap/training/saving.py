@@ -1,12 +1,12 @@
-"""Training checkpoints: written by Orbax behind the training's back.
+"""Training checkpoints, written by Orbax in background threads.
 
     MODEL_DIR/checkpoint_<step>/state         parameters and optimizer state, in
                                               T5X's layout
     MODEL_DIR/checkpoint_<step>/source        state of the pair source
     MODEL_DIR/checkpoint_<step>/architecture  the fields of its `T5Config`
 
-A checkpoint is renamed into place when it is whole, so that a kill at any
-moment leaves the one before it as the latest.
+A complete checkpoint is renamed into place, so after a kill at any moment the
+latest folder of this name is complete.
 """
 
 import contextlib
@@ -34,17 +34,17 @@ from rlhf_gap.training import optimizers
 from rlhf_gap.training.step import TrainState
 
 _CHECKPOINT = re.compile(r"checkpoint_(\d+)")
-# Names that a kill can leave behind; no reader takes them for a checkpoint.
+# Names of leftovers after a kill; readers do not match them as checkpoints.
 _LEFT_BEHIND = re.compile(r"\.orbax-checkpoint-tmp|^deleting-")
 _STATE, _SOURCE = "state", "source"
 _ARCHITECTURE, _CONFIG = os.path.split(architecture_file.FILE)
 _SAVE_SECONDS = 24 * 3600
-# What reading a damaged checkpoint raises: our own checks, TensorStore, Orbax.
+# Errors raised for damaged checkpoints by our checks, TensorStore and Orbax.
 _DAMAGE = (errors.UserError, ValueError, KeyError, TypeError, OSError)
 
 
 def steps_in(model_dir: str) -> list[int]:
-  """Returns the steps of the whole checkpoints of a run, ascending."""
+  """Returns the steps of a run's complete checkpoints, ascending."""
   if not os.path.isdir(model_dir):
     return []
   matches = map(_CHECKPOINT.fullmatch, os.listdir(model_dir))
@@ -63,11 +63,11 @@ def restore_latest(
   optimizer: optax.GradientTransformation,
   shardings: TrainState | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
-  """Reads a run's newest checkpoint.
+  """Restores a run's latest checkpoint.
 
   Args:
     model_dir: the run's folder.
-    steps: of its checkpoints, ascending, at least one.
+    steps: steps of its checkpoints, ascending; at least one.
     config: see `restore`.
     optimizer: see `restore`.
     shardings: see `restore`.
@@ -76,8 +76,8 @@ def restore_latest(
     As `restore`.
 
   Raises:
-    UserError: it is damaged. None is skipped: the message names the newest one
-      that is whole and what to do to resume from it.
+    UserError: it is damaged. It is not skipped silently: the message names the
+      latest complete checkpoint and how to resume from it.
   """
   *earlier, last = steps
   path = path_of(model_dir, last)
@@ -121,20 +121,20 @@ def restore(
   optimizer: optax.GradientTransformation,
   shardings: TrainState | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
-  """Reads what `Saver.save` wrote.
+  """Restores a checkpoint written by `Saver.save`.
 
   Args:
     path: the checkpoint's folder.
-    config: the architecture that the run trains.
-    optimizer: of the run; its state is restored bit for bit.
-    shardings: where everything goes, see `step.shardings_of`; None for the
-      default device. They need not be those that the run was saved with.
+    config: the run's architecture.
+    optimizer: the run's optimizer; its state is restored exactly.
+    shardings: shardings of the state, see `step.shardings_of`; None for the
+      default device. They may differ from those of the saved run.
 
   Returns:
     The train state and the pair source's state.
 
   Raises:
-    UserError: the checkpoint is another architecture's or optimizer's.
+    UserError: the architecture or optimizer differs from the run's.
   """
   places = None if shardings is None else shardings.params
   loaded = checkpoints.load(path, shardings=places)
@@ -147,8 +147,8 @@ def restore(
   opt_state = optimizers.from_t5x(
     fresh, loaded.params, loaded.optimizer_state or {}, loaded.step
   )
-  # One array may stand in several places (every transformation's count), but a
-  # buffer can be donated only once.
+  # Copied because transformations may share one count array, and a buffer can
+  # be donated only once.
   opt_state = jax.tree.map(
     lambda leaf: jnp.copy(leaf) if jnp.ndim(leaf) == 0 else leaf, opt_state
   )
@@ -164,7 +164,7 @@ def _restore_source(path: str, places: Any) -> dict[str, Any]:
   if not os.path.isdir(folder):
     return {}
   with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-    # On the host first: the run may go on with other devices, or with one.
+    # To the host first, because the devices may differ from the saved run's.
     found = checkpointer.metadata(folder).item_metadata.tree
     arguments = jax.tree.map(lambda _: ocp.RestoreArgs(np.ndarray), found)
     restored = checkpointer.restore(folder, restore_args=arguments)
@@ -174,7 +174,7 @@ def _restore_source(path: str, places: Any) -> dict[str, Any]:
 
 
 def _placed(tree: Any, places: Any) -> Any:
-  """Puts every set of parameters in `tree` to where parameters go."""
+  """Shards every set of parameters in `tree` like the parameters."""
   if not isinstance(tree, Mapping):
     return tree
   if set(tree) == set(places):
@@ -190,8 +190,12 @@ def _put(value: np.ndarray, place: jax.sharding.Sharding) -> jax.Array:
   return jax.make_array_from_callback(value.shape, place, part)
 
 
+# Not `orbax.checkpoint.CheckpointManager`: under 0.12.8 with the policies
+# LatestN, BestN and CustomSteps, a manager that resumed a run never deleted the
+# checkpoints that the first manager had kept as its latest, nor older ones once
+# a checkpoint was saved without a validation loss.
 class Saver:
-  """Saves a run's checkpoints and removes those it need not keep."""
+  """Saves a run's checkpoints and deletes old ones."""
 
   def __init__(
     self,
@@ -201,13 +205,13 @@ class Saver:
     keep: int | None = None,
     keep_steps: tuple[int, ...] = (),
   ):
-    """Clears what an interrupted save left in the folder.
+    """Removes leftovers of interrupted saves from the folder.
 
     Args:
       model_dir: the run's folder.
       config: the architecture, saved with every checkpoint.
-      keep: how many of the latest checkpoints to keep; None keeps all.
-      keep_steps: steps that are kept whatever `keep` says.
+      keep: number of latest checkpoints to keep; None keeps all.
+      keep_steps: steps that are always kept.
     """
     self._model_dir = os.path.abspath(model_dir)
     self._keep = keep
@@ -219,7 +223,7 @@ class Saver:
       _SOURCE: ocp.PyTreeCheckpointHandler(),
       _ARCHITECTURE: ocp.JsonCheckpointHandler(_CONFIG),
     }
-    # Longer than any: who hangs in a save is our own watch's to tell.
+    # Longer than any save; `processes.watch` detects hanging saves.
     self._checkpointer = ocp.AsyncCheckpointer(
       ocp.CompositeCheckpointHandler(**handlers),
       async_options=ocp.options.AsyncOptions(timeout_secs=_SAVE_SECONDS),
@@ -228,17 +232,17 @@ class Saver:
       for name in os.listdir(self._model_dir):
         if _LEFT_BEHIND.search(name):
           shutil.rmtree(os.path.join(self._model_dir, name))
-    processes.meet()  # before any begins to write anew
+    processes.meet()  # before any process writes
 
   def save(self, state: TrainState, source: Mapping[str, Any]) -> None:
-    """Begins to save a checkpoint; returns once the arrays are copied.
+    """Starts saving a checkpoint; returns once the arrays are copied.
 
     Args:
-      state: may be donated as soon as this returns.
+      state: train state; may be donated once this returns.
       source: the pair source's state.
 
     Raises:
-      UserError: the disk is full; earlier checkpoints are unharmed.
+      UserError: the disk is full; earlier checkpoints are intact.
     """
     step = int(state.step)
     if processes.from_first(lambda: step in steps_in(self._model_dir)):
@@ -263,11 +267,11 @@ class Saver:
     self._remove_old()
 
   def keep_best(self, step: int) -> None:
-    """Keeps the checkpoint of `step`, and no longer that of the best before."""
+    """Keeps the checkpoint of `step` as the best, instead of an earlier one."""
     self._best_step = step
 
   def wait(self) -> None:
-    """Returns when what was begun is on disk.
+    """Waits until started saves are on disk.
 
     Raises:
       UserError: the disk is full.
@@ -277,20 +281,20 @@ class Saver:
     self._remove_old()
 
   def close(self) -> None:
-    """Waits and frees the threads."""
+    """Waits for saves and stops the threads."""
     self.wait()
     self._checkpointer.close()
 
   def _remove_old(self) -> None:
     if self._keep is None or not processes.is_first():
       return
-    # One that is still being written may never be whole: it does not count.
+    # A checkpoint that is still being written may fail, so it does not count.
     for step in steps_in(self._model_dir)[: -self._keep]:
       if step not in self._keep_steps and step != self._best_step:
         self._remove(step)
 
   def _remove(self, step: int) -> None:
-    # Renamed first: a kill in the middle must not leave half a checkpoint.
+    # Renamed first, so a kill cannot leave a partly deleted checkpoint.
     doomed = os.path.join(self._model_dir, f"deleting-{step}")
     os.rename(path_of(self._model_dir, step), doomed)
     shutil.rmtree(doomed)
@@ -302,7 +306,7 @@ class Saver:
     except Exception as error:
       if not _is_full(error):
         raise
-      # What Orbax had not begun to write is not worth a line at the end.
+      # Unstarted writes of Orbax would add warnings to the one-line error.
       warnings.filterwarnings("ignore", "coroutine .* was never awaited")
       what = "a checkpoint" if step is None else f"checkpoint_{step}"
       safe = steps_in(self._model_dir)
@@ -314,9 +318,9 @@ class Saver:
 
 
 class _RaisedHere(logging.Filter):
-  """Drops the tracebacks that a full disk leaves in Orbax's threads.
+  """Filters tracebacks about a full disk, logged by Orbax's threads.
 
-  One of its errors reaches `_reporting`; all of them are logged on the way.
+  One of these errors reaches `_reporting`, which reports it.
   """
 
   def filter(self, record: logging.LogRecord) -> bool:
@@ -329,11 +333,11 @@ _RAISED_HERE = _RaisedHere()
 
 @contextlib.contextmanager
 def one_line_of_a_full_disk() -> Iterator[None]:
-  """Keeps a full disk from printing more than the error that ends the run.
+  """Suppresses further messages after the one-line error of a full disk.
 
-  One of Orbax's errors reaches `Saver`; the others are logged by its threads,
-  and TensorStore's later failures find the event loop of their checkpoint
-  closed. If the block fails, they are still to come, so this stays in force.
+  One of Orbax's errors reaches `Saver`. The others are logged by its threads,
+  and later failures of TensorStore complain about a closed event loop. If the
+  block fails, these may still come, so the filters stay installed.
   """
   before = sys.unraisablehook
 
@@ -352,7 +356,7 @@ def one_line_of_a_full_disk() -> Iterator[None]:
 
 
 def _is_full(error: BaseException) -> bool:
-  # Orbax and TensorStore carry the system's error as text.
+  # Orbax and TensorStore pass on the system's error as text.
   if isinstance(error, OSError) and error.errno in (
     errno.ENOSPC,
     errno.EDQUOT,

@@ -1,4 +1,4 @@
-"""The one training step of every regime."""
+"""The training step, shared by all regimes."""
 
 import functools
 from collections.abc import Callable
@@ -12,20 +12,21 @@ from jaxtyping import Array, Bool, Float, Int
 from rlhf_gap import partitioning
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.models import t5
-from rlhf_gap.training import gradients, objectives
-from rlhf_gap.training.objectives import Objective, Sums
+from rlhf_gap.training import batch_metrics, gradients
+from rlhf_gap.training.batch_metrics import Sums
+from rlhf_gap.training.objectives import Objective
 
-# Below it a batch has no weight at all.
+# A batch with less weight than this counts as having none.
 _LEAST_WEIGHT = 1e-12
 
 
 class TrainState(NamedTuple):
-  """Everything that a step changes.
+  """The state that a step updates.
 
   Attributes:
-    step: updates made so far.
-    params: of the model being trained.
-    opt_state: the optimizer's.
+    step: number of updates made.
+    params: parameters of the trained model.
+    opt_state: state of the optimizer.
   """
 
   step: Int[Array, ""]
@@ -34,13 +35,13 @@ class TrainState(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-  """What a step reports.
+  """The metrics of a step.
 
   Attributes:
-    means: see `objectives.means`.
-    weight: the batch's weight; 0 where all its pairs are ties.
-    gradient_norm: of all gradients together, before any clipping.
-    is_finite: whether loss and gradient were; if not, the step changed nothing.
+    means: means of the objective's metrics, see `batch_metrics.means`.
+    weight: total weight of the batch; 0 if all pairs are ties.
+    gradient_norm: global gradient norm before clipping.
+    is_finite: whether loss and gradient are finite; if not, nothing changed.
   """
 
   means: dict[str, Float[Array, ""]]
@@ -58,12 +59,12 @@ def init(
   optimizer: optax.GradientTransformation,
   shardings: TrainState | None = None,
 ) -> TrainState:
-  """Returns the state before the first step.
+  """Returns the initial train state.
 
   Args:
-    params: of the model; they become the state's.
-    optimizer: its state is made new.
-    shardings: where the optimizer's state is made; None for the default device.
+    params: the model's parameters; they become part of the state.
+    optimizer: the optimizer, whose state is initialized.
+    shardings: shardings of the state; None for the default device.
   """
   if shardings is None:
     return TrainState(jnp.int32(0), params, optimizer.init(params))
@@ -77,11 +78,11 @@ def shardings_of(
   optimizer: optax.GradientTransformation,
   mesh: partitioning.AnyMesh,
 ) -> TrainState:
-  """Returns where everything of a state goes on a mesh.
+  """Returns the shardings of a train state.
 
   Args:
     config: the model's architecture.
-    optimizer: of the run.
+    optimizer: the run's optimizer.
     mesh: the mesh.
 
   Returns:
@@ -107,35 +108,35 @@ def train_step(
   dropout_key: Array | None = None,
   num_microbatches: int = 1,
 ) -> tuple[TrainState, StepMetrics]:
-  """Makes one update: params <- params + optimizer(gradient of the mean loss).
+  """Updates the state: params += optimizer(gradient of the mean loss).
 
   Args:
     state: parameters and optimizer.
-    batch: rows, wherever they came from.
-    learning_rate: multiplies the optimizer's update. An argument, as in T5X: a
-      sweep over rates and schedules shares one compiled program.
+    batch: the training rows.
+    learning_rate: factor of the optimizer's update. It is an argument, as in
+      T5X, so all rates and schedules share one compiled program.
     objective: sums the rows' losses.
     optimizer: turns the gradient into an update.
-    dropout_key: turns dropout on; another key is made of it for every step.
-    num_microbatches: parts of the batch to work through one after another.
+    dropout_key: random key, folded with the step; None disables dropout.
+    num_microbatches: number of sequential parts of the batch.
 
   Returns:
-    The new state, and what to report. Where loss or gradient are not finite,
-    the parameters and the optimizer stay as they were.
+    The new state and its metrics. If loss or gradient is not finite, the state
+    is unchanged.
   """
   key = (
     None if dropout_key is None else jax.random.fold_in(dropout_key, state.step)
   )
   sums: Sums
-  (loss, sums), gradient = gradients.of_sum(
+  (loss, sums), gradient = gradients.sum_and_gradient(
     objective,
     state.params,
     batch,
     dropout_key=key,
     num_microbatches=num_microbatches,
   )
-  means, weight = objectives.means(sums)
-  # A batch without weight has the gradient 0, not 0 / 0.
+  means, weight = batch_metrics.means(sums)
+  # Without weight, the gradient is 0 instead of 0 / 0.
   scale = 1 / jnp.maximum(weight, _LEAST_WEIGHT)
   gradient = jax.tree.map(lambda g: g * scale, gradient)
   norm = optax.global_norm(gradient)
@@ -156,16 +157,15 @@ def compiled(
   num_microbatches: int = 1,
   shardings: tuple[TrainState, Any] | None = None,
 ) -> Step:
-  """Returns `train_step` jitted, its state donated.
+  """Returns the jitted `train_step`, which donates its state.
 
   Args:
     objective: sums the rows' losses.
     optimizer: turns the gradient into an update.
-    dropout_key: turns dropout on.
-    num_microbatches: parts of a batch to work through one after another.
-    shardings: where the new state goes, which must be where the old one is for
-      the next step to reuse its buffers, and where the metrics go; None leaves
-      it to the compiler.
+    dropout_key: random key for dropout; None disables dropout.
+    num_microbatches: number of sequential parts of the batch.
+    shardings: output shardings of state and metrics. The state's must equal its
+      input shardings for its buffers to be reused. None leaves them to XLA.
 
   Returns:
     (state, batch, learning rate = 1) -> (state, metrics); the given state's

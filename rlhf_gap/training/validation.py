@@ -1,4 +1,4 @@
-"""Held-out rows: which checkpoint is best, and when to stop."""
+"""Validation on held-out rows, and early stopping."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,20 +7,21 @@ import jax
 
 from rlhf_gap import errors, pairs
 from rlhf_gap.models import t5
-from rlhf_gap.training.objectives import OVER_RESPONSES, Objective
+from rlhf_gap.training.batch_metrics import OVER_RESPONSES
+from rlhf_gap.training.objectives import Objective
 
 LOSS = "validation/loss"
 
 
 def history_of(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-  """Returns the measurements in the lines of a log."""
+  """Returns the validation losses in the lines of a log."""
   return [
     {"step": line["step"], LOSS: line[LOSS]} for line in lines if LOSS in line
   ]
 
 
 class Validator:
-  """Measures a model on the same held-out batches, and keeps the history."""
+  """Evaluates models on fixed held-out batches, and keeps the history."""
 
   def __init__(
     self,
@@ -30,14 +31,14 @@ class Validator:
     *,
     patience: int | None = None,
   ):
-    """Takes what to measure with.
+    """Prepares the evaluation.
 
     Args:
-      objective: the run's own, without dropout.
-      source: of held-out rows.
-      num_batches: how many batches to read.
-      patience: measurements without a new best after which training is on a
-        plateau; None: never.
+      objective: the run's objective, without dropout.
+      source: source of held-out rows.
+      num_batches: number of batches to evaluate.
+      patience: number of evaluations without improvement that make a plateau;
+        None for no plateau.
     """
     self._objective = jax.jit(
       lambda params, batch: objective(params, batch, None)[1]
@@ -48,29 +49,26 @@ class Validator:
     self._losses: dict[int, float] = {}
 
   def recall(self, history: Sequence[Mapping[str, Any]]) -> None:
-    """Takes over what was measured before a restart.
+    """Restores the history after a restart.
 
     Args:
-      history: what `history_of` returned.
+      history: result of `history_of`.
     """
     self._losses = {int(line["step"]): float(line[LOSS]) for line in history}
 
   def measure(self, step: int, params: t5.Params) -> dict[str, float]:
-    """Returns the means over the held-out rows, under "validation/...".
+    """Returns the objective's means over held-out rows, as "validation/NAME".
 
     Args:
-      step: of the model; measured again after a restart, it counts once.
-      params: its parameters.
-
-    Returns:
-      The objective's metrics.
+      step: the model's step, for messages.
+      params: the model's parameters.
 
     Raises:
       UserError: none of the rows has weight.
     """
     totals: dict[str, float] = {}
     for index in range(self._num_batches):
-      batch = self._source.draw(index, params).batch
+      batch = self._source.fetch(index, params).batch
       for name, value in jax.device_get(self._objective(params, batch)).items():
         totals[name] = totals.get(name, 0.0) + float(value)
     weight, rows = totals.pop("weight"), totals.pop("rows", 1.0)
@@ -86,11 +84,11 @@ class Validator:
     }
 
   def note(self, step: int, metrics: Mapping[str, float]) -> int:
-    """Adds a measurement and returns the best step now.
+    """Adds an evaluation to the history and returns the best step.
 
     Args:
-      step: of the model.
-      metrics: what `measure` returned.
+      step: the model's step; a repeated evaluation counts once.
+      metrics: result of `measure`.
 
     Returns:
       The step of the lowest loss so far.
@@ -100,14 +98,14 @@ class Validator:
 
   @property
   def best_step(self) -> int | None:
-    """The step of the lowest loss; the earliest of equals."""
+    """The step with the lowest loss; the earliest if tied."""
     if not self._losses:
       return None
     return min(self._losses, key=lambda step: (self._losses[step], step))
 
   @property
   def on_plateau(self) -> bool:
-    """Whether the best is `patience` measurements old."""
+    """Whether the last `patience` evaluations brought no improvement."""
     best = self.best_step
     if self._patience is None or best is None:
       return False

@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from rlhf_gap import errors
-from rlhf_gap.cli import gin_files, gin_mistakes, main
+from rlhf_gap.cli import gin_files, gin_mistakes, gin_sources, main
 from rlhf_gap.models import t5
 from rlhf_gap.training import description
 
@@ -335,3 +335,10 @@ def test_a_binding_of_what_a_macro_refers_to_is_used():
   gin_files.parse(files, [*given, *more])
   run = gin_files.construct(description.Run, files, [*given, *more])
   assert run.optimizer.learning_rate.warm_up_steps == 9
+
+
+def test_an_import_of_a_moved_module_names_the_new_one(tmp_path):
+  path = tmp_path / "old.gin"
+  path.write_text("from rlhf_gap.losses import configured\n")
+  with pytest.raises(errors.UserError, match="import rlhf_gap.losses instead"):
+    gin_sources.lines_of([str(path)])

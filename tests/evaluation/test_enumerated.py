@@ -114,7 +114,7 @@ def _prompts():
 def _drawn(path, model, role, using):
   plan = samples.Plan(_prompts(), 0, 2, 50, 0, role)
   return samples.responses(
-    samples.draw(str(path), model, plan, using), NUM_PROMPTS
+    samples.sample_missing(str(path), model, plan, using), NUM_PROMPTS
   )
 
 

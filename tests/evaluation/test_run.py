@@ -17,7 +17,7 @@ from rlhf_gap.evaluation import models, provenance, run, samples, yardstick
 from rlhf_gap.inference import judge
 from tests.evaluation import tiny
 
-SETTINGS = yardstick.Settings(
+SETTINGS = yardstick.YardstickSettings(
   num_prompts=24,
   kl_prompts=16,
   own_pairs=8,

@@ -36,7 +36,7 @@ def _plan(store, num_prompts=20, num_seconds=10, role="policy", **changes):
 def _draw(path, policy, plan):
   seen = []
   using = batches.Batches(plan.batch_size, seen.append)
-  return samples.draw(str(path), policy, plan, using), seen
+  return samples.sample_missing(str(path), policy, plan, using), seen
 
 
 def _all(store):
@@ -141,12 +141,12 @@ def test_sampling_goes_on_where_it_stopped(tmp_path, store, policy):
       raise KeyboardInterrupt
 
   with pytest.raises(KeyboardInterrupt):
-    samples.draw(path, policy, plan, batches.Batches(8, interrupt))
+    samples.sample_missing(path, policy, plan, batches.Batches(8, interrupt))
   assert stores.open(path).num_rows == 16
-  assert not samples.is_drawn(path)
+  assert not samples.is_complete(path)
   again, seen = _draw(path, policy, plan)
   assert seen == [16, 8, 6]
-  assert samples.is_drawn(path)
+  assert samples.is_complete(path)
   assert again.manifest == whole.manifest
   for name, value in _all(whole).items():
     np.testing.assert_array_equal(_all(again)[name], value)
@@ -180,7 +180,7 @@ def test_samples_of_others_are_taken_if_they_fit(tmp_path, store, policy):
   more = _plan(store, 30, 0, role="golden_policy")
   path = str(tmp_path / "golden")
   _draw(path, policy, more)
-  drawn = samples.open_drawn(path, plan)
+  drawn = samples.open_existing(path, plan)
   assert samples.responses(drawn, 20).shape == (20, 6)
   for changed, expected in (
     (_plan(store, 31, 0, "golden_policy"), "a sample of each of the 31"),
@@ -188,12 +188,12 @@ def test_samples_of_others_are_taken_if_they_fit(tmp_path, store, policy):
     (_plan(store, 20, 0, "golden_policy", max_length=5), "--max_length=5"),
   ):
     with pytest.raises(errors.UserError, match=expected):
-      samples.open_drawn(path, changed)
+      samples.open_existing(path, changed)
   reordered = dataclasses.replace(
     plan, prompts=samples.choose_prompts(store, 20, 5)
   )
   with pytest.raises(errors.UserError, match="does not hold a sample of each"):
-    samples.open_drawn(path, reordered)
+    samples.open_existing(path, reordered)
   with pytest.raises(errors.UserError, match="expected samples of the golden"):
-    samples.open_drawn(store, plan)
+    samples.open_existing(store, plan)
   assert os.listdir(tmp_path) == ["golden"]

@@ -14,6 +14,7 @@ from rlhf_gap import checkpoints, errors
 from rlhf_gap.benchmarks import timing
 from rlhf_gap.inference import next_token, sample, score
 from rlhf_gap.models import t5
+from rlhf_gap.token_ids import EOS_ID, PAD_ID
 from tests import reference
 
 TINY = t5.T5Config(
@@ -78,15 +79,15 @@ def test_eos_ends_a_response_and_padding_follows(params):
     TINY, params, PROMPTS, KEY, num_samples=64, max_length=6
   )
   tokens, log_probs = np.asarray(samples.tokens), np.asarray(samples.log_probs)
-  ended = (tokens == next_token.EOS).any(-1)
+  ended = (tokens == EOS_ID).any(-1)
   assert 0 < ended.mean() < 1
   for row, scores in zip(
     tokens.reshape(-1, 6), log_probs.reshape(-1, 6), strict=True
   ):
-    ends = np.flatnonzero(row == next_token.EOS)
+    ends = np.flatnonzero(row == EOS_ID)
     length = ends[0] + 1 if ends.size else 6
-    assert (row[:length] != next_token.PAD).all()
-    assert (row[length:] == next_token.PAD).all()
+    assert (row[:length] != PAD_ID).all()
+    assert (row[length:] == PAD_ID).all()
     assert (scores[:length] < 0).all()
     assert (scores[length:] == 0).all()
 
@@ -96,8 +97,8 @@ def test_no_response_ends_before_the_minimum(params):
     TINY, params, PROMPTS, KEY, num_samples=32, max_length=5, min_length=3
   )
   tokens = np.asarray(samples.tokens)
-  assert (tokens[..., :3] > next_token.EOS).all()
-  assert (tokens[..., 3] == next_token.EOS).any()
+  assert (tokens[..., :3] > EOS_ID).all()
+  assert (tokens[..., 3] == EOS_ID).any()
 
 
 def _next_token_probabilities(params, prefix):
@@ -114,7 +115,7 @@ def _softmax(x):
 def _truncated(logits, temperature, top_k, top_p):
   """The definition, by sorting; padding is never sampled."""
   logits = logits / temperature
-  logits[next_token.PAD] = -np.inf
+  logits[PAD_ID] = -np.inf
   order = np.argsort(-logits)
   keep = np.zeros(len(logits), bool)
   if top_k:
@@ -161,7 +162,7 @@ def test_frequencies_match_the_exact_probabilities(
     return _truncated(logits, temperature, top_k, top_p)
 
   first = exact([])
-  expected = {(next_token.EOS, next_token.PAD): first[next_token.EOS]}
+  expected = {(EOS_ID, PAD_ID): first[EOS_ID]}
   for a in range(2, TINY.vocab_size):
     second = exact([a])
     for b in range(1, TINY.vocab_size):

@@ -56,7 +56,7 @@ def test_the_store_holds_what_the_source_draws(folder, made):
   assert made.manifest.complete
   values = made.read(range(12))
   for step in (0, 1):
-    batch = _source(folder).draw(step, {}).batch
+    batch = _source(folder).fetch(step, {}).batch
     rows = slice(step * SIZE, (step + 1) * SIZE)
     for name, drawn in (
       ("chosen_tokens", batch.chosen),
@@ -83,7 +83,7 @@ def test_offline_training_reads_it_without_scoring_again(folder, made):
   identity = stores.CheckpointIdentity("sft", fingerprint, 0)
   reference = pairs.Reference(loaded.config, loaded.params, identity)
   context = pairs.Context(loaded.config, reference, SIZE, seed=0)
-  batch = pairs.Offline(made.path).open(context).draw(0, {}).batch
+  batch = pairs.Offline(made.path).open(context).fetch(0, {}).batch
   scores = reference.log_probs(
     batch.prompt, jax.numpy.stack([batch.chosen, batch.rejected], axis=1)
   )

@@ -45,7 +45,7 @@ def _policies(count):
 
 
 def _draws(source, policies):
-  return [source.draw(t, params) for t, params in enumerate(policies)]
+  return [source.fetch(t, params) for t, params in enumerate(policies)]
 
 
 def _same(one, other):
@@ -70,7 +70,7 @@ def _loaded(source_spec, context, step):
 def test_online_pairs_are_two_samples_and_the_judges_verdict(folder, context):
   spec = _online(folder)
   params = tiny.params(2)
-  draw = spec.open(context).draw(5, params)
+  draw = spec.open(context).fetch(5, params)
   values = _loaded(spec, context, 5)
   prompt = jax.numpy.asarray(values["prompt_tokens"])
   key = jax.random.fold_in(jax.random.key(context.seed), 5)
@@ -107,14 +107,14 @@ def test_online_pairs_are_two_samples_and_the_judges_verdict(folder, context):
   np.testing.assert_array_equal(draw.provenance.chosen_sample, ~wins)
   assert (np.asarray(batch.probability) > 0.5).all()
   np.testing.assert_array_equal(draw.provenance.prompt_id, values["prompt_id"])
-  assert (draw.provenance.drawn_step, draw.provenance.policy_step) == (5, 5)
+  assert (draw.provenance.sampling_step, draw.provenance.policy_step) == (5, 5)
 
 
 def test_a_restart_draws_the_same_pairs(folder, context):
   policies = _policies(3)
   whole = _draws(_online(folder).open(context), policies)
   restarted = _online(folder).open(context, start_step=2)
-  assert _same(restarted.draw(2, policies[2]), whole[2])
+  assert _same(restarted.fetch(2, policies[2]), whole[2])
   assert not _same(whole[1], whole[2])
 
 
@@ -126,12 +126,12 @@ def test_the_sampler_lags_behind_until_it_is_synced(folder, context):
   assert [d.provenance.policy_step for d in lagging] == [0, 0, 0, 3, 3, 3]
   # The sampled tokens are the synced policy's own at that step's key.
   for step in range(6):
-    synced = _online(folder).open(context).draw(step, policies[step // 3 * 3])
+    synced = _online(folder).open(context).fetch(step, policies[step // 3 * 3])
     assert _same(lagging[step], synced)
   assert not _same(lagging[5], online[5])
   restored = _online(folder, sync_every_steps=3).open(context, start_step=5)
   restored.restore(source.state())
-  assert _same(restored.draw(5, policies[0]), lagging[5])
+  assert _same(restored.fetch(5, policies[0]), lagging[5])
 
 
 def test_never_synced_draws_what_the_initial_policy_generates(folder, context):
@@ -141,7 +141,7 @@ def test_never_synced_draws_what_the_initial_policy_generates(folder, context):
     path, path, str(folder / "prompts"), str(folder / "judge"), SAMPLING
   ).open(context)
   for step, params in enumerate(_policies(3)):
-    assert _same(once.draw(step, params), generated.draw(step, {}))
+    assert _same(once.fetch(step, params), generated.fetch(step, {}))
 
 
 def test_two_policies_each_write_one_side(folder, context):
@@ -153,7 +153,7 @@ def test_two_policies_each_write_one_side(folder, context):
       str(folder / "judge"),
       SAMPLING,
     )
-    return spec.open(context).draw(0, {})
+    return spec.open(context).fetch(0, {})
 
   def sides(draw):
     """Tokens by which sample they are, whatever the judge said."""
@@ -180,7 +180,7 @@ def test_later_passes_repeat_the_blocks_pairs(folder, context):
   repeated, fresh = columns_of(draws[6]), columns_of(draws[4])
   np.testing.assert_array_equal(repeated["chosen_seed"], fresh["chosen_seed"])
   # Two blocks of two fresh batches: four batches of prompts.
-  assert [d.provenance.drawn_step for d in draws] == [0, 1, 0, 1, 2, 3, 2, 3]
+  assert [d.provenance.sampling_step for d in draws] == [0, 1, 0, 1, 2, 3, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -33,14 +33,14 @@ def _reference(seed=0, sha256="mine"):
 
 def _prompts(spec, steps, **context):
   source = spec.open(_context(**context))
-  return [np.asarray(source.draw(t, None).batch.prompt) for t in steps]
+  return [np.asarray(source.fetch(t, None).batch.prompt) for t in steps]
 
 
 def test_offline_takes_the_rows_that_the_seeded_order_names(path):
   stored = stores.open(path).read(range(ingredients.ROWS))
   source = pairs.Offline(path).open(_context())
   for step in range(8):  # over the end of an epoch
-    batch = source.draw(step, None).batch
+    batch = source.fetch(step, None).batch
     rows = stores.rows(
       stores.Epochs(), 5, step, num_rows=ingredients.ROWS, batch_size=SIZE
     )
@@ -61,7 +61,7 @@ def test_a_restart_and_a_jump_give_the_same_batches(path):
   whole = _prompts(pairs.Offline(path), range(7))
   restarted = pairs.Offline(path).open(_context(), start_step=3)
   for step in (3, 4, 6, 1):
-    batch = restarted.draw(step, None).batch
+    batch = restarted.fetch(step, None).batch
     np.testing.assert_array_equal(batch.prompt, whole[step])
 
 
@@ -94,7 +94,7 @@ def test_replay_in_exact_order_and_in_blocks(path):
 def test_replay_ends_where_the_record_does(path):
   source = pairs.Replay(path).open(_context())
   with pytest.raises(errors.UserError, match="ends after 6 batches of 4"):
-    source.draw(6, None)
+    source.fetch(6, None)
 
 
 def test_replay_in_other_batches_is_another_run(path):
@@ -118,7 +118,7 @@ def test_labels_of_people_are_certain(tmp_path):
     store = ingredients.write(
       tmp_path / name, "pairs", 8, judge_r12=r12, judge_r21=r21
     )
-    batch = pairs.Replay(store).open(_context_of(8)).draw(0, None).batch
+    batch = pairs.Replay(store).open(_context_of(8)).fetch(0, None).batch
     expected = np.ones(8) if name == "people" else (read + 1 - read) / 2
     np.testing.assert_allclose(batch.probability, expected, rtol=1e-6)
 
@@ -145,7 +145,7 @@ def _log_probs(params, prompt, responses):
 
 def test_pairs_that_nobody_scored_are_scored_as_they_are_read(path):
   reference = _reference()
-  batch = pairs.Offline(path).open(_context(reference)).draw(0, None).batch
+  batch = pairs.Offline(path).open(_context(reference)).fetch(0, None).batch
   for responses, scores in (
     (batch.chosen, batch.chosen_reference),
     (batch.rejected, batch.rejected_reference),
@@ -160,14 +160,14 @@ def test_scores_of_another_reference_are_refused_or_computed_anew(tmp_path):
     tmp_path / "scored", "pairs", 8, about={"reference": identity}
   )
   same = _context(_reference(sha256="0123456789abcdef"))
-  batch = pairs.Offline(store).open(same).draw(0, None).batch
+  batch = pairs.Offline(store).open(same).fetch(0, None).batch
   assert (np.asarray(batch.chosen_reference) > 0).all()  # as stored
   other = _context(_reference(sha256="fedcba9876543210"))
   with pytest.raises(errors.UserError) as caught:
     pairs.Offline(store).open(other)
   for part in ("runs/other", "0123456789ab", "fedcba987654", "rescore=True"):
     assert part in str(caught.value)
-  batch = pairs.Offline(store, rescore=True).open(other).draw(0, None).batch
+  batch = pairs.Offline(store, rescore=True).open(other).fetch(0, None).batch
   expected = _log_probs(
     other.reference.params, batch.prompt, np.asarray(batch.chosen)
   )
@@ -193,12 +193,12 @@ def test_a_mixture_gives_every_batch_its_shares(tmp_path, path):
   mixture = pairs.Mixture(
     (pairs.Offline(path), pairs.Offline(other)), (3.0, 1.0)
   )
-  drawn = mixture.open(_context_of(8)).draw(2, {}).batch
+  drawn = mixture.open(_context_of(8)).fetch(2, {}).batch
   for spec, size, part in (
     (mixture.sources[0], 6, slice(0, 6)),
     (mixture.sources[1], 2, slice(6, 8)),
   ):
-    alone = spec.open(_context_of(size)).draw(2, {}).batch
+    alone = spec.open(_context_of(size)).fetch(2, {}).batch
     for mixed, single in zip(drawn, alone, strict=True):
       np.testing.assert_array_equal(mixed[part], single)
 

@@ -21,6 +21,7 @@ from rlhf_gap.plan import (
   summary,
   topologies,
 )
+from rlhf_gap.plan import subject as subjects
 from rlhf_gap.plan.summary import Bound
 from rlhf_gap.training import configured
 from tests.training import ingredients
@@ -153,7 +154,7 @@ def test_a_stale_sampling_policy_takes_memory(subject):
     source = dataclasses.replace(subject.run.source, **changes)
     run = dataclasses.replace(subject.run, source=source)
     changed = dataclasses.replace(subject, run=run)
-    return programs.resident_bytes(changed, mesh)
+    return subjects.resident_bytes(changed, mesh)
 
   assert "sampled from" not in resident()
   stale = resident(sync_every_steps=4)

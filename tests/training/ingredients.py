@@ -88,7 +88,7 @@ def lines(folder):
 class Watched:
   """A source that calls `before(step, params, context)` at every draw."""
 
-  inner: pairs.Spec
+  inner: pairs.SourceSpec
   before: object
 
   def open(self, context, *, start_step=0):
@@ -106,9 +106,9 @@ class _Watched:
     self._source, self._before, self._context = source, before, context
     self.state, self.restore = source.state, source.restore
 
-  def draw(self, step, params):
+  def fetch(self, step, params):
     self._before(step, params, self._context)
-    return self._source.draw(step, params)
+    return self._source.fetch(step, params)
 
   def manifest(self):
     return self._source.manifest()

@@ -24,7 +24,7 @@ def _objective(params, batch, key):
 
 @pytest.mark.parametrize("num_microbatches", [1, 2, 3, 12])
 def test_sums_and_gradients_add_up(num_microbatches):
-  (total, sums), gradient = gradients.of_sum(
+  (total, sums), gradient = gradients.sum_and_gradient(
     _objective, WEIGHTS, BATCH, num_microbatches=num_microbatches
   )
   x, w = np.float64(BATCH["x"]), np.float64(BATCH["weight"])
@@ -43,7 +43,7 @@ def test_rows_are_dealt_out_like_cards():
     return params * first, {"powers": (2.0 ** batch["row"]).sum() * first}
 
   batch = {"row": jnp.arange(12)}
-  (_, sums), _ = gradients.of_sum(
+  (_, sums), _ = gradients.sum_and_gradient(
     objective, jnp.float32(1), batch, num_microbatches=3
   )
   powers = [sum(2.0**r for r in range(i, 12, 3)) * i for i in range(3)]
@@ -52,7 +52,7 @@ def test_rows_are_dealt_out_like_cards():
 
 def test_each_microbatch_has_its_own_dropout_key():
   key = jax.random.key(5)
-  (total, _), _ = gradients.of_sum(
+  (total, _), _ = gradients.sum_and_gradient(
     _objective, WEIGHTS, BATCH, dropout_key=key, num_microbatches=2
   )
   expected = 0.0
@@ -65,4 +65,4 @@ def test_each_microbatch_has_its_own_dropout_key():
 
 def test_rows_that_do_not_divide_are_refused():
   with pytest.raises(ValueError, match="12 rows.* 5 microbatches"):
-    gradients.of_sum(_objective, WEIGHTS, BATCH, num_microbatches=5)
+    gradients.sum_and_gradient(_objective, WEIGHTS, BATCH, num_microbatches=5)

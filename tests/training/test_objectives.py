@@ -13,7 +13,7 @@ from rlhf_gap import errors, losses
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.inference import judge
 from rlhf_gap.ops import logprobs
-from rlhf_gap.training import objectives
+from rlhf_gap.training import batch_metrics, objectives
 from tests.losses import oracles
 
 BETA = 0.1
@@ -129,7 +129,9 @@ def test_contrastive_reports_pairs_in_nats_summed_over_tokens(log_probs, batch):
 
 def test_means_are_over_the_weight_but_for_the_responses():
   sums = {"loss": 6.0, "eos_rate": 3.0, "weight": 2.0, "rows": 4.0}
-  means, weight = objectives.means({k: jnp.float32(v) for k, v in sums.items()})
+  means, weight = batch_metrics.means(
+    {k: jnp.float32(v) for k, v in sums.items()}
+  )
   assert (float(weight), means) == (2, {"loss": 3, "eos_rate": 0.75})
 
 
@@ -138,7 +140,7 @@ def test_ties_alone_have_no_weight_but_responses(log_probs, batch):
   ties = batch._replace(weight=jnp.zeros(4))
   sums, slope = _value(objective, log_probs[0], ties)
   sums = {name: jnp.float32(value) for name, value in sums.items()}
-  means, weight = objectives.means(sums)
+  means, weight = batch_metrics.means(sums)
   assert weight == means["loss"] == 0
   assert means["response_length_tokens"] == pytest.approx(LENGTHS.mean())
   assert means["eos_rate"] == pytest.approx(3.5 / 4)

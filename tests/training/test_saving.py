@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from rlhf_gap import checkpoints, errors
@@ -76,13 +77,13 @@ def test_the_last_whole_checkpoint_outlives_the_writing_of_the_next(
   saver.save(_state(1), {})
   saver.wait()
   seen = []
-  save = type(saver._checkpointer).save
+  save = ocp.AsyncCheckpointer.save
 
   def watched(*arguments, **named):
     save(*arguments, **named)
     seen.append(saving.steps_in(str(tmp_path)))
 
-  monkeypatch.setattr(type(saver._checkpointer), "save", watched)
+  monkeypatch.setattr(ocp.AsyncCheckpointer, "save", watched)
   saver.save(_state(2), {})
   assert 1 in saving.steps_in(str(tmp_path)) or [1, 2] in seen
   saver.close()

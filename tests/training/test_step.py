@@ -22,7 +22,11 @@ def _squares(params, batch, key):
 
 def _batch(weight):
   tokens = jnp.arange(ROWS * 2).reshape(ROWS, 2)
-  return ResponseBatch(tokens, tokens, jnp.asarray(weight, jnp.float32))
+  return ResponseBatch(
+    prompt=tokens,
+    response=tokens,
+    weight=jnp.asarray(weight, jnp.float32),
+  )
 
 
 def _state(x=1.5):

@@ -1,7 +1,7 @@
-"""Losses with their settings, as a run file names them.
+"""Contrastive losses with their settings, bound by gin in run files.
 
-Each is called with rho, one value a pair, in the regime's unit: nats under the
-"sum" reduction of token log-probabilities, nats a token under "mean".
+They are functions of rho, in nats if token log-probabilities are summed
+("sum"), and in nats per token if they are averaged ("mean").
 """
 
 import dataclasses
@@ -31,25 +31,25 @@ _IPO_FORMULAS = {
 
 @runtime_checkable  # for checks of types while testing
 class PairLoss(Protocol):
-  """A contrastive loss: what a policy is trained with, in every regime."""
+  """A contrastive loss with its settings."""
 
   @property
   def uses_reference(self) -> bool:
-    """Whether its argument is rho; if not, the policy's margin alone."""
+    """Whether its argument is rho; otherwise it is the policy's margin."""
 
   @property
   def target_nats(self) -> float | None:
-    """The argument at which a hard-labelled pair pulls no more, if any."""
+    """The argument that minimizes the loss of a hard label, if any."""
 
   @property
   def initial_value(self) -> float:
-    """Its value at an argument of 0: for rho, where policy = reference."""
+    """Its value at 0; for rho, this is where policy equals reference."""
 
   def __call__(self, rho: Float[Array, "batch"]) -> Float[Array, "batch"]:
-    """Returns one value a pair."""
+    """Returns one value per pair."""
 
   def describe(self, reduction: str) -> str:
-    """Says in one line the formula, its settings and its target margin."""
+    """Describes the formula, settings and target margin in one line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +86,11 @@ class Ipo:
     }[self.form]
 
   def __call__(self, rho: Float[Array, "batch"]) -> Float[Array, "batch"]:
-    """Returns one value a pair."""
+    """Returns one value per pair."""
     return contrastive.ipo(rho, beta=self.beta, form=self.form)
 
   def describe(self, reduction: str) -> str:
-    """Says in one line the formula, beta and the target margin."""
+    """Describes the formula, beta and target margin in one line."""
     formula = _IPO_FORMULAS[self.form]
     name = f"IPO ({self.form}): {formula}, beta = {self.beta:g}"
     return _line(name, "rho", self.target_nats, reduction)
@@ -132,13 +132,13 @@ class Dpo:
     return math.log(2)
 
   def __call__(self, rho: Float[Array, "batch"]) -> Float[Array, "batch"]:
-    """Returns one value a pair."""
+    """Returns one value per pair."""
     return contrastive.dpo(
       rho, beta=self.beta, label_smoothing=self.label_smoothing
     )
 
   def describe(self, reduction: str) -> str:
-    """Says in one line the formula, its settings and the target margin."""
+    """Describes the formula, settings and target margin in one line."""
     name = f"DPO: -log sigmoid(beta rho), beta = {self.beta:g}"
     if self.label_smoothing:
       name = (
@@ -166,7 +166,7 @@ class Hinge:
 
   @property
   def target_nats(self) -> float | None:
-    """1/beta: from there on the loss is zero."""
+    """1/beta, from which the loss is zero."""
     return 1 / self.beta
 
   @property
@@ -175,11 +175,11 @@ class Hinge:
     return 1.0
 
   def __call__(self, rho: Float[Array, "batch"]) -> Float[Array, "batch"]:
-    """Returns one value a pair."""
+    """Returns one value per pair."""
     return contrastive.hinge(rho, beta=self.beta)
 
   def describe(self, reduction: str) -> str:
-    """Says in one line the formula, beta and the target margin."""
+    """Describes the formula, beta and target margin in one line."""
     name = f"hinge: max(0, 1 - beta rho), beta = {self.beta:g}"
     return _line(name, "rho", self.target_nats, reduction)
 
@@ -189,7 +189,7 @@ class Slic:
   """SLiC-HF's calibration loss; see `contrastive.slic`.
 
   Attributes:
-    delta: the margin of the policy to reach, > 0, in nats or nats a token.
+    delta: target margin of the policy, > 0, in nats or nats per token.
   """
 
   delta: float = 1.0
@@ -201,20 +201,20 @@ class Slic:
 
   @property
   def target_nats(self) -> float | None:
-    """Delta: from there on the loss is zero."""
+    """Delta, from which the loss is zero."""
     return self.delta
 
   @property
   def initial_value(self) -> float:
-    """Its value at margin 0; a run starts at its own policy's margins."""
+    """Its value at margin 0; the margins of a run's first step differ."""
     return self.delta
 
   def __call__(self, rho: Float[Array, "batch"]) -> Float[Array, "batch"]:
-    """Returns one value a pair; `rho` is the policy's margin here."""
+    """Returns one value per pair; `rho` is the policy's margin here."""
     return contrastive.slic(rho, delta=self.delta)
 
   def describe(self, reduction: str) -> str:
-    """Says in one line the formula, delta and the target margin."""
+    """Describes the formula, delta and target margin in one line."""
     name = f"SLiC: max(0, delta - margin), delta = {self.delta:g}, no reference"
     return _line(name, "policy margin", self.target_nats, reduction)
 
@@ -243,7 +243,7 @@ class Gpo:
 
   @property
   def target_nats(self) -> float | None:
-    """None: nothing is known of where f is least."""
+    """None, because the minimum of f is unknown."""
     return None
 
   @property
@@ -252,11 +252,11 @@ class Gpo:
     return float(self.f(jnp.zeros(())))
 
   def __call__(self, rho: Float[Array, "batch"]) -> Float[Array, "batch"]:
-    """Returns one value a pair."""
+    """Returns one value per pair."""
     return contrastive.gpo(rho, beta=self.beta, f=self.f)
 
   def describe(self, reduction: str) -> str:
-    """Says in one line f's name and beta; the target margin is not known."""
+    """Describes f and beta in one line; the target margin is unknown."""
     f = getattr(self.f, "__name__", repr(self.f))
     name = f"GPO: f(beta rho), f = {f}, beta = {self.beta:g}"
     return _line(name, "rho", None, reduction, "target rho where f is least")
