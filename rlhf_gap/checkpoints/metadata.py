@@ -233,7 +233,7 @@ def step(value: Any, path: str) -> int:
   )
 
 
-def leaves(tree: Mapping[str, Any], path: str) -> dict[str, Any]:
+def leaves(tree: Mapping[Any, Any], path: str) -> dict[str, Any]:
   """Flattens an index's tree to {"a/b/c": leaf}, without empty leaves.
 
   Args:

@@ -139,7 +139,7 @@ class Ledger:
 
   def begun(self, name: str) -> Mapping[str, str] | None:
     """Returns the recipe of a started stage; None if it has not started."""
-    return _read(self._begun_path(name), dict[str, str])
+    return _read(self._begun_path(name), dict)
 
   def begin(self, name: str, recipe: Mapping[str, str]) -> None:
     """Records that a stage starts with this recipe."""

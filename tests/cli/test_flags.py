@@ -120,7 +120,7 @@ def test_flags_without_effect_are_refused():
       "--num_pairs has an effect only with --pairs",
     ),
     (
-      ["evaluate", "x", "y", "--run_name=a"],
+      ["evaluate", "x/checkpoint_1", "y/checkpoint_1", "--run_name=a"],
       "--run_name has an effect only with a single run",
     ),
   ],

@@ -96,7 +96,7 @@ def test_builds_and_prints_counts(run, tmp_path):
     (["--source=ROWS", "--form=x"], "--form='x'; expected one of pairs, soft"),
     (["--source=ROWS", "--columns=x=y"], "no use is called 'x'"),
     (["--source=ROWS", "--kind=x"], "--kind: invalid choice: 'x'"),
-    (["--sauce=x"], "unknown flag --sauce, did you mean --source?"),
+    (["--sauce=x"], "unknown flag --sauce; did you mean --source?"),
     (["--source=ROWS", "--output=o", "--vocabulary=no.model"], "not exist"),
   ],
 )
