@@ -131,7 +131,7 @@ ONLINE_BEATS_OFFLINE = Claim(
   "online beats offline",
   "At the same KL, online alignment wins more often than offline alignment"
   " over its whole sweep.",
-  "Tang et al. (2024), Fig. 1, section 2.2",
+  "Tang et al. (2024), Fig. 1, section 2.1",
   lambda evidence: _online_beats(evidence, "offline"),
   judged=True,
 )
@@ -150,7 +150,7 @@ FIGURES_1_AND_4 = Section(
       "online peaks higher",
       "The highest win rate of online alignment exceeds that of offline"
       " alignment, each at its own KL.",
-      "Tang et al. (2024), Fig. 1, section 2.2",
+      "Tang et al. (2024), Fig. 1, section 2.1",
       _online_peaks_higher,
       judged=True,
     ),

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from matplotlib import axes
 
-from rlhf_gap.analysis import arms, curves, gao, statistics
+from rlhf_gap.analysis import arm_names, arms, curves, gao, statistics
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
 from rlhf_gap.plotting import over_kl, styles
@@ -56,7 +56,9 @@ def plot_gap(evidence: Evidence, log_base: float = 10.0) -> Picture:
     else:
       rows.append(over_kl.peak_row(name, peak))
     series.append(
-      over_kl.Series(name, look[name], over_kl.points(arm), kl, band, peak)
+      over_kl.Series(
+        arm_names.title(name), look[name], over_kl.points(arm), kl, band, peak
+      )
     )
   start = evidence.arms.get("sft")
   return Picture(
@@ -149,7 +151,9 @@ def plot_gao_fits(evidence: Evidence, log_base: float = 10.0) -> Picture:
     kl = np.exp(curves.grid_of(ends))
     band = fit.curve(kl)
     series.append(
-      over_kl.Series(name, look[name], over_kl.points(arm), kl, band)
+      over_kl.Series(
+        arm_names.title(name), look[name], over_kl.points(arm), kl, band
+      )
     )
     rows += over_kl.curve_rows("reinforcement form", name, kl, band)
   if not series:
