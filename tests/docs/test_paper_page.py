@@ -31,7 +31,8 @@ def test_readme_and_page_are_those_of_the_committed_answers(
 
 def test_every_answer_is_counted_once_in_the_table(paper_page, measurements):
   """No verdict is left out, whichever claim speaks for a figure."""
-  lines = paper_page.table(measurements).splitlines()[2:]
+  table, *_ = paper_page.table(measurements).split("\n\n")
+  lines = table.splitlines()[2:]
   cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
   answers = [a for row in measurements["rows"] for a in row["answers"]]
   for verdict in ("supported", "contradicted", "underpowered"):

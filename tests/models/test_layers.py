@@ -14,9 +14,14 @@ def _normal(seed, *shape):
   return np.random.default_rng(seed).normal(size=shape)
 
 
+def _single(values):
+  return jnp.asarray(values, jnp.float32)
+
+
 def test_layer_norm_scales_by_the_root_mean_square_without_a_mean():
   x, scale = 3 + 2 * _normal(0, 2, 5, 16), _normal(1, 16)
-  found = layers.LayerNorm(FLOAT32).apply({"params": {"scale": scale}}, x)
+  variables = {"params": {"scale": _single(scale)}}
+  found = layers.LayerNorm(FLOAT32).apply(variables, _single(x))
   expected = scale * x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
   np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-6)
 
@@ -24,8 +29,8 @@ def test_layer_norm_scales_by_the_root_mean_square_without_a_mean():
 def test_tied_logits_are_products_with_the_table_over_root_width():
   x, table = _normal(0, 2, 3, 16), _normal(1, 7, 16)
   embed = layers.Embed(7, 16, FLOAT32)
-  variables = {"params": {"embedding": jnp.asarray(table, jnp.float32)}}
-  found = embed.apply(variables, x, method="logits")
+  variables = {"params": {"embedding": _single(table)}}
+  found = embed.apply(variables, _single(x), method="logits")
   np.testing.assert_allclose(found, x @ table.T / 4, rtol=2e-6, atol=2e-6)
 
 
@@ -35,9 +40,9 @@ def test_the_feed_forward_layer_gates_its_hidden_units(activations):
   out = _normal(2, 12, 8)
   names = ["wi"] if len(activations) == 1 else ["wi_0", "wi_1"]
   kernels = dict(zip(names, inputs, strict=True)) | {"wo": out}
-  params = {name: {"kernel": kernel} for name, kernel in kernels.items()}
+  params = {name: {"kernel": _single(k)} for name, k in kernels.items()}
   mlp = layers.Mlp(12, activations, 0.0, FLOAT32)
-  found = mlp.apply({"params": params}, jnp.asarray(x, jnp.float32))
+  found = mlp.apply({"params": params}, _single(x))
   first = x @ inputs[0]
   hidden = np.maximum(first, 0)
   if len(activations) == 2:
