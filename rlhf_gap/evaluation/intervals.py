@@ -24,8 +24,8 @@ def mean(
 
   Args:
     values: at least two.
-    low: the least value possible; the interval is cut there.
-    high: the greatest value possible, likewise.
+    low: the lowest possible value; the interval is clipped there.
+    high: the highest possible value, likewise.
 
   Returns:
     The mean, its standard error s / sqrt(n), and the interval.
@@ -96,7 +96,7 @@ def jackknife(
   low: float = -math.inf,
   high: float = math.inf,
 ) -> records.Measurement:
-  """Returns a statistic that is no mean, with its jackknife standard error.
+  """Returns a statistic other than a mean, with its jackknife error.
 
   sem^2 = (n - 1) / n * sum_i (theta_(i) - mean of theta_(i))^2, where theta_(i)
   leaves observation i out (Efron and Stein 1981); a normal interval.
@@ -104,8 +104,8 @@ def jackknife(
   Args:
     value: the statistic of all observations.
     left_out: the statistic without each observation in turn, at least two.
-    low: the least value possible; the interval is cut there.
-    high: the greatest value possible, likewise.
+    low: the lowest possible value; the interval is clipped there.
+    high: the highest possible value, likewise.
 
   Returns:
     The statistic with standard error and interval.

@@ -60,13 +60,13 @@ def windows(
   Args:
     store: what the run recorded, a chunk a step.
     golden: the golden preference model.
-    count: how many moments, evenly spaced; the last is the run's end.
-    num_pairs: pairs at each, the last ones sampled before it.
-    batch_size: rows at a time.
+    count: number of windows, evenly spaced; the last is at the end of the run.
+    num_pairs: pairs in each window, the last ones sampled before its step.
+    batch_size: rows per batch.
 
   Returns:
-    The moments in order; the golden model's ties are left out, and a moment
-    with fewer than two pairs besides.
+    The windows in order; the golden model's ties are left out, and a window
+    with fewer than two remaining pairs.
 
   Raises:
     UserError: the store is no recorded run, or the moments would overlap.
@@ -134,10 +134,10 @@ def of_policy(
     found: the moments.
     policy: prefers the response of the higher log pi / pi_ref, summed.
     reference: the policy's.
-    batch_size: rows at a time.
+    batch_size: rows per batch.
 
   Returns:
-    By moment 1, 0, or 1/2 where both responses stand equal.
+    For each window: 1, 0, or 1/2 if both responses score equally.
   """
   using = batches.Batches(batch_size, lambda rows: None)
   outcomes = {}
@@ -156,15 +156,15 @@ def of_policy(
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-  """Everything that finished policies are compared on.
+  """Data and settings for comparing finished policies.
 
   Attributes:
-    store: what the online run recorded.
+    store: the pairs that the online run recorded.
     golden: the golden preference model.
     reference: the policies' reference.
-    count: how many moments.
-    num_pairs: pairs at each.
-    batch_size: rows at a time.
+    count: number of windows.
+    num_pairs: pairs in each window.
+    batch_size: rows per batch.
   """
 
   store: stores.Store
@@ -177,7 +177,7 @@ class Classifier:
   def measure(
     self, policies: Sequence[tuple[str, str]]
   ) -> Iterator[records.RunRecord]:
-    """Measures the proxy and finished policies.
+    """Evaluates the proxy and finished policies as classifiers.
 
     Args:
       policies: (checkpoint, arm) of each.

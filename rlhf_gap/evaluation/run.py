@@ -38,7 +38,7 @@ def evaluate(
   Args:
     by: judges, opponents and data.
     path: the checkpoint's folder.
-    run: the run that it belongs to.
+    run: the training run it belongs to.
 
   Returns:
     Its record: see the modules of this package for what each metric is.
@@ -85,12 +85,12 @@ def find(
   Args:
     by: judges, opponents and data.
     path: the checkpoint's folder.
-    run: the run that it belongs to.
-    among: the records there are.
+    run: the training run it belongs to.
+    among: the existing records.
 
   Returns:
-    The record of these parameters in this run under this evaluation, if its
-    samples are there as well; else None.
+    The record of these parameters, this run and this evaluation, if its samples
+    still exist; None otherwise.
 
   Raises:
     UserError: there is no checkpoint.
@@ -112,7 +112,7 @@ def measure(
   store: stores.Store,
   using: batches.Batches,
 ) -> tuple[Metrics, Values]:
-  """Measures a policy by its samples.
+  """Computes the metrics of a policy from its samples.
 
   Args:
     by: judges, opponents and data.
@@ -150,7 +150,7 @@ def measure(
 def _judged(
   by: yardstick.Yardstick, own: np.ndarray, using: batches.Batches
 ) -> tuple[Metrics, Values]:
-  """Win rates by both judges against both opponents."""
+  """Returns win rates by both judges against both opponents."""
   metrics, values = Metrics(), Values()
   for prefix, judged_by in (("", by.golden), ("proxy_", by.proxy)):
     if judged_by is None:
@@ -174,7 +174,7 @@ def _own_pairs(
   store: stores.Store,
   using: batches.Batches,
 ) -> Metrics:
-  """The policy as a classifier of its own samples."""
+  """Returns how well the policy classifies its own samples."""
   count = by.settings.own_pairs
   prompt = by.prompts.tokens[:count]
   first, second = (samples.responses(store, count, n) for n in (0, 1))
@@ -190,7 +190,7 @@ def _own_pairs(
 
 
 def _num_rows(by: yardstick.Yardstick) -> int:
-  """How many rows `evaluate` passes through models, for the bar."""
+  """Returns the number of rows `evaluate` processes, for the progress bar."""
   settings = by.settings
   judged = 2 * settings.num_prompts * (1 if by.proxy is None else 2)
   pairs = 0 if by.pairs is None else settings.num_pairs

@@ -1,4 +1,4 @@
-"""The checkpoints of a training run, while it trains or after."""
+"""Checkpoints of a training run, during training or afterwards."""
 
 import os
 import re
@@ -12,13 +12,13 @@ _DESCRIPTION, _COMPLETE = "run.json", "complete"
 
 
 def checkpoints_of(folder: str) -> list[str]:
-  """Returns the whole checkpoints of a run, by step.
+  """Returns the complete checkpoints of a run, by step.
 
   Args:
     folder: the run's folder, with folders checkpoint_<step>.
 
   Returns:
-    Their paths; none where the run has not saved one yet.
+    Their paths; empty if the run has not saved one yet.
 
   Raises:
     UserError: there is no such folder.
@@ -34,7 +34,7 @@ def checkpoints_of(folder: str) -> list[str]:
 
 
 def all_of(folder: str) -> Iterator[str]:
-  """Yields every checkpoint of a run that there is now, by step.
+  """Yields every existing checkpoint of a run, by step.
 
   Args:
     folder: the run's folder.
@@ -64,11 +64,11 @@ def follow(
 
   Args:
     folder: the run's folder; a file `complete` in it ends the wait.
-    poll_seconds: how long to wait before looking again.
-    wait: waits that long.
+    poll_seconds: polling interval.
+    wait: function that sleeps for a number of seconds.
 
   Yields:
-    Paths, each once, by step among those that appeared together.
+    Paths, each once; those that appeared together are ordered by step.
 
   Raises:
     UserError: there is no such folder.
@@ -105,7 +105,7 @@ def run_of(checkpoint: str) -> records.TrainingRun:
 
 
 def describe(folder: str) -> records.TrainingRun:
-  """Returns what a run's `run.json` says of it.
+  """Reads the description of a run from its `run.json`.
 
   Training writes there what makes the run what it is: text by flat names, such
   as "source": "Online", "objective.loss": "Ipo", "objective.loss.beta": "0.1".

@@ -55,7 +55,7 @@ def label_store(
     source: a store of pairs.
     output: the new store's directory.
     input_length: the preference model's window in tokens.
-    keep: which end of a prompt too long to keep, "end" or "start".
+    keep: which end of a prompt to keep if it is truncated, "end" or "start".
 
   Returns:
     Counts over the whole new store.
@@ -112,7 +112,7 @@ def _comparing(
   input_length: int,
   keep: str,
 ) -> Callable[[jax.Array, jax.Array, jax.Array], judge.Comparison]:
-  """Returns the judge, compiled: (prompt, first, second) -> its verdict."""
+  """Returns the compiled judge: (prompt, first, second) -> verdict."""
 
   @jax.jit
   def compare(
@@ -162,7 +162,7 @@ def relabel(values: Values, verdict: judge.Comparison) -> dict[str, np.ndarray]:
     verdict: of chosen against rejected, for at least these rows.
 
   Returns:
-    The rows with the sides of some exchanged. A tie keeps its order and has
+    The rows, some with sides exchanged. A tie keeps its order and has
     weight 0, so that no loss learns from it.
   """
   rows = len(values["prompt_tokens"])

@@ -47,7 +47,7 @@ def from_store(path: str, num_prompts: int | None = None) -> Prompts:
 
   Args:
     path: a store with prompts: of pairs, of responses, or of prompts alone.
-    num_prompts: how many; None for all.
+    num_prompts: number of prompts; None for all.
 
   Returns:
     The prompts, in the store's window.
@@ -68,13 +68,13 @@ def from_lines(
   vocabulary: stores.Vocabulary,
   length: int,
 ) -> Prompts:
-  """Encodes a prompt a line.
+  """Encodes one prompt per line.
 
   Args:
     lines: UTF-8 text, with or without a byte-order mark; the newline (LF or
       CRLF) at the end of each is dropped.
     name: where the lines come from, for messages.
-    vocabulary: what to encode with.
+    vocabulary: the vocabulary to encode with.
     length: the window in tokens, EOS included.
 
   Returns:
@@ -128,9 +128,9 @@ def check_ids(prompts: Prompts, vocab_size: int, path: str) -> None:
   """Raises a `UserError` unless the model has a row for every token.
 
   Args:
-    prompts: what is to be sampled from.
+    prompts: the prompts to sample from.
     vocab_size: rows of the model's embedding.
-    path: the model, for the message.
+    path: path of the model, for the message.
 
   Raises:
     UserError: an id is outside the embedding.
