@@ -34,6 +34,8 @@ def pearson(
   x: Float[np.ndarray, "points"],
   y: Float[np.ndarray, "points"],
   groups: Sequence[str],
+  *,
+  confidence: float = 0.95,
 ) -> Correlation:
   """Returns Pearson's r with an interval that accounts for groups.
 
@@ -45,6 +47,7 @@ def pearson(
     x: values such as accuracy, one per checkpoint.
     y: values such as win rate, one per checkpoint.
     groups: the run of each point.
+    confidence: confidence of the interval.
 
   Returns:
     r and its interval, within [-1, 1].
@@ -66,7 +69,7 @@ def pearson(
   n = len(names)
   spread = left_out - left_out.mean()
   sem = math.sqrt((n - 1) / n * float((spread**2).sum()))
-  half = float(stats.t.ppf(0.975, n - 1)) * sem
+  half = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * sem
   return Correlation(
     math.tanh(z), math.tanh(z - half), math.tanh(z + half), len(x), n
   )

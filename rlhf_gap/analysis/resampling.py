@@ -39,6 +39,7 @@ class Design:
     num_seeds: seeds of the arm with the fewest.
     replicates: number of replicates.
     seed: random seed of the bootstrap.
+    confidence: confidence of the intervals.
 
   Raises:
     ValueError: a number is too small for a bootstrap.
@@ -48,6 +49,7 @@ class Design:
   num_seeds: int
   replicates: int = 1000
   seed: int = 0
+  confidence: float = 0.95
 
   def __post_init__(self) -> None:
     if self.num_prompts < 2 or self.num_seeds < 1 or self.replicates < 2:
@@ -168,11 +170,15 @@ class Estimate:
   Attributes:
     value: the number for the original data.
     sem: its standard error over prompts and seeds.
-    ci95_low: lower end of its 95% interval.
+    ci95_low: lower end of its 95% interval. If a study is looked at repeatedly,
+      the interval of one look is wider, and all looks together have 95%.
     ci95_high: upper end.
     num_prompts: prompts behind it.
     num_seeds: seeds behind it; with one, the interval covers only prompts.
     degrees_of_freedom: degrees of freedom of the interval.
+    prompts_share: the share of the squared standard error that is due to
+      prompts; the rest is due to seeds.
+    confidence: confidence of the interval; at least 0.95.
   """
 
   value: float
@@ -182,6 +188,8 @@ class Estimate:
   num_prompts: int
   num_seeds: int
   degrees_of_freedom: float
+  prompts_share: float = 0.0
+  confidence: float = 0.95
 
   def interval(self, confidence: float) -> tuple[float, float]:
     """Returns the interval at another confidence level, such as 0.99."""
@@ -202,6 +210,7 @@ class Spread:
   low: Float[np.ndarray, "*shape"]
   high: Float[np.ndarray, "*shape"]
   degrees_of_freedom: Float[np.ndarray, "*shape"]
+  prompts_share: Float[np.ndarray, "*shape"]
   replicates: Float[np.ndarray, "replicates *shape"]
 
 
@@ -225,9 +234,14 @@ def spread(statistic: Statistic, design: Design) -> Spread:
     by_prompts = np.minimum(_variance(statistic(fixed)[1:]), variance)
   freedom = _satterthwaite(by_prompts, variance - by_prompts, design)
   sem = np.sqrt(variance)
-  half = stats.t.ppf(0.975, freedom) * sem
+  half = stats.t.ppf(0.5 + design.confidence / 2, freedom) * sem
   value = np.where(np.isnan(half), np.nan, values[0])
-  return Spread(value, sem, value - half, value + half, freedom, values[1:])
+  share = np.divide(
+    by_prompts, variance, out=np.zeros_like(variance), where=variance > 0
+  )
+  return Spread(
+    value, sem, value - half, value + half, freedom, share, values[1:]
+  )
 
 
 def simultaneous_high(
@@ -296,7 +310,7 @@ def estimate(statistic: Statistic, design: Design) -> Estimate:
       the replicates.
   """
   band = spread(lambda resamples: statistic(resamples)[:, None], design)
-  value, sem, low, high, freedom = (
+  value, sem, low, high, freedom, share = (
     float(subset[0])
     for subset in (
       band.value,
@@ -304,12 +318,21 @@ def estimate(statistic: Statistic, design: Design) -> Estimate:
       band.low,
       band.high,
       band.degrees_of_freedom,
+      band.prompts_share,
     )
   )
   if not math.isfinite(value):
     raise UndefinedError("the data leave it undefined")
   return Estimate(
-    value, sem, low, high, design.num_prompts, design.num_seeds, freedom
+    value=value,
+    sem=sem,
+    ci95_low=low,
+    ci95_high=high,
+    num_prompts=design.num_prompts,
+    num_seeds=design.num_seeds,
+    degrees_of_freedom=freedom,
+    prompts_share=share,
+    confidence=design.confidence,
   )
 
 

@@ -9,7 +9,9 @@ from scipy import stats
 from rlhf_gap.analysis.resampling import Estimate, UndefinedError
 
 
-def mean(values: Mapping[int, float], n: int) -> Estimate:
+def mean(
+  values: Mapping[int, float], n: int, *, confidence: float = 0.95
+) -> Estimate:
   """Returns the mean over seeds.
 
   Noise from the pairs or prompts behind each number is part of how seeds
@@ -18,6 +20,7 @@ def mean(values: Mapping[int, float], n: int) -> Estimate:
   Args:
     values: a number per seed.
     n: pairs or prompts behind each.
+    confidence: confidence of the interval.
 
   Returns:
     The mean with Student's interval, whose degrees of freedom are one fewer
@@ -34,14 +37,25 @@ def mean(values: Mapping[int, float], n: int) -> Estimate:
     inf = math.inf
     return Estimate(value, inf, -inf, inf, n, 1, 1.0)
   sem = float(numbers.std(ddof=1)) / math.sqrt(len(numbers))
-  half = float(stats.t.ppf(0.975, freedom)) * sem
+  half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * sem
   return Estimate(
-    value, sem, value - half, value + half, n, len(numbers), float(freedom)
+    value=value,
+    sem=sem,
+    ci95_low=value - half,
+    ci95_high=value + half,
+    num_prompts=n,
+    num_seeds=len(numbers),
+    degrees_of_freedom=float(freedom),
+    confidence=confidence,
   )
 
 
 def difference(
-  first: Mapping[int, float], second: Mapping[int, float], n: int
+  first: Mapping[int, float],
+  second: Mapping[int, float],
+  n: int,
+  *,
+  confidence: float = 0.95,
 ) -> Estimate:
   """Returns the mean over seeds of the difference of two numbers.
 
@@ -49,6 +63,7 @@ def difference(
     first: a number per seed.
     second: likewise; seeds that only one of them has are ignored.
     n: pairs or prompts behind each.
+    confidence: confidence of the interval.
 
   Raises:
     UndefinedError: they have no seed in common.
@@ -56,4 +71,5 @@ def difference(
   shared = sorted(first.keys() & second.keys())
   if not shared:
     raise UndefinedError("the arms have no seed in common")
-  return mean({seed: first[seed] - second[seed] for seed in shared}, n)
+  differences = {seed: first[seed] - second[seed] for seed in shared}
+  return mean(differences, n, confidence=confidence)

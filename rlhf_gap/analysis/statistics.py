@@ -16,10 +16,13 @@ class BootstrapSettings:
   Attributes:
     replicates: number of replicates.
     seed: random seed of the bootstrap.
+    confidence: confidence of every interval; more than 0.95 if a study is
+      looked at repeatedly (see `looks`).
   """
 
   replicates: int = 1000
   seed: int = 0
+  confidence: float = 0.95
 
   def design(self, *compared: arms.Arm) -> resampling.Design:
     """Returns what to resample for a statistic of these arms."""
@@ -33,6 +36,7 @@ class BootstrapSettings:
       ),
       replicates=self.replicates,
       seed=self.seed,
+      confidence=self.confidence,
     )
 
 
@@ -197,7 +201,9 @@ def worst_point(
     kl_nats=math.exp(grid[place]),
     difference=float(band.value[place]),
     lowest_bound=float(np.nanmin(band.low)),
-    highest_bound=float(np.nanmin(resampling.simultaneous_high(band))),
+    highest_bound=float(
+      np.nanmin(resampling.simultaneous_high(band, design.confidence))
+    ),
     num_prompts=design.num_prompts,
     num_seeds=design.num_seeds,
   )

@@ -26,6 +26,27 @@ Status = Literal["done", "failed", "missing", "running"]
 
 
 @dataclasses.dataclass(frozen=True)
+class Decision:
+  """A claim that a planned look has decided; later looks do not change it.
+
+  Attributes:
+    task: the task's name.
+    claim: the claim's name.
+    judge: "golden", "proxy" or "utility".
+    verdict: "supported" or "contradicted".
+    numbers: the estimates with the intervals of that look.
+    num_seeds: seeds at that look.
+  """
+
+  task: str
+  claim: str
+  judge: str
+  verdict: str
+  numbers: str
+  num_seeds: int
+
+
+@dataclasses.dataclass(frozen=True)
 class StageSummary:
   """One command of a study, and its outcome.
 
@@ -153,11 +174,20 @@ class Summary:
     name: the study's name.
     stages: its stages, in the order in which they run.
     tasks: its tasks, one per data set.
+    num_seeds: number of seeds; 0 if unknown.
+    earlier_looks: smaller numbers of seeds at which it was reported before.
+    confidence: confidence of its intervals; more than 0.95 if further looks are
+      planned (see `looks`).
+    decisions: claims that planned looks have decided.
   """
 
   name: str
   stages: tuple[StageSummary, ...] = ()
   tasks: tuple[TaskSummary, ...] = ()
+  num_seeds: int = 0
+  earlier_looks: tuple[int, ...] = ()
+  confidence: float = 0.95
+  decisions: tuple[Decision, ...] = ()
 
 
 def write(folder: str | os.PathLike[str], summary: Summary) -> None:

@@ -3,6 +3,10 @@
 import enum
 from collections.abc import Sequence
 
+import numpy as np
+
+from rlhf_gap.analysis import power
+from rlhf_gap.analysis.power import MIN_SEEDS
 from rlhf_gap.analysis.resampling import Estimate
 from rlhf_gap.analysis.wording import count_seeds
 from rlhf_gap.records import Measurement
@@ -13,9 +17,6 @@ SMALLEST_EFFECT = 0.02
 At the paper's 2,048 prompts it is two standard errors of one win rate, the
 smallest difference that its figures could show.
 """
-
-MIN_SEEDS = 3
-"""With fewer seeds, a difference cannot be distinguished from a seed's luck."""
 
 
 class Verdict(enum.StrEnum):
@@ -52,12 +53,27 @@ def exceeds(
     return Verdict.CONTRADICTED, small if estimate.ci95_low > 0 else ""
   if estimate.ci95_low > 0:
     return Verdict.SUPPORTED, ""
-  if not at_least:
-    return Verdict.UNDERPOWERED, "the interval holds 0"
-  return Verdict.UNDERPOWERED, (
-    f"the interval holds both 0 and {at_least:g}, the smallest difference that"
-    " would matter"
-  )
+  reason = "the interval holds 0"
+  if at_least:
+    reason = (
+      f"the interval holds both 0 and {at_least:g}, the smallest difference"
+      " that would matter"
+    )
+
+  def decides(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    return (low > 0) | (high < at_least)
+
+  return Verdict.UNDERPOWERED, _with_advice(reason, estimate, decides)
+
+
+def _with_advice(
+  reason: str, estimate: Estimate | Measurement, decides: power.Decides
+) -> str:
+  """Adds to a reason how many seeds would decide."""
+  if isinstance(estimate, Measurement):
+    return reason
+  advice = power.advice(estimate, decides)
+  return f"{reason}: {advice}" if advice else reason
 
 
 def few_seeds(count: int) -> str:
@@ -73,7 +89,7 @@ def _interval(
 ) -> tuple[float, float]:
   if num_parts == 1 or isinstance(estimate, Measurement):
     return estimate.ci95_low, estimate.ci95_high
-  return estimate.interval(1 - 0.05 / num_parts)
+  return estimate.interval(1 - (1 - estimate.confidence) / num_parts)
 
 
 def harmless(
@@ -96,9 +112,14 @@ def harmless(
     return Verdict.SUPPORTED, ""
   if estimate.ci95_low >= at_most:
     return Verdict.CONTRADICTED, ""
-  return Verdict.UNDERPOWERED, (
+
+  def decides(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    return (high < at_most) | (low >= at_most)
+
+  reason = (
     f"the interval holds {at_most:g}, the smallest loss that would matter"
   )
+  return Verdict.UNDERPOWERED, _with_advice(reason, estimate, decides)
 
 
 def all_of(answers: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
@@ -148,4 +169,9 @@ def within(
   lower, upper = _interval(estimate, num_parts)
   if upper < low or high < lower:
     return Verdict.CONTRADICTED, ""
-  return Verdict.UNDERPOWERED, "the interval reaches over an end of the range"
+
+  def decides(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    return ((low <= lower) & (upper <= high)) | (upper < low) | (high < lower)
+
+  reason = "the interval reaches over an end of the range"
+  return Verdict.UNDERPOWERED, _with_advice(reason, estimate, decides)

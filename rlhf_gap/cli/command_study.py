@@ -12,7 +12,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from rlhf_gap.cli import flag_types, gin_flags
+from rlhf_gap.cli import flag_types, gin_flags, study_seeds
 
 if TYPE_CHECKING:
   from rlhf_gap.study import experiment, judges, scheduler, stages
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metavar="N",
     help="stages that run at the same time (default: one per core)",
   )
+  study_seeds.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,8 +60,19 @@ def run(arguments: argparse.Namespace) -> int:
   gin_flags.parse(arguments)
   study = gin_flags.construct(experiment.Study, arguments)
   applying.only_if(
-    not arguments.dry_run, arguments, "without --dry_run", "force", "workers"
+    not arguments.dry_run,
+    arguments,
+    "without --dry_run",
+    *("force", "workers", "decide"),
   )
+  applying.only_if(
+    arguments.decide,
+    arguments,
+    "with --decide",
+    *("max_seeds", "budget_minutes"),
+  )
+  applying.only_if(not arguments.decide, arguments, "without --decide", "stage")
+  study = study_seeds.with_seeds(study, arguments.seeds)
   planned = pipeline.stages(study)
   stages.check(planned)
   workdir = os.path.abspath(arguments.workdir)
@@ -72,38 +84,64 @@ def run(arguments: argparse.Namespace) -> int:
   if arguments.dry_run:
     _print_plan(planned, scheduler.standing(planned, workdir), workdir)
     return 0
+  arguments.workers = arguments.workers or _default_workers()
   with scheduler.locked(workdir, arguments.stage):
-    return _run(study, planned, workdir, arguments)
+    _claim(workdir, study.name)
+    if arguments.decide:
+      run_study = functools.partial(
+        _run, workdir=workdir, arguments=arguments, reports=False
+      )
+      return study_seeds.decide(study, workdir, arguments, run_study)
+    if not arguments.stage:
+      study_seeds.refuse_if_decided(workdir)
+      study_seeds.check_kept(planned, workdir, arguments.seeds)
+    return _run(study, workdir, arguments)
 
 
 def _run(
   study: "experiment.Study",
-  planned: "list[stages.Stage]",
   workdir: str,
   arguments: argparse.Namespace,
+  *,
+  confidence: float = 0.95,
+  reports: bool = True,
 ) -> int:
-  from rlhf_gap.cli import main
-  from rlhf_gap.study import gather, scheduler
+  """Runs the stages of a study and gathers their results.
 
-  _claim(workdir, study.name)
+  Args:
+    study: the description.
+    workdir: its folder, which is locked.
+    arguments: the parsed flags.
+    confidence: confidence of the report's intervals.
+    reports: whether to write the report.
+
+  Returns:
+    0, or 2 if a stage failed or could not run.
+  """
+  from rlhf_gap.cli import main
+  from rlhf_gap.study import gather, pipeline, scheduler
+
+  planned = pipeline.stages(study)
   only = arguments.stage
   scheduler.forget_stale(planned, workdir, force=arguments.force, only=only)
   results = scheduler.run(
     planned,
     workdir,
     main.main,
-    num_workers=arguments.workers or _default_workers(),
+    num_workers=arguments.workers,
     only=only,
   )
   if not only:
-    gather.write(study, planned, results, workdir, _utility_of)
+    gather.write(
+      study, planned, results, workdir, _utility_of, confidence=confidence
+    )
   # With all stages, reporting the failed ones covers those that they block.
   reported = ("failed", "blocked") if only else ("failed",)
   left = [name for name, result in results.items() if result.status in reported]
   for name in left:
     result = results[name]
     print(f"rlhf-gap study: {name} {result.status}: {result.reason}")
-  if not only:
+  if reports and not only:
     main.main(["report", workdir])
   return 2 if left else 0
 

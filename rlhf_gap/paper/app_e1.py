@@ -43,7 +43,9 @@ def _self_classification_is_chance(evidence: Evidence) -> Answer:
       for seed, by_step in by_seed.items()
     }
     n = min(sum(m.n for m in by_step.values()) for by_step in by_seed.values())
-    accuracies[name] = seed_means.mean(means, n)
+    accuracies[name] = seed_means.mean(
+      means, n, confidence=evidence.settings.confidence
+    )
   verdict, reason = all_of(
     [
       within(accuracy, *_CHANCE, num_parts=len(accuracies))

@@ -158,7 +158,12 @@ def _is_best_classifier(
 ) -> Answer:
   best, n = _mean_by_seed(evidence, first)
   differences = {
-    other: seed_means.difference(best, _mean_by_seed(evidence, other)[0], n)
+    other: seed_means.difference(
+      best,
+      _mean_by_seed(evidence, other)[0],
+      n,
+      confidence=evidence.settings.confidence,
+    )
     for other in others
   }
   levels = [f"{first} {plain(seed_means.mean(best, n))}"]

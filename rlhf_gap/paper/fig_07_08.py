@@ -55,11 +55,14 @@ def _baseline_checkpoints(evidence: Evidence) -> list[Point]:
   return points
 
 
-def _correlation(points: Sequence[Point]) -> correlation.Correlation:
+def _correlation(
+  points: Sequence[Point], confidence: float = 0.95
+) -> correlation.Correlation:
   return correlation.pearson(
     np.array([accuracy for *_, accuracy, _ in points], np.float64),
     np.array([win_rate for *_, win_rate in points], np.float64),
     [run for _, run, *_ in points],
+    confidence=confidence,
   )
 
 
@@ -151,7 +154,10 @@ def _accuracy_does_not_predict_win_rate(evidence: Evidence) -> Answer:
   """
   runs = baselines.arm(evidence, "offline").runs
   points = _baseline_checkpoints(evidence)
-  r = _correlation([point for point in points if point[0] == "offline"])
+  r = _correlation(
+    [point for point in points if point[0] == "offline"],
+    evidence.settings.confidence,
+  )
   seeds = {run.seed for run in runs}
   numbers = (
     f"offline checkpoints: Pearson's r {r.value:+.2f} [{r.ci95_low:+.2f},"
@@ -185,7 +191,12 @@ def _at_the_end(
 
 def _offline_is_the_better_classifier(evidence: Evidence) -> Answer:
   values, n = _at_the_end(evidence, _ACCURACY, ("offline", "online"))
-  difference = seed_means.difference(values["offline"], values["online"], n)
+  difference = seed_means.difference(
+    values["offline"],
+    values["online"],
+    n,
+    confidence=evidence.settings.confidence,
+  )
   levels = ", ".join(
     f"{name} {plain(seed_means.mean(own, n))}" for name, own in values.items()
   )
@@ -205,7 +216,12 @@ def _offline_lowers_winners_most(evidence: Evidence) -> Answer:
     for name, own in values.items()
   ]
   differences = {
-    name: seed_means.difference(values[name], values["offline"], n)
+    name: seed_means.difference(
+      values[name],
+      values["offline"],
+      n,
+      confidence=evidence.settings.confidence,
+    )
     for name in ("online", "tandem")
   }
   verdict, reason = all_of(
@@ -230,7 +246,11 @@ def _offline_lowers_winners_most(evidence: Evidence) -> Answer:
 
 def _offline_lowers_even_winners(evidence: Evidence) -> Answer:
   values, n = _at_the_end(evidence, _WINNERS_LOG_RATIO, ("offline",))
-  lost = seed_means.mean({s: -v for s, v in values["offline"].items()}, n)
+  lost = seed_means.mean(
+    {seed: -value for seed, value in values["offline"].items()},
+    n,
+    confidence=evidence.settings.confidence,
+  )
   verdict, reason = exceeds(lost, at_least=0.0)
   return Answer(
     verdict,

@@ -82,7 +82,7 @@ def _some_arm_declines(evidence: Evidence) -> Answer:
   }
   if not measured:
     raise UndefinedError("no arm has two checkpoints")
-  confidence = 1 - 0.05 / len(measured)
+  confidence = 1 - (1 - evidence.settings.confidence) / len(measured)
   name = max(
     measured, key=lambda name: measured[name].win_rate.interval(confidence)[0]
   )

@@ -71,7 +71,8 @@ def _golden_judges_samples_well(evidence: Evidence) -> Answer:
 
 
 def _below(rate: resampling.Estimate, num_parts: int) -> bool:
-  return rate.interval(1 - 0.05 / num_parts)[1] < _LOWEST_ACCURACY
+  alpha = (1 - rate.confidence) / num_parts
+  return rate.interval(1 - alpha)[1] < _LOWEST_ACCURACY
 
 
 def _there_is_room_to_rise(evidence: Evidence) -> Answer:

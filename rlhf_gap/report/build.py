@@ -10,7 +10,14 @@ import os
 from collections.abc import Sequence
 
 from rlhf_gap import errors, files
-from rlhf_gap.analysis import comparison, judges, statistics, summary, verdicts
+from rlhf_gap.analysis import (
+  comparison,
+  judges,
+  looks,
+  statistics,
+  summary,
+  verdicts,
+)
 from rlhf_gap.analysis.claims import Answer, AnsweredClaim
 from rlhf_gap.analysis.verdicts import Verdict
 from rlhf_gap.paper import departures, registry
@@ -97,14 +104,20 @@ def make(
       be compared, or `output` is not a folder.
   """
   study = summary.read(workdir)
-  tasks = list(loading.load(workdir, study, options.settings))
+  settings = options.settings
+  if study is not None:
+    settings = dataclasses.replace(settings, confidence=study.confidence)
+  tasks = list(loading.load(workdir, study, settings))
   output = output or os.path.join(workdir, "report")
   if os.path.exists(output) and not os.path.isdir(output):
     raise errors.UserError(
       f"{output}: is a file; expected a folder to write to"
     )
   os.makedirs(output, exist_ok=True)
-  answered = [answer for task in tasks for answer in task.answers()]
+  decided = study.decisions if study else ()
+  answered = [
+    looks.final(answer, decided) for task in tasks for answer in task.answers()
+  ]
   holes = _holes(study, tasks)
   galleries = gallery.plot_all(tasks, options.log_base, output)
   name = study.name if study else os.path.basename(os.path.abspath(workdir))
@@ -127,7 +140,9 @@ def make(
     arm_header=tables.ARM_HEADER,
     stages=stages,
     total_seconds=math.fsum(stage.seconds or 0.0 for stage in stages),
-    settings=options.settings,
+    settings=settings,
+    earlier_looks=study.earlier_looks if study else (),
+    num_seeds=study.num_seeds if study else 0,
     smallest_effect=verdicts.SMALLEST_EFFECT,
     min_seeds=verdicts.MIN_SEEDS,
     least_kl_factor=comparison.LEAST_KL_FACTOR,

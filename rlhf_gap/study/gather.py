@@ -43,6 +43,8 @@ def write(
   results: Mapping[str, Result],
   workdir: str,
   utility_of: UtilityOf,
+  *,
+  confidence: float = 0.95,
 ) -> None:
   """Writes each task's records into one file, and `study.json`.
 
@@ -52,7 +54,9 @@ def write(
     results: the status of each stage.
     workdir: the study's folder.
     utility_of: returns a miniature's hidden utility.
+    confidence: confidence of the report's intervals.
   """
+  before = summary.read(workdir)
   for task in study.tasks:
     _merge_records(study, task, workdir)
   summary.write(
@@ -63,8 +67,21 @@ def write(
       tasks=tuple(
         _task(study, task, workdir, utility_of(task)) for task in study.tasks
       ),
+      num_seeds=len(study.seeds),
+      earlier_looks=_earlier_looks(before, len(study.seeds)),
+      confidence=confidence,
     ),
   )
+
+
+def _earlier_looks(
+  before: summary.Summary | None, num_seeds: int
+) -> tuple[int, ...]:
+  """Returns the numbers of seeds at which the study was reported before."""
+  if before is None:
+    return ()
+  seen = {*before.earlier_looks, before.num_seeds}
+  return tuple(sorted(n for n in seen if 0 < n < num_seeds))
 
 
 def _records_path(task: str) -> str:
