@@ -41,6 +41,9 @@ class Claim:
     requires_any: patterns of arm names, such as "stale_*". A study is asked
       only if it plans an arm that matches one of them. If empty, every study is
       asked.
+    quote: the source's sentence that the claim stands for, and its place; ""
+      for a study's own conditions.
+    rule: the number that decides, and how.
     judged: whether the answer depends on who judges wins, so that it is worth
       asking again with the proxy and the hidden utility as judges.
   """
@@ -50,6 +53,8 @@ class Claim:
   source: str
   decide: Callable[[Evidence], Answer]
   requires_any: tuple[str, ...] = ()
+  quote: str = ""
+  rule: str = ""
   judged: bool = False
 
   def is_asked(self, planned: Collection[str]) -> bool:

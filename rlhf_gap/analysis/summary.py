@@ -21,6 +21,8 @@ from rlhf_gap.records import Measurement
 
 SCHEMA_VERSION = 1
 FILE_NAME = "study.json"
+CLAIMS_FILE_NAME = "claims.sha256"
+"""Fingerprint of the claims under which a study was begun."""
 
 Status = Literal["done", "failed", "missing", "running"]
 
@@ -179,6 +181,8 @@ class Summary:
     confidence: confidence of its intervals; more than 0.95 if further looks are
       planned (see `looks`).
     decisions: claims that planned looks have decided.
+    claims_sha256: fingerprint of the claims under which the study was begun; ""
+      if unknown.
   """
 
   name: str
@@ -188,6 +192,7 @@ class Summary:
   earlier_looks: tuple[int, ...] = ()
   confidence: float = 0.95
   decisions: tuple[Decision, ...] = ()
+  claims_sha256: str = ""
 
 
 def write(folder: str | os.PathLike[str], summary: Summary) -> None:

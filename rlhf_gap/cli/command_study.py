@@ -147,8 +147,13 @@ def _run(
 
 
 def _claim(workdir: str, name: str) -> None:
-  """Writes the study's name into its folder; refuses another study's folder."""
-  from rlhf_gap import errors
+  """Writes the study's name into its folder; refuses another study's folder.
+
+  With it goes the fingerprint of the claims, before anything has been measured.
+  """
+  from rlhf_gap import errors, files
+  from rlhf_gap.analysis import summary
+  from rlhf_gap.paper import registry
 
   path = os.path.join(workdir, "name")
   if os.path.exists(path):
@@ -160,11 +165,10 @@ def _claim(workdir: str, name: str) -> None:
         " --workdir"
       )
     return
-  # Atomically, because the process of another stage may be reading it.
-  partial = f"{path}.{os.getpid()}.partial"
-  with open(partial, "w", encoding="utf-8") as file:
-    file.write(f"{name}\n")
-  os.replace(partial, path)
+  # Atomically, because the process of another stage may be reading them.
+  claims = os.path.join(workdir, summary.CLAIMS_FILE_NAME)
+  files.write_text(claims, f"{registry.fingerprint()}\n")
+  files.write_text(path, f"{name}\n")
 
 
 def _print_plan(

@@ -78,6 +78,16 @@ APPENDIX_E1 = Section(
       "Tang et al. (2024), Appendix E.1",
       _self_classification_is_chance,
       requires_any=("online", "offline"),
+      quote=(
+        "policies cannot do statistically significantly better than random"
+        " guess at their own samples (even for online experiments) (section"
+        " 5.3.3)"
+      ),
+      rule=(
+        "Mean accuracy over checkpoints, by seed, for online and offline."
+        " Supported if both Student intervals lie in [0.45, 0.55],"
+        " contradicted if one at 97.5% lies outside."
+      ),
     ),
   ),
   requires_any=("online", "offline"),

@@ -12,6 +12,7 @@ from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
 from rlhf_gap.analysis.verdicts import exceeds
 from rlhf_gap.analysis.wording import basis, signed
+from rlhf_gap.paper import rules
 from rlhf_gap.paper.section import Section
 from rlhf_gap.plotting import over_kl, styles
 from rlhf_gap.plotting.over_kl import Series
@@ -138,6 +139,11 @@ APPENDIX_H = Section(
       _theory_does_not_explain_the_gap,
       requires_any=_ARMS,
       judged=True,
+      quote=(
+        "this observation constitutes an empirical case where existing"
+        " theories of offline algorithms fail to predict (section 5.2)"
+      ),
+      rule=rules.AHEAD + " Win rates here are against SFT.",
     ),
     Claim(
       "offline stays below the policy that generated its pairs",
@@ -148,6 +154,15 @@ APPENDIX_H = Section(
       _generator_stays_ahead,
       requires_any=("final_final",),
       judged=True,
+      quote=(
+        "the optimization process does not seem to improve upon the"
+        " behavior policy at least not as predicted by theory (Appendix H)"
+      ),
+      rule=(
+        "The generating policy's win rate minus the arm's highest,"
+        " cross-fitted. Supported if its interval lies above 0, contradicted"
+        " if it lies below 0.02."
+      ),
     ),
   ),
   requires_any=_ARMS,

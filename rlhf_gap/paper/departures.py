@@ -158,6 +158,14 @@ ALL = (
     miniature=True,
   ),
   Departure(
+    "size of the golden model",
+    "XXL, 14 times the parameters of the proxy.",
+    "1.45 times the parameters of the proxy.",
+    "Cost. The golden model is exploited too, so every claim about win rates is"
+    " also answered by the hidden utility.",
+    miniature=True,
+  ),
+  Departure(
     "the golden policy",
     "The online algorithm with the golden model, to its last checkpoint.",
     "The same, stopped after 40 of 300 steps, where the hidden utility is"
@@ -196,8 +204,17 @@ ALL = (
     "0.1: a target of 5 nats a token.",
     "0.5 as the baseline, 0.1 in the offline sweep.",
     "A miniature's tokens hold less than 5 nats; its golden policy would"
-    " over-optimize the golden model.",
+    " over-optimize the golden model. Both this beta and the golden policy's"
+    " steps were set after win rates had been seen, before this study's claims"
+    " were written down.",
     miniature=True,
+  ),
+  Departure(
+    "choices that favour an arm",
+    "Online has one configuration, offline a pooled sweep.",
+    "The same. Cross-fitting costs the swept arm about 0.015 of win rate, and"
+    " an arm without a sweep nothing.",
+    "Without cross-fitting, the larger sweep would win by luck.",
   ),
   Departure(
     "prompts and pairs",

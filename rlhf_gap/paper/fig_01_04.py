@@ -13,7 +13,7 @@ from rlhf_gap.analysis.verdicts import (
   few_seeds,
 )
 from rlhf_gap.analysis.wording import count_seeds
-from rlhf_gap.paper import closing_the_gap, over_optimization
+from rlhf_gap.paper import closing_the_gap, over_optimization, rules
 from rlhf_gap.paper.section import Section
 from rlhf_gap.plotting import styles, win_rate_over_kl
 from rlhf_gap.plotting.picture import Picture
@@ -134,6 +134,11 @@ ONLINE_BEATS_OFFLINE = Claim(
   "Tang et al. (2024), Fig. 1, section 2.1",
   lambda evidence: _online_beats(evidence, "offline"),
   judged=True,
+  quote=(
+    "with the same budget on the KL divergence, online algorithms obtain"
+    " generally better performance than offline algorithms (section 2.1)"
+  ),
+  rule=rules.AHEAD,
 )
 
 FIGURES_1_AND_4 = Section(
@@ -153,6 +158,15 @@ FIGURES_1_AND_4 = Section(
       "Tang et al. (2024), Fig. 1, section 2.1",
       _online_peaks_higher,
       judged=True,
+      quote=(
+        "online algorithms' peak performance is higher than that of the"
+        " offline algorithms across all tasks (section 2.1)"
+      ),
+      rule=(
+        "The difference of the arms' highest win rates, each at its own KL,"
+        " cross-fitted. Supported if its interval lies above 0, contradicted"
+        " if it lies below 0.02."
+      ),
     ),
     Claim(
       "online is nowhere behind",
@@ -161,6 +175,15 @@ FIGURES_1_AND_4 = Section(
       "Tang et al. (2024), section 1, on Fig. 1",
       _online_is_nowhere_behind,
       judged=True,
+      quote=(
+        "online algorithms are a pareto improvement over offline algorithms"
+        " (section 1)"
+      ),
+      rule=(
+        "The difference of the frontiers at every KL that both reach."
+        " Supported if every pointwise interval lies above -0.02,"
+        " contradicted if a simultaneous band lies below -0.02 anywhere."
+      ),
     ),
     Claim(
       "shuffled online data do not close the gap",
@@ -169,6 +192,13 @@ FIGURES_1_AND_4 = Section(
       "Tang et al. (2024), Fig. 4, section 5.1",
       closing_the_gap.shuffled_data_at_matched_kl,
       judged=True,
+      quote=(
+        "offline algorithms, even when augmented with the same data"
+        " coverage as the online algorithm [...] cannot obtain the same"
+        " level of performance (section 5.1; a probable exception: Chat"
+        " arena)"
+      ),
+      rule=rules.CLOSED_SHARE,
     ),
     Claim(
       "shuffled online data do not close the gap at the peak",
@@ -178,6 +208,12 @@ FIGURES_1_AND_4 = Section(
       "Tang et al. (2024), Fig. 4, section 5.1",
       closing_the_gap.shuffled_data_at_the_peaks,
       judged=True,
+      quote=(
+        "overall, there is little improvement on the offline performance"
+        " due to the change [...] to the shuffled online dataset (section"
+        " 5.1)"
+      ),
+      rule=rules.CLOSED_SHARE,
     ),
     *over_optimization.CLAIMS,
   ),
@@ -204,6 +240,11 @@ FULL_GRID = Section(
       _online_beats_full_grid,
       judged=True,
       requires_any=(arm_names.FULL_GRID,),
+      quote=(
+        "for the offline algorithm we pooled together results for sweeps"
+        " over hyper-parameters (section 2.1)"
+      ),
+      rule=rules.AHEAD,
     ),
   ),
   requires_any=(arm_names.FULL_GRID,),

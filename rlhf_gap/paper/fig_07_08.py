@@ -279,6 +279,16 @@ FIGURE_7 = Section(
       _accuracy_does_not_predict_win_rate,
       requires_any=("offline",),
       judged=True,
+      quote=(
+        "focusing just on the offline experiments, we find little"
+        " statistical correlation between the classification accuracy and"
+        " model performance (section 5.3.2)"
+      ),
+      rule=(
+        "Pearson's r over the checkpoints of offline runs, jackknifed by"
+        " run. Supported if its interval lies within 0.5 of 0, contradicted"
+        " if it lies outside."
+      ),
     ),
   ),
   requires_any=("online", "offline"),
@@ -303,6 +313,15 @@ FIGURE_8 = Section(
       "Tang et al. (2024), Fig. 8, top",
       _offline_is_the_better_classifier,
       requires_any=("online", "offline"),
+      quote=(
+        "offline policies [...] generally have higher prediction accuracy"
+        " (compared to e.g., online policies) (section 5.3.2)"
+      ),
+      rule=(
+        "The difference of accuracy on golden pairs at the last step, by"
+        " seed. Supported if its Student interval lies above 0, contradicted"
+        " if it lies below 0.02."
+      ),
     ),
     Claim(
       "offline lowers the winners' likelihood most",
@@ -312,6 +331,15 @@ FIGURE_8 = Section(
       "Tang et al. (2024), Fig. 8, bottom",
       _offline_lowers_winners_most,
       requires_any=("tandem", "offline"),
+      quote=(
+        "the decay in log probs is the most drastic for the offline"
+        " algorithms (section 5.3.3)"
+      ),
+      rule=(
+        "Differences of log pi / pi_sft of golden winners at the last step,"
+        " by seed. Supported if both Student intervals lie above 0,"
+        " contradicted if one at 97.5% lies below 0."
+      ),
     ),
     Claim(
       "offline lowers even the winners' likelihood",
@@ -320,6 +348,15 @@ FIGURE_8 = Section(
       "Tang et al. (2024), Fig. 8, bottom",
       _offline_lowers_even_winners,
       requires_any=("tandem", "offline"),
+      quote=(
+        "across all experiments, the likelihood of the winning responses"
+        " [...] decrease over time (section 5.3.3)"
+      ),
+      rule=(
+        "log pi_sft / pi of golden winners at the last step of the offline"
+        " baseline, by seed. Supported if its Student interval lies above 0,"
+        " contradicted if it lies below."
+      ),
     ),
   ),
   requires_any=("online", "offline"),

@@ -3,7 +3,7 @@
 from rlhf_gap.analysis import comparison
 from rlhf_gap.analysis.claims import Answer, Claim
 from rlhf_gap.analysis.evidence import Evidence
-from rlhf_gap.paper import ahead
+from rlhf_gap.paper import ahead, rules
 from rlhf_gap.paper.section import Section
 from rlhf_gap.plotting import styles, win_rate_over_kl
 from rlhf_gap.plotting.picture import Picture
@@ -59,6 +59,12 @@ FIGURE_9 = Section(
       _online_beats_offline,
       requires_any=("online_bo2", "offline_bo2"),
       judged=True,
+      quote=(
+        "The performance gap in other two datasets still showcases the"
+        " difference between online and offline algorithms (section 5.4; not"
+        " on Chat arena)"
+      ),
+      rule=rules.AHEAD,
     ),
     Claim(
       "shuffled online data close Best-of-2's gap",
@@ -69,6 +75,12 @@ FIGURE_9 = Section(
       _shuffled_data_match_online,
       requires_any=("tandem_bo2",),
       judged=True,
+      quote=(
+        "The trade-off curve matches quite well with the online algorithm,"
+        " within the set of KL divergence the optimization induces (section"
+        " 5.4)"
+      ),
+      rule=rules.HARMLESS,
     ),
   ),
   requires_any=("online_bo2", "offline_bo2"),

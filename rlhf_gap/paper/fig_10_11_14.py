@@ -9,6 +9,7 @@ from matplotlib import axes
 from rlhf_gap.analysis import (
   arm_names,
   comparison,
+  gap_change,
   quantiles,
   sizes,
   statistics,
@@ -18,6 +19,7 @@ from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import Estimate, UndefinedError
 from rlhf_gap.analysis.verdicts import Verdict, all_of, exceeds, within
 from rlhf_gap.analysis.wording import basis, signed
+from rlhf_gap.paper import rules
 from rlhf_gap.paper.section import PlotPicture, Section, without_kl_axis
 from rlhf_gap.plotting import styles, win_rate_over_kl
 from rlhf_gap.plotting.picture import Cell, Picture
@@ -201,6 +203,30 @@ def _gap_stays_at_every_size(evidence: Evidence) -> Answer:
   return Answer(verdict, "; ".join(numbers), reason)
 
 
+def _scale_narrows_shuffled_data_s_gap(evidence: Evidence) -> Answer:
+  smallest, *_, largest = _several_sizes(evidence)
+  sizes.check_known(evidence)
+
+  def pair(size: str) -> gap_change.Pair:
+    online, tandem = (
+      evidence.arm(sizes.at_size(method, size))
+      for method in ("online", "tandem")
+    )
+    return online, tandem
+
+  narrowed = gap_change.narrowing(
+    pair(smallest), pair(largest), evidence.settings
+  )
+  verdict, reason = exceeds(narrowed)
+  return Answer(
+    verdict,
+    f"online minus shuffled online data, {sizes.size_title(evidence, smallest)}"
+    f" minus {sizes.size_title(evidence, largest)}: {signed(narrowed)}"
+    f" ({basis(narrowed)})",
+    reason,
+  )
+
+
 def _larger_policies_win_more(evidence: Evidence) -> Answer:
   smallest, *_, largest = _several_sizes(evidence)
   sizes.check_known(evidence)
@@ -291,6 +317,31 @@ FIGURES_10_11_AND_14 = Section(
       _gap_stays_at_every_size,
       requires_any=("*@*",),
       judged=True,
+      quote=(
+        "The persistence of the performance discrepancy implies that the"
+        " sampling issue is likely not to be addressed by simply scaling up"
+        " models (section 1)"
+      ),
+      rule=rules.AHEAD_OF_ALL,
+    ),
+    Claim(
+      "scale narrows the gap to shuffled online data",
+      "Shuffled online data stay less far behind online alignment at the same"
+      " KL with the largest policy than with the smallest.",
+      "Tang et al. (2024), Fig. 11, section 5.5",
+      _scale_narrows_shuffled_data_s_gap,
+      requires_any=("*@*",),
+      quote=(
+        "scaling policy networks by 16x [...] helps significantly bridge the"
+        " gap between online and offline with online generated dataset (section"
+        " 5.5)"
+      ),
+      rule=(
+        "The gap of the two arms at matched KL, smallest minus largest policy."
+        " Supported if its interval lies above 0, contradicted if it lies below"
+        " 0.02."
+      ),
+      judged=True,
     ),
     Claim(
       "larger policies win more often",
@@ -300,6 +351,16 @@ FIGURES_10_11_AND_14 = Section(
       _larger_policies_win_more,
       requires_any=("*@*",),
       judged=True,
+      quote=(
+        "The peak performance seems to improve as the policy size increases"
+        " (section 5.5)"
+      ),
+      rule=(
+        "Differences of the 90% quantile of win rate over checkpoints,"
+        " largest minus smallest policy, in each arm. Supported if every"
+        " interval lies above 0, contradicted if one at 1 - 5% / arms lies"
+        " below 0.02."
+      ),
     ),
     Claim(
       "peaks lie at a similar KL for all sizes",
@@ -309,6 +370,16 @@ FIGURES_10_11_AND_14 = Section(
       _peaks_are_similar,
       requires_any=("*@*",),
       judged=True,
+      quote=(
+        "the peak performance is obtained at a similar KL divergence"
+        " (section 5.5)"
+      ),
+      rule=(
+        "The ratio of the KLs at online's peak, on a log scale. Supported"
+        " if every interval lies within a factor of 2, contradicted if one"
+        " at 1 - 5% / sizes lies outside, underpowered if a peak is an arm's"
+        " last point."
+      ),
     ),
   ),
   requires_any=("*@*",),

@@ -8,7 +8,7 @@ from rlhf_gap.analysis.claims import Answer, Claim
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
 from rlhf_gap.analysis.verdicts import MIN_SEEDS, Verdict, few_seeds
-from rlhf_gap.paper import ahead
+from rlhf_gap.paper import ahead, rules
 from rlhf_gap.paper.section import Section
 from rlhf_gap.plotting import styles, win_rate_over_kl
 from rlhf_gap.plotting.picture import Picture
@@ -110,6 +110,15 @@ FIGURE_13 = Section(
       "this study's own condition; Tang et al. (2024), Appendix F: about 0.1%",
       _unshuffled_is_the_online_run,
       requires_any=(_IN_ORDER,),
+      quote=(
+        "the two procedures are indeed equivalent, up to numerical"
+        " randomness due to hardware (section 5.1)"
+      ),
+      rule=(
+        "The share of runs on ordered data whose parameters equal the"
+        " online run's at every saved step. Supported if all do,"
+        " contradicted otherwise."
+      ),
     ),
     Claim(
       "slight shuffling is harmless",
@@ -119,6 +128,10 @@ FIGURE_13 = Section(
       _slight_shuffling_is_harmless,
       requires_any=(f"{_PREFIX}*",),
       judged=True,
+      quote=(
+        "The performance is robust to a small amount of shuffling (Appendix G)"
+      ),
+      rule=rules.HARMLESS,
     ),
   ),
   requires_any=(f"{_PREFIX}*",),

@@ -1,18 +1,17 @@
 """Does training too long hurt? Claims about Figure 1's falling tails."""
 
-from rlhf_gap.analysis import arms, decline, judges
+from rlhf_gap.analysis import decline, judges
 from rlhf_gap.analysis.claims import Answer, Claim
 from rlhf_gap.analysis.decline import Decline
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
 from rlhf_gap.analysis.verdicts import (
-  MIN_SEEDS,
-  SMALLEST_EFFECT,
   Verdict,
+  all_of,
   exceeds,
-  few_seeds,
 )
 from rlhf_gap.analysis.wording import basis, signed
+from rlhf_gap.paper import rules
 
 # At twice the peak's d = sqrt(KL), Gao's form has lost 39% of the gain, enough
 # for a decline to show.
@@ -50,8 +49,8 @@ def _is_over_optimized(measured: Decline, judge: str, truth: str) -> Answer:
   return Answer(rises, numbers, reason)
 
 
-def _declines(measured: Decline) -> tuple[Verdict, str]:
-  verdict, reason = exceeds(measured.win_rate)
+def _declines(measured: Decline, num_parts: int = 1) -> tuple[Verdict, str]:
+  verdict, reason = exceeds(measured.win_rate, num_parts=num_parts)
   ratio = measured.end_kl_nats / max(measured.peak_kl_nats, 1e-9)
   if verdict is Verdict.CONTRADICTED and ratio < _FAR_BEYOND_PEAK:
     return Verdict.UNDERPOWERED, (
@@ -73,51 +72,34 @@ def _numbers(measured: Decline, truth: str = "", judge: str = "proxy") -> str:
   return f"{where} {fall}{rise} ({basis(measured.win_rate)})"
 
 
-def _some_arm_declines(evidence: Evidence) -> Answer:
-  """At least one arm declines; each is tested at 1 - 5% / number of arms."""
+def _both_decline(evidence: Evidence) -> Answer:
   measured = {
-    name: decline.measure(arm, evidence.settings)
-    for name, arm in evidence.arms.items()
-    if _has_two_checkpoints_a_run(arm)
+    name: decline.measure(evidence.arm(name), evidence.settings)
+    for name in ("online", "offline")
   }
-  if not measured:
-    raise UndefinedError("no arm has two checkpoints")
-  confidence = 1 - (1 - evidence.settings.confidence) / len(measured)
-  name = max(
-    measured, key=lambda name: measured[name].win_rate.interval(confidence)[0]
+  numbers = "; ".join(
+    f"{name}: {_numbers(each)}" for name, each in measured.items()
   )
-  largest = measured[name]
-  low, high = largest.win_rate.interval(confidence)
-  numbers = (
-    f"{name}: {_numbers(largest)}; {len(measured)} arms looked at, so decided"
-    f" by the {confidence:.1%} interval [{-high:+.3f}, {-low:+.3f}]"
+  verdict, reason = all_of(
+    [_declines(each, num_parts=len(measured)) for each in measured.values()]
   )
-  if largest.win_rate.num_seeds < MIN_SEEDS:
-    reason = few_seeds(largest.win_rate.num_seeds)
-    return Answer(Verdict.UNDERPOWERED, numbers, reason)
-  if low > 0:
-    return Answer(Verdict.SUPPORTED, numbers)
-  verdicts = {_declines(each)[0] for each in measured.values()}
-  if verdicts == {Verdict.CONTRADICTED}:
-    return Answer(Verdict.CONTRADICTED, numbers)
-  return Answer(
-    Verdict.UNDERPOWERED,
-    numbers,
-    f"no fall is sure, and one of {SMALLEST_EFFECT:g} is not excluded",
-  )
-
-
-def _has_two_checkpoints_a_run(arm: arms.Arm) -> bool:
-  return arm.num_checkpoints >= 2 * len(arm.runs)
+  return Answer(verdict, numbers, reason)
 
 
 CLAIMS = (
   Claim(
-    "win rate falls beyond a peak",
-    "At least one arm, trained for long enough, falls from its peak.",
-    "Tang et al. (2024), Fig. 1",
-    _some_arm_declines,
+    "online and offline fall beyond a peak",
+    "Trained for long enough, the win rates of online and of offline alignment"
+    " fall from their peaks.",
+    "Tang et al. (2024), Fig. 1, section 2",
+    _both_decline,
     judged=True,
+    quote=(
+      "For both online and offline algorithms, the performance first"
+      " increases and then decreases as a function of the KL divergence"
+      " (section 2.1)"
+    ),
+    rule=rules.DECLINE,
   ),
   Claim(
     "the proxy is over-optimized",
@@ -125,6 +107,8 @@ CLAIMS = (
     " peak while the proxy's opinion of it keeps rising.",
     "Tang et al. (2024), section 2.1; Gao et al. (2023)",
     _proxy_is_over_optimized,
+    quote="The decrease is due to the over-optimization effect (section 2.1)",
+    rule=rules.DECLINE + " The proxy's win rate must rise over the same steps.",
   ),
   Claim(
     "golden is over-optimized",
@@ -134,5 +118,7 @@ CLAIMS = (
     "this study's own condition; Gao et al. (2023)",
     _golden_is_over_optimized,
     requires_any=("online",),
+    rule=rules.DECLINE
+    + " The golden model's win rate must rise over the same steps.",
   ),
 )

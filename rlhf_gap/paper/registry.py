@@ -48,8 +48,11 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def fingerprint() -> str:
-  """Returns SHA-256 of all claims' wordings, to tell when they have changed."""
-  wordings = [[c.name, c.statement, c.source] for c in CLAIMS]
+  """Returns SHA-256 of all claims' wordings and rules.
+
+  A study's records carry it, to tell whether claims were changed after it ran.
+  """
+  wordings = [[c.name, c.statement, c.source, c.quote, c.rule] for c in CLAIMS]
   return hashlib.sha256(json.dumps(wordings).encode()).hexdigest()
 
 

@@ -137,12 +137,21 @@ CLAIMS = (
     "The proxy agrees with golden labels on 70 to 95% of held-out pairs.",
     "this study's own condition; Tang et al. (2024), section 5.3.1: 70-90%",
     _proxy_is_useful_and_fallible,
+    rule=(
+      "Accuracy on held-out golden-labelled pairs. Supported if its"
+      " interval lies in [0.70, 0.95], contradicted if it lies outside."
+    ),
   ),
   Claim(
     "golden is the better judge",
     "The golden model knows the hidden utility better than the proxy does.",
     "this study's own condition",
     _golden_is_the_better_judge,
+    rule=(
+      "The difference of accuracy against the hidden utility on held-out"
+      " pairs. Supported if its interval lies above 0, contradicted if it"
+      " lies below."
+    ),
   ),
   Claim(
     "golden judges the policies' samples well",
@@ -151,24 +160,42 @@ CLAIMS = (
     "this study's own condition",
     _golden_judges_samples_well,
     requires_any=("online",),
+    rule=(
+      "Agreement with the hidden utility where it decides, at each step of"
+      " the online runs. Supported if every interval lies above 0.70,"
+      " contradicted if one at 1 - 5% / steps lies below."
+    ),
   ),
   Claim(
     "there is room to rise",
     "SFT wins less than 35% against the golden policy.",
     "this study's own condition",
     _there_is_room_to_rise,
+    rule=(
+      "SFT's win rate against the golden policy. Supported if its interval"
+      " lies below 0.35, contradicted if it lies above."
+    ),
   ),
   Claim(
     "the arms reach a common KL",
     "The KL ranges of online and offline overlap.",
     "this study's own condition",
     _the_ranges_overlap,
+    rule=(
+      "The length of the shared range of log KL of these runs. Supported if"
+      " its interval lies above 0, contradicted if it lies below."
+    ),
   ),
   Claim(
     "win rates rise",
     "Online and offline alignment both win more often than SFT at their peaks.",
     "this study's own condition",
     _win_rates_rise,
+    rule=(
+      "The highest win rate minus SFT's, cross-fitted, for online and"
+      " offline. Supported if both intervals lie above 0, contradicted if"
+      " one at 97.5% lies below 0.02."
+    ),
   ),
 )
 """Conditions without which the other claims mean little."""

@@ -16,7 +16,7 @@ from rlhf_gap.analysis import arm_names, statistics
 from rlhf_gap.analysis.claims import Answer, Claim
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
-from rlhf_gap.paper import ahead
+from rlhf_gap.paper import ahead, rules
 from rlhf_gap.paper.section import Section, without_kl_axis
 from rlhf_gap.plotting.picture import Cell, Picture
 from rlhf_gap.plotting.styles import BLUE, GREEN, PURPLE, VERMILLION
@@ -209,6 +209,10 @@ STALENESS = Section(
       _slight_staleness_is_harmless,
       requires_any=_PATTERNS,
       judged=True,
+      quote=(
+        "the learning process is robust to slight off-policyness (section 5.1)"
+      ),
+      rule=rules.HARMLESS,
     ),
     Claim(
       "the sampler must be refreshed",
@@ -218,6 +222,7 @@ STALENESS = Section(
       _refreshing_is_needed,
       requires_any=("stale_never",),
       judged=True,
+      rule=rules.AHEAD,
     ),
   ),
   requires_any=_PATTERNS,

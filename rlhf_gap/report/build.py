@@ -143,6 +143,8 @@ def make(
     settings=settings,
     earlier_looks=study.earlier_looks if study else (),
     num_seeds=study.num_seeds if study else 0,
+    claims_at_the_start=study.claims_sha256 if study else "",
+    claims_now=registry.fingerprint(),
     smallest_effect=verdicts.SMALLEST_EFFECT,
     min_seeds=verdicts.MIN_SEEDS,
     least_kl_factor=comparison.LEAST_KL_FACTOR,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 
-from rlhf_gap import checkpoints, records, stores
+from rlhf_gap import checkpoints, files, records, stores
 from rlhf_gap.analysis import arms, summary
 from rlhf_gap.models import t5
 from rlhf_gap.paper import registry
@@ -70,8 +70,14 @@ def write(
       num_seeds=len(study.seeds),
       earlier_looks=_earlier_looks(before, len(study.seeds)),
       confidence=confidence,
+      claims_sha256=_claims_at_the_start(workdir),
     ),
   )
+
+
+def _claims_at_the_start(workdir: str) -> str:
+  path = os.path.join(workdir, summary.CLAIMS_FILE_NAME)
+  return files.read_text(path).strip() if os.path.exists(path) else ""
 
 
 def _earlier_looks(

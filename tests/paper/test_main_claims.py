@@ -118,7 +118,7 @@ def _exact(**by_arm):
   )
 
 
-FALLS = "win rate falls beyond a peak"
+FALLS = "online and offline fall beyond a peak"
 OVER = "the proxy is over-optimized"
 
 
@@ -131,10 +131,13 @@ OVER = "the proxy is over-optimized"
   ],
 )
 def test_a_fall_is_denied_only_far_beyond_the_peak(wins, end_kl, verdict):
-  evidence = _exact(online=([0.5, 1.0, end_kl], wins))
-  answer = _answer(FALLS, evidence)
-  assert answer.verdict is verdict
-  assert "1 arms looked at, so decided by the 95.0% int" in answer.numbers
+  falls = ([0.5, 1.0, 9.0], (0.2, 0.5, 0.4))
+  other = ([0.5, 1.0, end_kl], wins)
+  for online, offline in ((falls, other), (other, falls)):
+    answer = _answer(FALLS, _exact(online=online, offline=offline))
+    assert answer.verdict is verdict
+    assert "online: " in answer.numbers
+    assert "offline: " in answer.numbers
 
 
 def _with_outcomes(evidence, metric, rates):
@@ -248,7 +251,8 @@ def test_arms_that_do_not_rise_are_said(top, verdict):
 
 
 def test_an_arm_that_is_highest_at_the_end_says_so():
-  evidence = _exact(online=([0.5, 1.0, 3.0], (0.2, 0.4, 0.5)))
+  rises = ([0.5, 1.0, 3.0], (0.2, 0.4, 0.5))
+  evidence = _exact(online=rises, offline=([0.5, 1.0, 9.0], (0.2, 0.5, 0.4)))
   answer = _answer(FALLS, evidence)
   assert answer.verdict is OPEN
   assert "online: highest at the end, KL 3 nats" in answer.numbers

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 
 import pytest
 
@@ -76,3 +77,20 @@ def test_one_arm_of_a_kind_is_enough_to_be_asked(arm, claim, section):
     told, exact.evidence(answers.flat_arms(online=0.5))
   ).planned
   assert not shown.is_wanted(asked)
+
+
+def test_every_claim_says_what_decides_it():
+  for claim in registry.CLAIMS:
+    assert "Supported if" in claim.rule, claim.name
+    assert "contradicted" in claim.rule, claim.name
+    # What stands for the paper has the paper's sentence and its place.
+    if claim.source.startswith("Tang"):
+      assert re.search(r"\((section|Appendix) ", claim.quote), claim.name
+
+
+def test_the_fingerprint_covers_rules(monkeypatch):
+  before = registry.fingerprint()
+  first, *rest = registry.CLAIMS
+  changed = dataclasses.replace(first, rule=f"{first.rule} Or not.")
+  monkeypatch.setattr(registry, "CLAIMS", (changed, *rest))
+  assert registry.fingerprint() != before

@@ -46,6 +46,35 @@ def test_a_size_that_failed_is_one_of_every_size():
   assert answer.reason == "there are no records of the arm online@large"
 
 
+_NARROWS = "scale narrows the gap to shuffled online data"
+
+
+@pytest.mark.parametrize(
+  ("gaps", "verdict"),
+  [
+    ({"small": 0.2, "": 0.3, "large": 0.1}, YES),
+    ({"small": 0.1, "": 0.0, "large": 0.2}, NO),
+    ({"small": 0.11, "": 0.0, "large": 0.1}, NO),  # too little to matter
+    ({"": 0.1}, OPEN),
+  ],
+)
+def test_whether_scale_helps_shuffled_data(gaps, verdict):
+  paths = {}
+  for size, gap in gaps.items():
+    suffix = f"@{size}" if size else ""
+    paths[f"online{suffix}"] = exact.flat(0.4 + gap)
+    paths[f"tandem{suffix}"] = exact.flat(0.4)
+  evidence = exact.evidence(paths, sizes=_SIZES)
+  answers.check(_NARROWS, evidence, verdict)
+  answers.check(
+    _NARROWS, exact.evidence(paths, sizes=_SIZES, seeds=(0, 1)), OPEN
+  )
+  if verdict is YES:
+    assert (
+      "+0.100 [+0.100, +0.100]" in answers.answer(_NARROWS, evidence).numbers
+    )
+
+
 _LARGER = "larger policies win more often"
 
 

@@ -1,5 +1,6 @@
 """The report: whole, self-contained, the same again, and plain about holes."""
 
+import dataclasses
 import html
 import html.parser
 import importlib.util
@@ -343,3 +344,22 @@ def test_departures_are_listed_with_those_of_miniatures(of_paper):
   text = pathlib.Path(of_paper.path).read_text(encoding="utf-8")
   for one in departures.ALL:
     assert f"<b>{html.escape(one.topic)}" in text.replace("&#39;", "&#x27;")
+
+
+@pytest.mark.parametrize(
+  ("noted", "says"),
+  [
+    (registry.fingerprint(), "were fixed before the study began"),
+    ("0" * 64, "have been changed since the study began"),
+  ],
+)
+def test_whether_claims_changed_after_the_runs(tmp_path, noted, says):
+  folder = made_up.workdir(tmp_path / "study", **SMALL)
+  described = summary.read(folder)
+  noted_study = dataclasses.replace(
+    described, claims_sha256=noted, num_seeds=3, earlier_looks=(2,)
+  )
+  summary.write(folder, noted_study)
+  text = pathlib.Path(build.make(str(folder), OPTIONS).path).read_text()
+  assert says in text
+  assert "after this study had been reported with 2" in text

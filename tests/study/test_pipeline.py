@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from rlhf_gap import checks, errors, stores
+from rlhf_gap.analysis import summary
 from rlhf_gap.cli import gin_files, main
 from rlhf_gap.data import mini
 from rlhf_gap.inference import judge
@@ -229,3 +230,16 @@ def test_mistakes_at_the_command_line(capsys, tmp_path):
   (tmp_path / "w" / "name").write_text("other\n")
   assert main.main(["study", laptop, where]) == 2
   assert "holds the study other, not laptop" in capsys.readouterr().err
+
+
+def test_a_folder_notes_the_claims_before_its_first_stage(tmp_path, capsys):
+  words = ["study", "--gin_file=gin_configs/studies/laptop.gin"]
+  words += [f"--workdir={tmp_path}", "--stage=mini_helpfulness/proxy"]
+  assert main.main(words) == 2  # it needs stages that have not run
+  noted = (tmp_path / summary.CLAIMS_FILE_NAME).read_text().strip()
+  assert noted == registry.fingerprint()
+  (tmp_path / summary.CLAIMS_FILE_NAME).write_text("of earlier claims\n")
+  assert main.main(words) == 2
+  assert (tmp_path / summary.CLAIMS_FILE_NAME).read_text() == (
+    "of earlier claims\n"
+  )
