@@ -40,6 +40,9 @@ SECTIONS: tuple[Section, ...] = (
 MAIN_CLAIM = fig_01_04.ONLINE_BEATS_OFFLINE
 """The claim whose answer is the study's answer."""
 
+GATE = setting.GOLDEN_JUDGES_WELL
+"""The claim without which answers by the golden model say little."""
+
 CLAIMS: tuple[Claim, ...] = (
   *(claim for section in SECTIONS for claim in section.claims),
   *setting.CLAIMS,

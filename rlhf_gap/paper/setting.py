@@ -131,6 +131,21 @@ def _win_rates_rise(evidence: Evidence) -> Answer:
   return Answer(verdict, text, reason)
 
 
+GOLDEN_JUDGES_WELL = Claim(
+  "golden judges the policies' samples well",
+  "At every checkpoint of online alignment, the golden model agrees with the"
+  " hidden utility on at least 70% of the prompts that the utility decides.",
+  "this study's own condition",
+  _golden_judges_samples_well,
+  requires_any=("online",),
+  rule=(
+    "Agreement with the hidden utility where it decides, at each step of"
+    " the online runs. Supported if every interval lies above 0.70,"
+    " contradicted if one at 1 - 5% / steps lies below."
+  ),
+)
+"""The gate: if contradicted, golden win rates do not measure quality."""
+
 CLAIMS = (
   Claim(
     "the proxy is useful and fallible",
@@ -153,19 +168,7 @@ CLAIMS = (
       " lies below."
     ),
   ),
-  Claim(
-    "golden judges the policies' samples well",
-    "At every checkpoint of online alignment, the golden model agrees with the"
-    " hidden utility on at least 70% of the prompts that the utility decides.",
-    "this study's own condition",
-    _golden_judges_samples_well,
-    requires_any=("online",),
-    rule=(
-      "Agreement with the hidden utility where it decides, at each step of"
-      " the online runs. Supported if every interval lies above 0.70,"
-      " contradicted if one at 1 - 5% / steps lies below."
-    ),
-  ),
+  GOLDEN_JUDGES_WELL,
   Claim(
     "there is room to rise",
     "SFT wins less than 35% against the golden policy.",

@@ -68,11 +68,13 @@ class Report:
     path: where the page is.
     answered: every claim on every task.
     holes: what is missing, a line each.
+    warnings: why answers by the golden model say little, a line per task.
   """
 
   path: str
   answered: tuple[AnsweredClaim, ...]
   holes: tuple[str, ...]
+  warnings: tuple[str, ...] = ()
 
   def lines(self) -> list[str]:
     """Returns what a terminal shows; the main claim's answers come last."""
@@ -81,6 +83,7 @@ class Report:
     return [
       *(f"hole: {hole}" for hole in self.holes),
       *(each.line for each in others),
+      *(f"warning: {warning}" for warning in self.warnings),
       f"report: {self.path}",
       *(line for each in main for line in each.lines),
     ]
@@ -119,6 +122,7 @@ def make(
     looks.final(answer, decided) for task in tasks for answer in task.answers()
   ]
   holes = _holes(study, tasks)
+  warnings = _warnings(answered)
   galleries = gallery.plot_all(tasks, options.log_base, output)
   name = study.name if study else os.path.basename(os.path.abspath(workdir))
   all_records = [r for task in tasks for r in task.evidence.records]
@@ -133,6 +137,7 @@ def make(
       for view in _main_answers_by_judge(each)
     ],
     holes=holes,
+    warnings=warnings,
     tasks=[
       _task_view(task, pictures, answered)
       for task, pictures in zip(tasks, galleries, strict=True)
@@ -154,7 +159,7 @@ def make(
   )
   path = os.path.join(output, "index.html")
   files.write_text(path, text)
-  return Report(path, tuple(answered), tuple(holes))
+  return Report(path, tuple(answered), tuple(holes), tuple(warnings))
 
 
 def _holes(
@@ -181,6 +186,17 @@ def _holes(
     if not task.evidence.records
   ]
   return holes
+
+
+def _warnings(answered: Sequence[AnsweredClaim]) -> list[str]:
+  """Returns the tasks on which golden win rates do not measure quality."""
+  return [
+    f"{each.task}{': ' if each.task else ''}golden win rates do not measure"
+    f" quality here; {each.answer.numbers}"
+    for each in answered
+    if each.claim is registry.GATE
+    and each.answer.verdict is Verdict.CONTRADICTED
+  ]
 
 
 def _main_answers(answered: Sequence[AnsweredClaim]) -> list[AnsweredClaim]:

@@ -363,3 +363,16 @@ def test_whether_claims_changed_after_the_runs(tmp_path, noted, says):
   text = pathlib.Path(build.make(str(folder), OPTIONS).path).read_text()
   assert says in text
   assert "after this study had been reported with 2" in text
+
+
+def test_a_golden_model_that_misjudges_samples_is_said_first(made, seen):
+  """In the made-up records golden and utility agree by chance alone."""
+  gated = [each for each in made.answered if each.claim is registry.GATE]
+  assert {each.answer.verdict for each in gated} == {"contradicted"}
+  assert len(made.warnings) == len(NAMES)
+  text = " ".join(seen.text)
+  place = text.index("Read the answers by the hidden utility")
+  assert place < text.index("Holes in this report")
+  for warning in made.warnings:
+    assert warning in text
+    assert f"warning: {warning}" in made.lines()
