@@ -13,11 +13,11 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from rlhf_gap.cli import applying, flag_types, shared_flags
+from rlhf_gap.cli import applying, flag_types, hidden_utility, shared_flags
 
 if TYPE_CHECKING:
   from rlhf_gap import records, stores
-  from rlhf_gap.evaluation import utility, yardstick
+  from rlhf_gap.evaluation import yardstick
 
 _SHOWN = (
   ("win rate", "win_rate", 3, ""),
@@ -252,7 +252,7 @@ def _yardstick(arguments: argparse.Namespace) -> "yardstick.Yardstick":
     yardstick.Sources(**{name: getattr(arguments, name) for name in names}),
     settings,
     arguments.samples or os.path.join(arguments.output, "samples"),
-    _utility(arguments.utility, prompts.task),
+    hidden_utility.by_name(arguments.utility, prompts.task),
   )
 
 
@@ -268,21 +268,6 @@ def _pairs_to_classify(store: "stores.Store") -> int:
       " ties; expected at least 2 that are not, for an interval"
     )
   return min(_NUM_PAIRS, decided)
-
-
-def _utility(name: str | None, task: str) -> "utility.Function | None":
-  """Returns the hidden utility of a miniature, by name or by prompts' task."""
-  import functools
-
-  from rlhf_gap.data import mini
-
-  if name is None:
-    fitting = [c for c in mini.CORPORA if task.startswith(f"{c}_")]
-    name = fitting[0] if fitting else "none"
-  if name == "none":
-    return None
-  mini.corpora.named(name)
-  return functools.partial(mini.utilities, name)
 
 
 def _line(record: "records.RunRecord", known: bool, as_json: bool) -> str:

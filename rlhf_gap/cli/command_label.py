@@ -3,6 +3,10 @@
 The judge reads every pair in both orders. The response that it prefers becomes
 chosen, both probabilities are stored, and an exact tie gets weight 0. Rerun the
 same command to resume after an interruption.
+
+  rlhf-gap label utility --pairs=STORE --output=DIR
+
+labels the pairs of a miniature by its hidden utility, without error.
 """
 
 import argparse
@@ -10,10 +14,13 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from rlhf_gap.cli import flag_types, shared_flags
+from rlhf_gap.cli import applying, flag_types, hidden_utility, shared_flags
 
 if TYPE_CHECKING:
+  from rlhf_gap import stores
   from rlhf_gap.inference import label
+
+_UTILITY = "utility"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "checkpoint",
     type=flag_types.storage,
     metavar="CHECKPOINT",
-    help="the preference model",
+    help="the preference model, or `utility`",
   )
   shared_flags.add_storage(
     parser,
@@ -62,15 +69,16 @@ def _check_above_chance(report: "label.Report", path: str, pairs: str) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> None:
-  """Labels the store and prints a summary."""
+def _label(arguments: argparse.Namespace) -> "label.Report":
   from rlhf_gap import stores
   from rlhf_gap.evaluation import models
   from rlhf_gap.inference import label
 
   source = stores.open(arguments.pairs)
+  if arguments.checkpoint == _UTILITY:
+    return _label_by_utility(arguments, source)
   judge = models.load(arguments.checkpoint, arguments.dtype)
-  report = label.label_store(
+  return label.label_store(
     judge.config,
     judge.params,
     judge.checkpoint,
@@ -80,6 +88,30 @@ def run(arguments: argparse.Namespace) -> None:
     or source.manifest.feature_lengths["prompt"],
     keep=arguments.keep,
   )
+
+
+def _label_by_utility(
+  arguments: argparse.Namespace, source: "stores.Store"
+) -> "label.Report":
+  from rlhf_gap import errors
+  from rlhf_gap.inference import label_exactly
+
+  applying.only_if(
+    False, arguments, "with a preference model", "input_length", "dtype"
+  )
+  utilities = hidden_utility.by_name(None, source.manifest.task)
+  if utilities is None:
+    raise errors.UserError(
+      f"{source.path}: the hidden utility of {source.manifest.task} is unknown;"
+      " expected pairs of a miniature, or a preference model's checkpoint (a"
+      f" folder of this name is ./{_UTILITY})"
+    )
+  return label_exactly.label_store(utilities, source, arguments.output)
+
+
+def run(arguments: argparse.Namespace) -> None:
+  """Labels the store and prints a summary."""
+  report = _label(arguments)
   if arguments.above_chance:
     _check_above_chance(report, arguments.checkpoint, arguments.pairs)
   if arguments.json:

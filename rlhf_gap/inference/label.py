@@ -86,7 +86,7 @@ def label_store(
       writer.commit()
       bar.update(len(rows))
   writer.finish(dropped=dict(manifest.dropped))
-  return _report(source, stores.open(output))
+  return count(source, stores.open(output))
 
 
 def _labelled(
@@ -195,7 +195,8 @@ def _exchanged(flags: np.ndarray) -> np.ndarray:
   return (others | was_chosen | was_rejected).astype(flags.dtype)
 
 
-def _report(source: stores.Store, labelled: stores.Store) -> Report:
+def count(source: stores.Store, labelled: stores.Store) -> Report:
+  """Returns the counts of a labelled store, given the store before."""
   rows = range(labelled.num_rows)
   columns = ["chosen_tokens", "judge_r12", "judge_r21"]
   values = labelled.read(rows, columns)

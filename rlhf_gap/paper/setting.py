@@ -24,11 +24,16 @@ _Z = stdlib_statistics.NormalDist().inv_cdf(0.975)
 
 
 def _proxy_is_useful_and_fallible(evidence: Evidence) -> Answer:
-  accuracy = evidence.accuracy("proxy", "golden")
+  # The labels that the proxy was trained on.
+  measured = evidence.judges.get("proxy")
+  exact = measured is not None and "golden" not in measured.accuracy
+  labels = "utility" if exact else "golden"
+  accuracy = evidence.accuracy("proxy", labels)
   verdict, reason = within(accuracy, _LOWEST_ACCURACY, _HIGHEST_ACCURACY)
   return Answer(
     verdict,
-    f"accuracy against golden labels {plain(accuracy)} ({accuracy.n:,} pairs)",
+    f"accuracy against {labels} labels {plain(accuracy)}"
+    f" ({accuracy.n:,} pairs)",
     reason,
   )
 

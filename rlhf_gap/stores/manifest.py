@@ -41,8 +41,9 @@ class Label:
   """The source of the rows' preference labels.
 
   Attributes:
-    by: "human", "rater" (the miniatures' noisy rater), "judge" (a preference
-      model), or "none" for rows without a preference.
+    by: "human", "rater" (the miniatures' noisy rater), "utility" (their hidden
+      utility, without noise), "judge" (a preference model), or "none" for rows
+      without a preference.
     judge: the preference model, if `by` is "judge".
   """
 
@@ -50,7 +51,7 @@ class Label:
   judge: CheckpointIdentity | None = None
 
   def __post_init__(self) -> None:
-    if self.by not in ("human", "rater", "judge", "none"):
+    if self.by not in ("human", "rater", "utility", "judge", "none"):
       raise ValueError(f"unknown source of labels: {self.by!r}")
     if (self.by == "judge") != (self.judge is not None):
       raise ValueError(f"labels by {self.by!r} with judge={self.judge}")

@@ -74,7 +74,8 @@ class _AblationStages(Commands):
   def stages(self) -> Iterator[Stage]:
     """Yields every stage, in order."""
     if self.ablations.generated_pairs is not None:
-      yield from map(self._generate, GENERATED)
+      for name in GENERATED:
+        yield from self._generate(name)
     for size in self.ablations.sizes:
       yield self.train_sft(f"{size.name}/sft", size.policy_gin_file, size.start)
       yield self._evaluation_of_start(size)
@@ -117,25 +118,29 @@ class _AblationStages(Commands):
       step = self.ablations.early_step or step
     return f"{self.at(f'online/seed_{study.seeds[0]}')}/checkpoint_{step}"
 
-  def _generate(self, name: str) -> Stage:
+  def _generate(self, name: str) -> Iterator[Stage]:
+    """Yields the stages that sample pairs of two policies and label them."""
     study, data = self.study, self.study.data
     first, second = name.split("_")
+    generated = f"generated/{name}"
+    if study.rater != "golden":
+      generated = f"generated_for_{study.rater}/{name}"
     words = (
       self._checkpoint_of(first),
       self._checkpoint_of(second),
       f"--prompts={self.at('data/prompts')}",
       f"--judge={self.judge('golden')}",
       f"--reference={self.checkpoint('sft', study.sft)}",
-      f"--output={self.at(f'generated/{name}')}",
+      f"--output={self.at(generated)}",
       f"--num_pairs={self.ablations.generated_pairs}",
       f"--max_length={data.targets_length}",
       f"--judge_length={self.judge_length}",
       f"--keep={data.keep}",
     )
     needs = ("sft", f"online/seed_{study.seeds[0]}", "golden_validation")
-    return self.stage(
-      f"generated/{name}", ("generate", *words), (*needs, "data/prompts")
-    )
+    yield self.stage(generated, ("generate", *words), (*needs, "data/prompts"))
+    if study.rater != "golden":
+      yield self.label(f"generated/{name}", study.rater, generated)
 
   def _rest_of_the_grid(self, seed: int) -> Iterator[Trained]:
     """Yields the combinations that the study's own sweep omits."""

@@ -156,10 +156,12 @@ class Commands:
   ) -> Stage:
     """Returns a stage in which a preference model labels pairs."""
     study = self.study
+    stores = (f"--pairs={self.at(pairs)}", f"--output={self.at(name)}")
+    if judged_by == "utility":
+      return self.stage(name, ("label", "utility", *stores), (pairs, *needs))
     words = (
       self.judge(judged_by),
-      f"--pairs={self.at(pairs)}",
-      f"--output={self.at(name)}",
+      *stores,
       f"--input_length={self.judge_length}",
       f"--keep={study.data.keep}",
     )

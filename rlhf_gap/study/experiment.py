@@ -253,6 +253,10 @@ class Study:
     offline: the sweep of the offline runs.
     tandem: the sweep of the offline runs on shuffled online data.
     seeds: seeds of all policy runs.
+    rater: who labels the pairs that the study trains on: "golden", the golden
+      model, or "utility", a miniature's hidden utility, without error. Win
+      rates are by the golden model either way; claims are answered by the
+      hidden utility as well.
     stop_at_chance: whether a preference model that agrees with held-out labels
       no better than chance stops the stages that use it.
     evaluation: how much is measured.
@@ -279,6 +283,7 @@ class Study:
   offline: Sweep = Sweep()
   tandem: Sweep = Sweep()
   seeds: tuple[int, ...] = (0, 1, 2)
+  rater: str = "golden"
   stop_at_chance: bool = True
   evaluation: Evaluation = Evaluation()
   ablations: Ablations | None = None
@@ -298,6 +303,12 @@ class Study:
       checks.counts(at_least=0, seeds=seed)
     checks.positive(beta=self.beta)
     checks.one_of(("sum", "mean"), reduction=self.reduction)
+    checks.one_of(("golden", "utility"), rater=self.rater)
+    for task in self.tasks:
+      if self.rater == "utility" and not task.startswith("mini_"):
+        raise errors.UserError(
+          f"rater='utility' needs a miniature; the utility of {task} is unknown"
+        )
     if not self.tasks or not self.seeds:
       raise errors.UserError("a study needs at least one task and one seed")
     for name, values in (("tasks", self.tasks), ("seeds", self.seeds)):

@@ -145,7 +145,7 @@ def _task(
     )
     for judge, source, labels in (
       ("golden", "data/validation", "rater" if utility else "human"),
-      ("proxy", "golden_validation", "golden"),
+      ("proxy", f"{study.rater}_validation", study.rater),
     )
     if os.path.exists(at(f"{judge}_validation", "manifest.json"))
   ]

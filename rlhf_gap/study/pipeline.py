@@ -73,14 +73,17 @@ class _MainStages(Commands):
       )
 
   def judges(self) -> Iterator[Stage]:
-    """Yields SFT, both preference models, their checks and golden labels."""
+    """Yields SFT, both preference models, their checks and golden labels.
+
+    "golden_labels" are those of the study's rater.
+    """
     study = self.study
     yield self.train_sft("sft", study.policy_gin_file, study.policy_start)
     yield self._golden_model()
     # Before any other stage uses it: a model at chance stops the study here.
     yield self.label("golden_validation", "golden", "data/validation")
     yield self.label(
-      "golden_labels", "golden", "data/pairs", needs=("golden_validation",)
+      "golden_labels", study.rater, "data/pairs", needs=("golden_validation",)
     )
     yield self.train(
       "proxy",
@@ -91,7 +94,11 @@ class _MainStages(Commands):
       training=study.proxy_training,
       needs=("sft", "golden_labels"),
     )
-    yield self.label("proxy_validation", "proxy", "golden_validation")
+    if study.rater != "golden":
+      yield self.label(
+        f"{study.rater}_validation", study.rater, "data/validation"
+      )
+    yield self.label("proxy_validation", "proxy", f"{study.rater}_validation")
 
   def _golden_model(self) -> Stage:
     study = self.study

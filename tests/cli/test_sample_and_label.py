@@ -327,6 +327,15 @@ def test_labelling_puts_the_judges_winner_first(tmp_path, checkpoint, pairs):
   )
 
 
+def test_only_a_miniature_s_utility_is_known(capsys, tmp_path, pairs):
+  output = tmp_path / "labelled"
+  assert _run("label", "utility", f"--pairs={pairs}", f"--output={output}") == 2
+  error = capsys.readouterr().err
+  assert "the hidden utility of made_up is unknown" in error
+  assert error.count("\n") == 1
+  assert not output.exists()
+
+
 def test_labelling_resumes_where_it_stopped(
   tmp_path, checkpoint, pairs, monkeypatch
 ):

@@ -4,7 +4,14 @@ import dataclasses
 
 import pytest
 
-from rlhf_gap.study import ablations, commands, experiment, pipeline
+from rlhf_gap import errors
+from rlhf_gap.study import (
+  ablation_stages,
+  ablations,
+  commands,
+  experiment,
+  pipeline,
+)
 
 _TRAINING = experiment.Training(10, 4, 1e-3, early_steps=(5,))
 _XL = ablations.Size(
@@ -126,3 +133,38 @@ def test_a_repeated_need_is_listed_once_in_order():
   made = commands.Commands(_study(), "mini_arena")
   stage = made.stage("a", ("train",), ("b", "c", "b"))
   assert stage.needs == ("mini_arena/b", "mini_arena/c")
+
+
+def test_an_exact_rater_labels_what_runs_train_on():
+  everything = ablations.Ablations(
+    tasks=("mini_arena",), generated_pairs=8, early_step=5
+  )
+  by_golden = _stages(_study(ablations=everything))
+  exact = _stages(_study(ablations=everything, rater="utility"))
+  for name, pairs in (
+    ("golden_labels", "data/pairs"),
+    ("utility_validation", "data/validation"),
+    ("generated/final_final", "generated_for_utility/final_final"),
+  ):
+    stage = exact[name]
+    assert stage.command[:2] == ("label", "utility")
+    assert _flags(stage)["--pairs"].endswith(f"mini_arena/{pairs}")
+    assert f"mini_arena/{pairs}" in stage.needs
+  proxy = _flags(exact["proxy_validation"])
+  assert proxy["--pairs"].endswith("mini_arena/utility_validation")
+  # Everything else, the golden model's checks included, is the same.
+  changed = {
+    name for name in by_golden if by_golden[name].command != exact[name].command
+  }
+  assert changed == {
+    "golden_labels",
+    "proxy_validation",
+    *(f"generated/{name}" for name in ablation_stages.GENERATED),
+  }
+
+
+def test_an_exact_rater_needs_a_utility():
+  with pytest.raises(errors.UserError, match="'utility' needs a miniature"):
+    _study(tasks=("openai_summarization",), rater="utility")
+  with pytest.raises(errors.UserError, match="rater"):
+    _study(rater="people")
