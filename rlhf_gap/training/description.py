@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from rlhf_gap import checks, errors, pairs, partitioning
 from rlhf_gap.models import config, t5
-from rlhf_gap.training import configured, objectives, tracking
+from rlhf_gap.training import configured, objectives
+from rlhf_gap.training.tracking import Tracking
 
 _REQUIRED = (
   "model_dir",
@@ -103,7 +104,7 @@ class Run:
   patience: int | None = None
   log_every_steps: int = 1
   tensorboard: bool = True
-  tracking: tracking.Tracking | None = None
+  tracking: Tracking | None = None
   mesh: partitioning.Mesh | None = None
 
   def __post_init__(self) -> None:

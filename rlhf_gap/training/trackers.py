@@ -13,7 +13,7 @@ import secrets
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 _PROJECT = "rlhf_gap"
 # Seconds that Weights & Biases waits for uploads when a run ends.
@@ -44,6 +44,7 @@ class About:
     return self.project or os.environ.get(variable) or _PROJECT
 
 
+@runtime_checkable  # for checks of types while testing
 class Tracker(Protocol):
   """A run in a tracking library. All calls come from one thread."""
 
