@@ -56,15 +56,23 @@ setuptools.setup(
       "tensorflow-datasets>=4.9.10",
     ],
     "hub": ["datasets>=3.0"],
+    # Where to show metrics; see gin_configs/runs/parts/tracking.gin. MLflow's
+    # skinny package with what its local database needs.
+    "mlflow": ["alembic>=1.13", "mlflow-skinny>=3.17", "sqlalchemy>=2.0"],
+    "trackio": ["trackio>=0.43"],
+    "wandb": ["wandb>=0.31"],
     "test": [
+      "alembic>=1.13",
       "beartype>=0.21",
       "dill>=0.3",
       "hypothesis>=6.100",
       "import-linter>=2.16",
+      "mlflow-skinny>=3.17",
       "mypy>=1.18",
       "pytest>=8.0",
       "pytest-xdist>=3.6",
       "ruff>=0.14",
+      "sqlalchemy>=2.0",
       "types-tqdm",
     ],
     "tpu": ["jax[tpu]>=0.10.2"],

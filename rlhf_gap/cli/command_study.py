@@ -181,7 +181,7 @@ def _execute(trackers: str | None, argv: list[str]) -> int:
   from rlhf_gap.cli import main
 
   if trackers is not None and argv[0] == "train":
-    argv = [*argv, f"--gin_file={_TRACKING}", f"--gin.TRACKERS={trackers}"]
+    argv = [*argv, f"--gin_file={_TRACKING}", f"--gin.TRACKING={trackers}"]
   return main.main(argv)
 
 

@@ -77,7 +77,7 @@ class Tracking:
       # A folder of this name, such as wandb's own output, is no library.
       if spec is None or spec.origin is None:
         raise errors.UserError(
-          f"TRACKERS={self.trackers}: the library {name} is not installed: pip"
+          f"TRACKING={self.trackers}: the library {name} is not installed: pip"
           f" install -e '.[{name}]'"
         )
 

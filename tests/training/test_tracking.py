@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import struct
 import threading
 
 import pytest
@@ -259,17 +260,33 @@ def _of_trackio(tmp_path, note):
   return dict(points)
 
 
+def _records_of(content):
+  """Yields the records of a .wandb file, which is a LevelDB log.
+
+  Blocks of 32 KiB hold chunks: checksum (4 bytes), length (2), kind (1; 1 is a
+  whole record, 4 its last chunk), data. The first chunk follows a header of 7.
+  """
+  at, record = 7, b""
+  while at < len(content):
+    if 32768 - at % 32768 < 7:  # no chunk begins here
+      at += 32768 - at % 32768
+      continue
+    length, kind = struct.unpack("<HB", content[at + 4 : at + 7])
+    record += content[at + 7 : at + 7 + length]
+    at += 7 + length
+    if kind in (1, 4):
+      yield record
+      record = b""
+
+
 def _of_wandb(tmp_path, note):
   """Reads the files that `wandb sync` would upload."""
   from wandb.proto import wandb_internal_pb2
-  from wandb.sdk.internal import datastore
 
   points = []
   for path in sorted(tmp_path.glob("run/wandb/offline-run-*/run-*.wandb")):
     assert path.name == f"run-{note['run']}.wandb"
-    store = datastore.DataStore()
-    store.open_for_scan(str(path))
-    while (data := store.scan_data()) is not None:
+    for data in _records_of(path.read_bytes()):
       record = wandb_internal_pb2.Record()
       record.ParseFromString(data)
       if record.WhichOneof("record_type") == "history":
