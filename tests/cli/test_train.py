@@ -265,3 +265,8 @@ def test_a_missing_tracker_is_one_line_that_names_its_extra(
     capsys, words, r"TRACKING=trackio: .*pip install .*\[trackio\]"
   )
   assert not (tmp_path / "a").exists()
+
+
+def test_one_step_is_one_step(capsys, folder, tmp_path):
+  assert main.main(_words(folder, MODEL_DIR=tmp_path, TRAIN_STEPS=1)) == 0
+  assert capsys.readouterr().out.endswith("checkpoint_1: done after 1 step\n")
