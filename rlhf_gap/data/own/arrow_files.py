@@ -64,7 +64,7 @@ def _parquet(
 ) -> Iterator[Any]:
   import pyarrow.parquet
 
-  # Buffering ahead keeps every row group that was read until the file is closed.
+  # Buffering ahead keeps what was read until the file is closed.
   parquet = pyarrow.parquet.ParquetFile(file, pre_buffer=False)
   names = _names(parquet.schema_arrow, place, wanted)
   metadata = parquet.metadata

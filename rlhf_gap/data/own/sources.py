@@ -89,8 +89,8 @@ def find(source: str) -> Source:
       folder that `datasets` saved for the files its `state.json` lists.
 
   Raises:
-    UserError: a source is a URL, nothing is there, a file is empty, no regular file, or of no
-      known format.
+    UserError: a source is a URL, nothing is there, a file is empty, no regular
+      file, or of no known format.
   """
   if source.startswith(HUB_PREFIX):
     name = source.removeprefix(HUB_PREFIX)
