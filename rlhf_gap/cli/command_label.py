@@ -1,8 +1,9 @@
 """Labels a store of pairs with a preference model and writes a new store.
 
 The judge reads every pair in both orders. The response that it prefers becomes
-chosen, both probabilities are stored, and an exact tie gets weight 0. Rerun the
-same command to resume after an interruption.
+chosen, both probabilities are stored, and an exact tie gets weight 0. If every
+pair is a tie the exit code is 2, because nothing can be learned from the store.
+Rerun the same command to resume after an interruption.
 
   rlhf-gap label utility --pairs=STORE --output=DIR
 
@@ -69,6 +70,16 @@ def _check_above_chance(report: "label.Report", path: str, pairs: str) -> None:
     )
 
 
+def _check_not_all_ties(report: "label.Report", pairs: str) -> None:
+  from rlhf_gap import errors
+
+  if report.rows and report.ties == report.rows:
+    raise errors.UserError(
+      f"all {report.rows:,} pairs of {pairs} are ties (weight 0), so there is"
+      " nothing to learn from; check the judge, and that the responses differ"
+    )
+
+
 def _label(arguments: argparse.Namespace) -> "label.Report":
   from rlhf_gap import stores
   from rlhf_gap.evaluation import models
@@ -112,6 +123,7 @@ def _label_by_utility(
 def run(arguments: argparse.Namespace) -> None:
   """Labels the store and prints a summary."""
   report = _label(arguments)
+  _check_not_all_ties(report, arguments.pairs)
   if arguments.above_chance:
     _check_above_chance(report, arguments.checkpoint, arguments.pairs)
   if arguments.json:

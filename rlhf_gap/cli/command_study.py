@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 TAKES_GIN = True
 
+_TRACKING = "gin_configs/runs/parts/tracking.gin"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the flags of `rlhf-gap study`."""
@@ -49,29 +51,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help="stages that run at the same time (default: one per core)",
   )
   study_seeds.add_arguments(parser)
+  add(
+    "--track",
+    type=flag_types.name,
+    metavar="NAMES",
+    help="show the metrics of training stages in wandb, mlflow or trackio too,"
+    " or in several, with commas; finished stages stay as they are",
+  )
 
 
 def run(arguments: argparse.Namespace) -> int:
   """Runs the study; returns 2 if a stage failed or could not run."""
   from rlhf_gap import errors
-  from rlhf_gap.cli import applying
   from rlhf_gap.study import experiment, pipeline, scheduler, stages
 
   gin_flags.parse(arguments)
   study = gin_flags.construct(experiment.Study, arguments)
-  applying.only_if(
-    not arguments.dry_run,
-    arguments,
-    "without --dry_run",
-    *("force", "workers", "decide"),
-  )
-  applying.only_if(
-    arguments.decide,
-    arguments,
-    "with --decide",
-    *("max_seeds", "budget_minutes"),
-  )
-  applying.only_if(not arguments.decide, arguments, "without --decide", "stage")
+  _check_flags(arguments)
   study = study_seeds.with_seeds(study, arguments.seeds)
   planned = pipeline.stages(study)
   stages.check(planned)
@@ -127,7 +123,7 @@ def _run(
   results = scheduler.run(
     planned,
     workdir,
-    main.main,
+    functools.partial(_execute, arguments.track),
     num_workers=arguments.workers,
     only=only,
   )
@@ -144,6 +140,49 @@ def _run(
   if reports and not only:
     main.main(["report", workdir])
   return 2 if left else 0
+
+
+def _check_flags(arguments: argparse.Namespace) -> None:
+  from rlhf_gap.cli import applying
+
+  applying.only_if(
+    not arguments.dry_run,
+    arguments,
+    "without --dry_run",
+    *("force", "workers", "decide", "track"),
+  )
+  applying.only_if(
+    arguments.decide,
+    arguments,
+    "with --decide",
+    *("max_seeds", "budget_minutes"),
+  )
+  applying.only_if(not arguments.decide, arguments, "without --decide", "stage")
+  if arguments.track is not None:
+    _check_trackers(arguments.track)
+
+
+def _check_trackers(names: str) -> None:
+  from rlhf_gap import errors
+  from rlhf_gap.training import tracking
+
+  try:
+    tracking.Tracking(names).check_installed()
+  except errors.UserError as error:
+    raise errors.UserError(f"--track={names}: {error}") from error
+
+
+def _execute(trackers: str | None, argv: list[str]) -> int:
+  """Runs a stage's command in a worker; returns its exit code.
+
+  Trackers are no part of a stage's recipe: they may be added to a study that is
+  half done.
+  """
+  from rlhf_gap.cli import main
+
+  if trackers is not None and argv[0] == "train":
+    argv = [*argv, f"--gin_file={_TRACKING}", f"--gin.TRACKING={trackers}"]
+  return main.main(argv)
 
 
 def _claim(workdir: str, name: str) -> None:

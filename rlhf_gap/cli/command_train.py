@@ -80,4 +80,5 @@ def _train(arguments: argparse.Namespace) -> None:
   step = int(outcome.state.step)
   folder = os.path.join(described.model_dir, f"checkpoint_{step}")
   if processes.is_first():
-    print(f"{folder}: {outcome.reason} after {step:,} steps")
+    unit = "step" if step == 1 else "steps"
+    print(f"{folder}: {outcome.reason} after {step:,} {unit}")

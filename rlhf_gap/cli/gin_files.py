@@ -42,6 +42,7 @@ def parse(
       setting's type, or a file imports a module that is not allowed.
   """
   gin.clear_config()
+  search_paths = gin_sources.with_checkouts(search_paths, files)
   lines = gin_sources.lines_of(files, bindings, search_paths, allowed_modules)
   gin_sources.prepare_gin(search_paths)
   try:
@@ -80,6 +81,7 @@ def construct(
     UserError: a required value is missing, a value is invalid, or one of the
       user's own bindings or macros is misspelt or has no effect.
   """
+  search_paths = gin_sources.with_checkouts(search_paths, files)
   lines = gin_sources.lines_of(files, bindings, search_paths, None)
   missing = required_macros()
   if missing:

@@ -1,8 +1,6 @@
 """Describes mistakes in gin files in one line, with place and remedy."""
 
-import functools
 import inspect
-import pathlib
 import re
 import sys
 from collections.abc import Sequence
@@ -10,7 +8,7 @@ from collections.abc import Sequence
 import gin
 
 from rlhf_gap import errors
-from rlhf_gap.cli.gin_sources import ROOT, Line
+from rlhf_gap.cli.gin_sources import Line
 
 _MACRO = "gin.macro"
 _PLACE = re.compile(r'(?:In file |\()"?(\S+?\.gin)"?, line (\d+)')
@@ -160,7 +158,7 @@ def place_of(
   place = None
   inside = False
   for line in lines:
-    if _is_ours(line.place):
+    if line.is_ours:
       continue
     if line.text and not line.text.startswith((" ", "\t", "#")):
       inside = bool(block and block.match(line.text))
@@ -168,13 +166,3 @@ def place_of(
     if within or pattern.match(line.text):
       place = line.place
   return place
-
-
-@functools.cache
-def _is_ours(place: str) -> bool:
-  path = pathlib.Path(place.rpartition(":")[0])
-  folder = ROOT / "gin_configs"
-  return any(
-    candidate.resolve().is_relative_to(folder) and candidate.is_file()
-    for candidate in (path, ROOT / path)
-  )

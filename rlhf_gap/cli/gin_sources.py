@@ -11,8 +11,10 @@ from gin import config_parser
 
 from rlhf_gap import errors, files
 
-# The repository's root, always searched, for "gin_configs/models/...".
+# The repository's root, always searched, for "gin_configs/models/...". For an
+# installed copy of the package it holds no gin files: see `_checkout_of`.
 ROOT = pathlib.Path(__file__).parents[2]
+_OURS = "gin_configs"
 
 TRUSTED_MODULES = ("rlhf_gap", "jax", "optax", "seqio")
 """Packages that a gin file may import without `--allow_module`."""
@@ -30,10 +32,12 @@ class Line(NamedTuple):
   Attributes:
     place: "file:number", or the flag.
     text: the line, or "NAME = value" for a flag.
+    is_ours: whether the file is one of this repository's own.
   """
 
   place: str
   text: str
+  is_ours: bool = False
 
 
 def find(file: str, search_paths: Sequence[str], place: str = "") -> str:
@@ -50,7 +54,8 @@ def find(file: str, search_paths: Sequence[str], place: str = "") -> str:
   for folder in _folders(search_paths):
     if file and os.path.exists(os.path.join(folder, file)):
       return os.path.join(folder, file)
-  known = [str(p.relative_to(ROOT)) for p in ROOT.glob("gin_configs/**/*.gin")]
+  root = _checkout_of(file) or ROOT
+  known = [str(p.relative_to(root)) for p in root.glob(f"{_OURS}/**/*.gin")]
   place = f"{place}: " if place else ""
   raise errors.UserError(
     f"{place}{file}: no such gin file{errors.did_you_mean(file, known)}"
@@ -87,6 +92,41 @@ def lines_of(
     lines += _lines_of(path, search_paths, allowed, "", ())
   flags = [Line(f"--gin.{b.split(' = ')[0]}", b) for b in bindings]
   return lines + flags
+
+
+def with_checkouts(
+  search_paths: Sequence[str], files: Sequence[str]
+) -> list[str]:
+  """Adds the checkouts that gin files are in, for the files that they include.
+
+  Args:
+    search_paths: folders that the user searches.
+    files: paths of the user's gin files.
+  """
+  if (ROOT / _OURS).is_dir():
+    return list(search_paths)
+  found = (_checkout_of(file) for file in files)
+  checkouts = [str(root) for root in found if root]
+  return list(dict.fromkeys([*search_paths, *checkouts]))
+
+
+def _checkout_of(file: str) -> pathlib.Path | None:
+  """Returns the checkout that a file is in.
+
+  An installed copy of the package is elsewhere than the gin files that its user
+  has.
+
+  Args:
+    file: its path; it need not exist.
+
+  Returns:
+    The innermost folder above it that has our package and gin files.
+  """
+  for folder in pathlib.Path(file).resolve().parents if file else ():
+    package = folder / __package__.split(".")[0] / "__init__.py"
+    if package.is_file() and (folder / _OURS).is_dir():
+      return folder
+  return None
 
 
 def prepare_gin(search_paths: Sequence[str]) -> None:
@@ -142,9 +182,11 @@ def _lines_of(
     raise errors.UserError(f"{place}: {file} includes itself; remove that line")
   text = _text_of(path)
   nested = _includes(_Source(path), file, allowed)
+  root = _checkout_of(identity)
+  is_ours = root is not None and identity.startswith(f"{root / _OURS}{os.sep}")
   for number, line in enumerate(text.split("\n"), 1):
     here = f"{file}:{number}"
-    yield Line(here, line)
+    yield Line(here, line, is_ours)
     if number in nested:
       chain = (*included_by, identity)
       yield from _lines_of(nested[number], search_paths, allowed, here, chain)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from rlhf_gap import checks, errors, pairs, partitioning
 from rlhf_gap.models import config, t5
 from rlhf_gap.training import configured, objectives
+from rlhf_gap.training.tracking import Tracking
 
 _REQUIRED = (
   "model_dir",
@@ -66,6 +67,7 @@ class Run:
       never stops early.
     log_every_steps: number of updates between log lines.
     tensorboard: whether to write TensorBoard events.
+    tracking: where else to show the metrics; None for nowhere.
     mesh: the device mesh; None uses a single device. A run can resume on a
       different mesh; results then agree within rounding.
 
@@ -102,6 +104,7 @@ class Run:
   patience: int | None = None
   log_every_steps: int = 1
   tensorboard: bool = True
+  tracking: Tracking | None = None
   mesh: partitioning.Mesh | None = None
 
   def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ _NOT_IDENTITY = frozenset(
     "keep_steps",
     "log_every_steps",
     "tensorboard",
+    "tracking",
     "patience",
     "mesh",
   }

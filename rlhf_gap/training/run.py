@@ -20,6 +20,7 @@ from rlhf_gap.training import (
   objectives,
   saving,
   step,
+  tracking,
   validation,
 )
 from rlhf_gap.training.description import Run
@@ -44,6 +45,8 @@ def train(run: Run, config_text: str = "") -> loop.Outcome:
     UserError: the description is wrong (nothing is written), or training fails
       (the last checkpoint is intact).
   """
+  if run.tracking is not None and processes.is_first():
+    run.tracking.check_installed()
   processes.mark("loading checkpoints")
   prepared = PreparedRun.load(run)
   schedule = loop.Schedule(
@@ -109,7 +112,7 @@ def _build(
       learning_rate=run.optimizer.learning_rate,
       source=source,
       saver=opened.enter_context(_saver(run, prepared.config)),
-      log=opened.enter_context(contextlib.closing(_log(run, start))),
+      log=opened.enter_context(_log(run, prepared, start)),
       recorder=recorder,
       validator=validator,
       check_start=start_check(run),
@@ -170,10 +173,20 @@ def _check_shared(folder: str) -> None:
     time.sleep(0.1)
 
 
-def _log(run: Run, start: int) -> loop.Log:
+@contextlib.contextmanager
+def _log(run: Run, prepared: PreparedRun, start: int) -> Iterator[loop.Log]:
   if not processes.is_first():
-    return metric_log.Silent()
-  return metric_log.MetricLog(run.model_dir, start, tensorboard=run.tensorboard)
+    yield metric_log.Silent()
+    return
+  folder = run.model_dir
+  opened = metric_log.MetricLog(folder, start, tensorboard=run.tensorboard)
+  with contextlib.closing(opened) as log:
+    if run.tracking is None:
+      yield log
+      return
+    settings = prepared.identity.now
+    with tracking.tracked(log, run.tracking, folder, settings) as both:
+      yield both
 
 
 @functools.cache

@@ -157,6 +157,13 @@ def test_every_setting_of_the_other_optimizer(tmp_path, monkeypatch):
   _check_all(description.Run, files, tmp_path, monkeypatch, adamw)
 
 
+def test_every_setting_of_tracking(tmp_path, monkeypatch):
+  files = ["offline.gin", "parts/tracking.gin"]
+  files = [f"gin_configs/runs/{file}" for file in files]
+  trackers = ["TRACKING = wandb,mlflow"]
+  _check_all(description.Run, files, tmp_path, monkeypatch, trackers)
+
+
 def test_every_setting_of_a_model(tmp_path, monkeypatch):
   files = ["gin_configs/models/mini_policy.gin"]
   _check_all(t5.T5Config, files, tmp_path, monkeypatch)

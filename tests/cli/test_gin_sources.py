@@ -6,6 +6,7 @@ import pytest
 
 from rlhf_gap import errors
 from rlhf_gap.cli import gin_files, gin_sources
+from rlhf_gap.training import description
 
 _HEAD = "from __gin__ import dynamic_registration\n"
 
@@ -137,3 +138,29 @@ def test_an_import_in_an_included_file_is_checked_too(tmp_path):
 def test_trusted_modules(module, expected):
   trusted = gin_sources.TRUSTED_MODULES
   assert gin_sources.is_allowed(module, trusted) == expected
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_checkouts_files_are_ours_for_an_installed_copy(
+  tmp_path, monkeypatch, inside
+):
+  """A copy in site-packages has no gin files: includes come from the checkout.
+
+  Its files bind alternatives, such as AdamW's rate, which a run does not use.
+  """
+  root = gin_sources.ROOT
+  monkeypatch.setattr(gin_sources, "ROOT", tmp_path)
+  monkeypatch.chdir(root if inside else tmp_path)
+  file = "gin_configs/runs/offline.gin"
+  files = [file if inside else str(root / file)]
+  given = [
+    f"{name} = x" for name in ("MODEL_DIR", "PAIRS", "INITIAL_CHECKPOINT_PATH")
+  ]
+  gin_files.parse(files, given)
+  gin_files.construct(description.Run, files, given)
+  misspelt = [*given, "BETTA = 3"]
+  gin_files.parse(files, misspelt)
+  with pytest.raises(
+    errors.UserError, match="nothing uses BETTA; did you mean"
+  ):
+    gin_files.construct(description.Run, files, misspelt)

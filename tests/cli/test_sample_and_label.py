@@ -376,3 +376,22 @@ def test_a_fingerprint_is_that_of_the_parameters(tmp_path, checkpoint):
   other = t5.init(CONFIG, jax.random.key(1))
   checkpoints.save(tmp_path / "other", checkpoints.Checkpoint(CONFIG, other))
   assert checkpoints.fingerprint(tmp_path / "other") != same
+
+
+def test_a_judge_that_ties_every_pair_is_a_mistake(
+  tmp_path, checkpoint, pairs, capsys
+):
+  """The store is whole and says so: nothing in it can be learned from."""
+  model = checkpoints.load(checkpoint)
+  flat = jax.tree.map(jax.numpy.zeros_like, model.params)
+  judge_of_nothing = str(tmp_path / "checkpoint_0")
+  checkpoints.save(
+    judge_of_nothing, checkpoints.Checkpoint(model.config, flat, 0)
+  )
+  flags = [f"--pairs={pairs}", f"--output={tmp_path / 'labelled'}"]
+  for _ in range(2):  # nor does a second call pass
+    assert _run("label", judge_of_nothing, *flags) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"all 40 pairs of {pairs} are ties (weight 0)" in line
+  labelled = stores.open(str(tmp_path / "labelled"))
+  assert not labelled.read(range(40), ["weight"])["weight"].any()

@@ -253,3 +253,20 @@ def test_a_full_disk_costs_no_checkpoint(folder, tmp_path):
   assert checkpoints.load(path / "checkpoint_2").step == 2
   assert main.main(more) == 0
   assert checkpoints.load(path / "checkpoint_4").step == 4
+
+
+def test_a_missing_tracker_is_one_line_that_names_its_extra(
+  capsys, folder, tmp_path, monkeypatch
+):
+  monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+  tracking = "--gin_file=gin_configs/runs/parts/tracking.gin"
+  words = _words(folder, tracking, MODEL_DIR=tmp_path / "a", TRACKING="trackio")
+  _check_mistake(
+    capsys, words, r"TRACKING=trackio: .*pip install .*\[trackio\]"
+  )
+  assert not (tmp_path / "a").exists()
+
+
+def test_one_step_is_one_step(capsys, folder, tmp_path):
+  assert main.main(_words(folder, MODEL_DIR=tmp_path, TRAIN_STEPS=1)) == 0
+  assert capsys.readouterr().out.endswith("checkpoint_1: done after 1 step\n")

@@ -92,6 +92,7 @@ def test_builds_and_prints_counts(run, tmp_path):
   [
     ([], "--source=FILES is missing"),
     (["--source=none.jsonl"], "none.jsonl: no such file"),
+    (["--source=gs://bucket/a.jsonl"], "gs://bucket/a.jsonl: is a URL"),
     (["--source=ROWS", "--output=o"], "--vocabulary=FILE is missing"),
     (["--source=ROWS", "--form=x"], "--form='x'; expected one of pairs, soft"),
     (["--source=ROWS", "--columns=x=y"], "no use is called 'x'"),

@@ -5,9 +5,9 @@ import shlex
 
 import pytest
 
-from rlhf_gap.cli import gin_mistakes
+from rlhf_gap.cli import gin_sources
 
-ROOT = gin_mistakes.ROOT
+ROOT = gin_sources.ROOT
 OFFLINE = (
   "rlhf-gap train --gin_file=gin_configs/runs/offline.gin --gin.MODEL_DIR=a"
   " --gin.INITIAL_CHECKPOINT_PATH=b"

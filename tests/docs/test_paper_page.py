@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from rlhf_gap.cli import gin_mistakes
+from rlhf_gap.cli import gin_sources
 
-ROOT = gin_mistakes.ROOT
+ROOT = gin_sources.ROOT
 
 
 @pytest.fixture

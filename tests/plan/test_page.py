@@ -5,14 +5,14 @@ import json
 
 import pytest
 
-from rlhf_gap.cli import gin_mistakes
+from rlhf_gap.cli import gin_sources
 
-ROOT = gin_mistakes.ROOT
+ROOT = gin_sources.ROOT
 
 
 @pytest.fixture
 def page(monkeypatch):
-  monkeypatch.syspath_prepend(gin_mistakes.ROOT / "tools")
+  monkeypatch.syspath_prepend(gin_sources.ROOT / "tools")
   return importlib.import_module("plan_page")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rlhf_gap import errors, pairs, partitioning, plan
-from rlhf_gap.cli import command_plan, gin_mistakes, main
+from rlhf_gap.cli import command_plan, gin_sources, main
 from rlhf_gap.models import t5
 from rlhf_gap.plan import (
   chips,
@@ -445,7 +445,7 @@ def test_all_slices_are_checked_before_any_is_compiled(monkeypatch, capsys):
 
 
 def test_every_slice_in_the_documentation_parses():
-  folder = gin_mistakes.ROOT
+  folder = gin_sources.ROOT
   suffixes = ("gin", "md", "json")
   pages = [
     page

@@ -64,7 +64,8 @@ def _parquet(
 ) -> Iterator[Any]:
   import pyarrow.parquet
 
-  parquet = pyarrow.parquet.ParquetFile(file)
+  # Buffering ahead keeps what was read until the file is closed.
+  parquet = pyarrow.parquet.ParquetFile(file, pre_buffer=False)
   names = _names(parquet.schema_arrow, place, wanted)
   metadata = parquet.metadata
   groups = [
@@ -75,7 +76,10 @@ def _parquet(
     default=1,
   )
   size = max(1, min(_ROWS_AT_ONCE, _BATCH_BYTES // max(row_bytes, 1)))
-  yield from parquet.iter_batches(batch_size=size, columns=names)
+  for number in range(len(groups)):
+    yield from parquet.iter_batches(
+      batch_size=size, row_groups=[number], columns=names
+    )
 
 
 def _arrow(

@@ -89,8 +89,8 @@ def find(source: str) -> Source:
       folder that `datasets` saved for the files its `state.json` lists.
 
   Raises:
-    UserError: nothing is there, a file is empty, no regular file, or of no
-      known format.
+    UserError: a source is a URL, nothing is there, a file is empty, no regular
+      file, or of no known format.
   """
   if source.startswith(HUB_PREFIX):
     name = source.removeprefix(HUB_PREFIX)
@@ -98,6 +98,11 @@ def find(source: str) -> Source:
   found: dict[str, SourceFile] = {}
   left_aside: list[str] = []
   for part in source.split(","):
+    if "://" in part:
+      raise errors.UserError(
+        f"{part}: is a URL; expected files on this machine: copy them here"
+        " first, or mount the bucket"
+      )
     for path in _matches(part):
       if os.path.isdir(path):
         _add_folder(path, found, left_aside)
