@@ -29,7 +29,7 @@ WHITESPACE = "whitespace_split"
 SENTINEL = re.compile("\N{LOWER ONE EIGHTH BLOCK}?<extra_id_([0-9]+)>")
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 # Unicode's property White_Space, at which tokenizers' WhitespaceSplit splits.
-_WHITE = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
+WHITE = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
 _RUNS = (" {2,}",)
 
 
@@ -351,4 +351,4 @@ def _unsupported(
 
 def split_spaces(text: str) -> str:
   """Returns a text in which every white-space character is a space."""
-  return _WHITE.sub(" ", text)
+  return WHITE.sub(" ", text)

@@ -169,8 +169,8 @@ def _sizes(study: Study, task: str, workdir: str) -> dict[str, int]:
   commands = Commands(study, task)
   others = ablation_stages.starts(study, task)
   for stage, arm in ((f"{task}/sft", "sft"), *others):
-    steps = commands.sft_training(stage.removeprefix(f"{task}/")).steps
-    path = os.path.join(workdir, stage, f"checkpoint_{steps}")
+    path = commands.sft_checkpoint(stage.removeprefix(f"{task}/"))
+    path = path.replace("{workdir}", workdir)
     if others and os.path.isdir(path):
       shapes = t5.param_shapes(checkpoints.open(path).config)
       counts[arms.size_of(arm)] = sum(
