@@ -69,6 +69,9 @@ def run(arguments: argparse.Namespace) -> None:
   from rlhf_gap.inference import label
 
   source = stores.open(arguments.pairs)
+  stores.check_own_vocabulary(
+    arguments.checkpoint, source.manifest.vocabulary, arguments.pairs
+  )
   judge = models.load(arguments.checkpoint, arguments.dtype)
   report = label.label_store(
     judge.config,

@@ -164,6 +164,9 @@ def _prompts(arguments: argparse.Namespace) -> "prompt_sources.Prompts":
   source = arguments.prompts
   if not _is_text(source):
     prompts = prompt_sources.from_store(source, arguments.num_prompts)
+    stores.check_own_vocabulary(
+      arguments.checkpoint, prompts.vocabulary, source
+    )
     if arguments.vocabulary is None:
       return prompts
     stored = prompts.vocabulary

@@ -97,7 +97,7 @@ def vocabulary(
   """
   if given is not None:
     return stores.named(given)
-  if os.path.isdir(checkpoint) and hf_tokenizers.holds(checkpoint):
+  if hf_tokenizers.holds(checkpoint):
     return stores.named(checkpoint)
   if known.store is None:
     return None
@@ -173,7 +173,9 @@ def records_of(
   for path in given:
     if not os.path.exists(path):
       raise errors.UserError(f"--records={path}: no such file")
-  read = [r for path in given or _of_study(checkpoint) for r in records.read(path)]
+  read = [
+    r for path in given or _of_study(checkpoint) for r in records.read(path)
+  ]
   if not read:
     return []
   fingerprint = checkpoints.fingerprint(checkpoint)
@@ -283,7 +285,7 @@ def _json(value: object) -> bytes:
   return f"{json.dumps(value, indent=1)}\n".encode()
 
 
-_GENERATING = '''## Use
+_GENERATING = """## Use
 
 ```python
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -292,9 +294,9 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 model = AutoModelForSeq2SeqLM.from_pretrained(".")
 inputs = tokenizer("[HUMAN] What is a T5? [ASSISTANT]", return_tensors="pt")
 print(tokenizer.decode(model.generate(**inputs)[0], skip_special_tokens=True))
-```'''
+```"""
 
-_JUDGING = '''## Use
+_JUDGING = """## Use
 
 It reads a prompt and two responses and answers A or B. Ask in both orders.
 
@@ -316,4 +318,4 @@ def preference(prompt, y1, y2):  # probability that y1 is better
   r12 = first_is_better(prompt, "[RESPONSE A]", y1, "[RESPONSE B]", y2)
   r21 = first_is_better(prompt, "[RESPONSE A]", y2, "[RESPONSE B]", y1)
   return (r12 + 1 - r21) / 2
-```'''
+```"""

@@ -48,7 +48,9 @@ def make(vocabulary: vocabularies.Vocabulary) -> dict[str, bytes]:
   is_own = os.path.basename(vocabulary.path) in names
   if is_own and os.path.exists(os.path.join(folder, hf_tokenizers.CONFIG)):
     paths = {name: os.path.join(folder, name) for name in _COPIED}
-    return {n: files.read_bytes(p) for n, p in paths.items() if os.path.isfile(p)}
+    return {
+      n: files.read_bytes(p) for n, p in paths.items() if os.path.isfile(p)
+    }
   return _sentencepiece(content, vocabulary)
 
 
@@ -86,9 +88,7 @@ def _sentencepiece(
   }
   pieces = [
     *((_name(piece.piece), piece.score) for piece in model.pieces),
-    *(
-      (f"<extra_id_{n}>", 0.0) for n in reversed(range(vocabulary.extra_ids))
-    ),
+    *((f"<extra_id_{n}>", 0.0) for n in reversed(range(vocabulary.extra_ids))),
   ]
   sentinels = [t for t, _ in pieces if hf_tokenizers.SENTINEL.fullmatch(t)]
   config = {

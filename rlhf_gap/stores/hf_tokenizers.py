@@ -29,7 +29,9 @@ WHITESPACE = "whitespace_split"
 SENTINEL = re.compile("\N{LOWER ONE EIGHTH BLOCK}?<extra_id_([0-9]+)>")
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 # Unicode's property White_Space, at which tokenizers' WhitespaceSplit splits.
-WHITE = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
+WHITE = re.compile(
+  "[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+)
 _RUNS = (" {2,}",)
 
 
@@ -116,9 +118,16 @@ def find(folder: str) -> Tokenizer:
 
 
 def holds(folder: str) -> bool:
-  """Returns whether a folder has files of a tokenizer."""
-  names = (MODEL, TOKENIZER, CONFIG)
-  return any(os.path.exists(os.path.join(folder, name)) for name in names)
+  """Returns whether a local folder has a tokenizer, supported or not."""
+  if not os.path.isdir(folder):
+    return False
+  names = (MODEL, TOKENIZER)
+  if any(os.path.exists(os.path.join(folder, name)) for name in names):
+    return True
+  return BYTE_CLASS in (
+    _config(folder, CONFIG).tokenizer_class,
+    _config(folder, MODEL_CONFIG).tokenizer_class,
+  )
 
 
 def check_added(folder: str, num_pieces: int, size: int) -> None:

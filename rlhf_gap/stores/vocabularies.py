@@ -195,6 +195,21 @@ def check_vocabulary(stored: Vocabulary, used: Vocabulary, store: str) -> None:
     )
 
 
+def check_own_vocabulary(folder: str, stored: Vocabulary, store: str) -> None:
+  """Checks that a model's own tokenizer, if it has one, fits a store.
+
+  Args:
+    folder: the model's folder; only a local one of Hugging Face has a tokenizer.
+    stored: the store's vocabulary.
+    store: the store's path, for the message.
+
+  Raises:
+    UserError: the tokenizer gives other ids, or is not supported.
+  """
+  if hf_tokenizers.holds(folder):
+    check_vocabulary(stored, named(folder), store)
+
+
 def _give_same_ids(left: Vocabulary, right: Vocabulary) -> bool:
   if left.fingerprint == right.fingerprint:
     return True

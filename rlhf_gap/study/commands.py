@@ -153,7 +153,9 @@ class Commands:
       extra=self._extra(name),
     )
 
-  def _start(self, kind: str, model: str | None, path: str | None) -> tuple[str, ...]:
+  def _start(
+    self, kind: str, model: str | None, path: str | None
+  ) -> tuple[str, ...]:
     if path is None:
       return (f"--gin_file={model}", f"--gin_file={RUNS}/pretrain.gin")
     return (

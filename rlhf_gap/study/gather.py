@@ -5,6 +5,7 @@ import glob
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import jax
 
@@ -160,7 +161,14 @@ def _task(
     if ablation_stages.classified(study, task)
     else "",
     sizes=_sizes(study, task, workdir),
+    own_golden=_own_golden(study),
   )
+
+
+def _own_golden(study: Study) -> Literal["", "trained", "given"]:
+  if study.data.own is None:
+    return ""
+  return "given" if study.golden_training is None else "trained"
 
 
 def _sizes(study: Study, task: str, workdir: str) -> dict[str, int]:
