@@ -112,7 +112,7 @@ def cases() -> list[Case]:
 
 # Runs where transformers is: makes the models, or computes their logits.
 _ORACLE = r"""
-import json, os, sys, warnings
+import json, os, shutil, sys, warnings
 warnings.filterwarnings("ignore")
 import numpy as np, torch, transformers
 from safetensors.torch import load_file, save_file
@@ -169,10 +169,58 @@ def expected(folder, out):
   np.savez_compressed(out, prompts=prompts, targets=targets,
                       log_probs=logits.log_softmax(-1).numpy())
 
+def whole(folder, texts, max_length, preferences):
+  tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+  model = Auto.from_pretrained(folder, dtype=torch.float32).eval()
+  answer = {"ids": [tokenizer(text).input_ids for text in texts]}
+  inputs = [tokenizer(text, return_tensors="pt") for text in texts]
+  made = [model.generate(**each, do_sample=False, num_beams=1,
+                         max_new_tokens=max_length)[0] for each in inputs]
+  answer["greedy_ids"] = [ids.tolist() for ids in made]
+  answer["greedy"] = [tokenizer.decode(ids, skip_special_tokens=True)
+                      for ids in made]
+  if preferences:  # runs the card's own example
+    card = open(os.path.join(folder, "README.md")).read()
+    code = card.split("```python")[1].split("```")[0]
+    names = {}
+    exec(code.replace('"."', repr(folder)), names)
+    with torch.no_grad():
+      answer["preferences"] = [names["preference"](*p) for p in preferences]
+  return answer
+
+def tiny(folder, spiece):
+  torch.manual_seed(0)
+  source = folder + "_source"
+  os.makedirs(source)
+  shutil.copy(spiece, os.path.join(source, "spiece.model"))
+  transformers.T5Tokenizer.from_pretrained(source).save_pretrained(folder)
+  config = transformers.T5Config(**{
+    **BASE, "vocab_size": 256, "d_model": 32, "d_kv": 8, "d_ff": 64})
+  transformers.T5ForConditionalGeneration(config).save_pretrained(folder)
+
+def pipe(folder, texts, max_length):
+  from transformers.pipelines import PIPELINE_REGISTRY
+  tasks = PIPELINE_REGISTRY.get_supported_tasks()
+  if "text2text-generation" not in tasks:
+    return {"pipeline": None}  # transformers 5 has none for encoder-decoders
+  run = transformers.pipeline("text2text-generation", model=folder)
+  made = run(texts, do_sample=False, num_beams=1, max_new_tokens=max_length)
+  return {"pipeline": [each["generated_text"] for each in made]}
+
 print(json.dumps({"transformers": transformers.__version__}), flush=True)
 for line in sys.stdin:
   task = json.loads(line)
   try:
+    if "tiny" in task:
+      tiny(task["tiny"], task["spiece"])
+      print(json.dumps({"ok": True}), flush=True)
+      continue
+    if "whole" in task:
+      answer = whole(task["whole"], task["texts"], task["max_length"],
+                     task["preferences"])
+      answer |= pipe(task["whole"], task["texts"], task["max_length"])
+      print(json.dumps({"ok": True} | answer), flush=True)
+      continue
     if "case" in task:
       make(task["case"], task["folder"])
     expected(task["folder"], task["out"])
@@ -199,8 +247,14 @@ class Oracle:
       sys.exit(f"{python} cannot run transformers")
     self.version = json.loads(line)["transformers"]
 
-  def ask(self, **task: object) -> None:
-    """Makes a model if there is a `case`; computes its log-probabilities."""
+  def ask(self, **task: object) -> dict:
+    """Returns its answer to a task.
+
+    Args:
+      **task: `folder` and `out` compute log-probabilities, of a model that is
+        made first if there is a `case`; `whole` tokenizes and decodes texts
+        with a folder's own tokenizer and model.
+    """
     assert self._process.stdin
     assert self._process.stdout
     self._process.stdin.write(json.dumps(task) + "\n")
@@ -208,6 +262,7 @@ class Oracle:
     answer = json.loads(self._process.stdout.readline())
     if "error" in answer:
       raise RuntimeError(answer["error"])
+    return answer
 
 
 def ours(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -156,6 +156,8 @@ class TaskSummary:
     online_data: the file of records of how well classifiers do on the online
       runs' own pairs, relative to the work folder; "" for none.
     sizes: number of parameters of the policy, by size; "" is the study's own.
+    own_golden: where the golden model of one's own pairs comes from: "trained"
+      on these pairs, or "given"; "" for built-in tasks.
   """
 
   name: str
@@ -166,6 +168,7 @@ class TaskSummary:
   arms: tuple[str, ...] = ()
   online_data: str = ""
   sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  own_golden: Literal["", "trained", "given"] = ""
 
 
 @dataclasses.dataclass(frozen=True)

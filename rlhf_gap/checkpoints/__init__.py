@@ -334,7 +334,8 @@ def convert(
   *,
   format: str,
   dtype: str | None = None,
-  vocabulary: str | None = None,
+  vocabulary: stores.Vocabulary | None = None,
+  companions: Mapping[str, bytes] | None = None,
   mlp_activations: Sequence[str] | None = None,
   max_distance: int | None = None,
 ) -> StoredCheckpoint:
@@ -345,8 +346,8 @@ def convert(
     destination: a local folder that does not exist yet.
     format: "t5x", "t5x_orbax" or "hf".
     dtype: type to cast parameters to; None keeps their bits.
-    vocabulary: a SentencePiece model or `bytes`, checked against the
-      embedding; a Hugging Face folder gets a copy of the model.
+    vocabulary: checked against the embedding.
+    companions: more files of a Hugging Face folder, by name.
     mlp_activations: activations of the source, see `open`.
     max_distance: largest distance of the source, see `open`.
 
@@ -364,8 +365,7 @@ def convert(
     source, mlp_activations=mlp_activations, max_distance=max_distance
   )
   if vocabulary is not None:
-    named = stores.named(vocabulary)
-    check_vocabulary(original.config, stores.size(named), source)
+    check_vocabulary(original.config, stores.size(vocabulary), source)
   if dtype is not None:
     arrays = {n: a.astype(dtype) for n, a in original.arrays.items()}
     original = dataclasses.replace(original, arrays=arrays)
@@ -374,9 +374,8 @@ def convert(
   noted, digests = stored.with_digests(original)
   with files.new_folder(destination, original.nbytes) as folder:
     _write(module, folder, noted)
-    if module is hf and vocabulary is not None and named.path:
-      path = os.path.join(folder, hf.VOCABULARY)
-      pathlib.Path(path).write_bytes(stores.model_bytes(named))
+    for name, content in (companions or {}).items():
+      pathlib.Path(folder, name).write_bytes(content)
     read_back = architecture_file.complete(module.read(folder), folder)
     verifying.verify(original, digests, read_back, destination)
   return dataclasses.replace(open(destination), notes=original.notes)

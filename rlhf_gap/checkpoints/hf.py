@@ -22,7 +22,6 @@ NAME = "hf"
 CONFIG = hf_config.CONFIG
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-VOCABULARY = "spiece.model"  # the name that transformers expects
 
 MAX_FILE_BYTES = 5 * 10**9
 """Size above which weights are sharded: the default of transformers."""

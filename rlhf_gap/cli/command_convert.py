@@ -1,16 +1,22 @@
 """Converts a checkpoint to another format, then reads it back and compares.
 
 The source's format is detected, and the source is not modified. Parameters keep
-their bits unless --dtype is given; "hf" keeps neither step nor optimizer state.
+their bits unless --dtype is given; "hf" keeps neither step nor optimizer state,
+and gets a tokenizer, a generation config and a model card.
 The destination must not exist. Arrays and architecture are compared, and up to
 300 million parameters also the logits of a small batch. Assumptions about the
 source are printed.
 """
 
 import argparse
+import os
 import time
+from typing import TYPE_CHECKING
 
-from rlhf_gap.cli import flag_types, shared_flags
+from rlhf_gap.cli import applying, flag_types, shared_flags
+
+if TYPE_CHECKING:
+  from rlhf_gap import stores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--vocabulary",
     type=flag_types.path,
     metavar="FILE",
-    help="a SentencePiece model, or `bytes`, to check against the embedding; hf"
-    " gets a copy of the model as spiece.model",
+    help="a SentencePiece model, a Hugging Face folder or `bytes`, to check"
+    " against the embedding; hf gets its tokenizer (default: the source's own,"
+    " or that of the store it was trained on)",
+  )
+  parser.add_argument(
+    "--records",
+    action="append",
+    default=[],
+    type=flag_types.local,
+    metavar="FILE",
+    help="evaluations for hf's model card (default: those of the study that the"
+    " checkpoint is in); may be repeated",
   )
   add_unrecorded_arguments(parser)
 
@@ -61,21 +77,32 @@ def add_unrecorded_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
   """Converts the checkpoint and prints a summary."""
-  from rlhf_gap import checkpoints, errors
+  from rlhf_gap import checkpoints, errors, stores
   from rlhf_gap.checkpoints import files, verifying
   from rlhf_gap.models import t5
 
   start = time.monotonic()
+  is_hf = arguments.format == "hf"
+  applying.only_if(is_hf, arguments, "with --format=hf", "records")
+  vocabulary, companions = _companions(arguments) if is_hf else (None, {})
+  if not is_hf and arguments.vocabulary is not None:
+    vocabulary = stores.named(arguments.vocabulary)
   written = checkpoints.convert(
     arguments.source,
     arguments.destination,
     format=arguments.format,
     dtype=arguments.dtype,
-    vocabulary=arguments.vocabulary,
+    vocabulary=vocabulary,
+    companions=companions,
     mlp_activations=arguments.mlp_activations,
     max_distance=arguments.max_distance,
   )
   size = files.size_bytes(arguments.destination) or 0
+  if is_hf and vocabulary is None:
+    print(
+      f"{arguments.destination}: without a tokenizer, because none is known; for"
+      " one, give --vocabulary"
+    )
   for note in written.notes:
     print(errors.printable(f"{arguments.source}: {note}"))
   logits = "and the logits of a small batch "
@@ -86,4 +113,24 @@ def run(arguments: argparse.Namespace) -> None:
     f" {len(written.arrays)} parameters as {written.format},"
     f" {size / 1e6:,.1f} MB, every array {logits}read back and equal,"
     f" {time.monotonic() - start:.1f} s"
+  )
+
+
+def _companions(
+  arguments: argparse.Namespace,
+) -> "tuple[stores.Vocabulary | None, dict[str, bytes]]":
+  """Returns the vocabulary and the files that go with hf's weights."""
+  from rlhf_gap import checkpoints
+  from rlhf_gap.checkpoints import files
+  from rlhf_gap.evaluation import publishing
+
+  source = arguments.source
+  files.check_new(arguments.destination)
+  checkpoints.open(source)  # says best what is wrong with it
+  known = publishing.origin(source)
+  vocabulary = publishing.vocabulary(source, arguments.vocabulary, known)
+  name = os.path.basename(os.path.abspath(arguments.destination))
+  measured = publishing.records_of(source, arguments.records)
+  return vocabulary, publishing.companions(
+    source, name, vocabulary, known, measured
   )

@@ -121,6 +121,11 @@ def _add_numbers(add: Callable[..., Any]) -> None:
     type=at_least_two,
     help=f"pairs of --pairs to classify (default: {_NUM_PAIRS}, or all)",
   )
+  add(
+    "--or_all",
+    action="store_true",
+    help="if there are fewer prompts or pairs than these numbers, take all",
+  )
   tokens = flag_types.tokens
   add(
     "--max_length",
@@ -225,6 +230,8 @@ def _yardstick(arguments: argparse.Namespace) -> "yardstick.Yardstick":
     else:
       checkpoints.open(path)
   prompts = stores.open(arguments.prompts).manifest
+  if arguments.or_all:
+    _take_all(arguments)
   max_length, judge_length = arguments.max_length, arguments.judge_length
   num_pairs = arguments.num_pairs
   if arguments.pairs:
@@ -256,12 +263,32 @@ def _yardstick(arguments: argparse.Namespace) -> "yardstick.Yardstick":
   )
 
 
+def _take_all(arguments: argparse.Namespace) -> None:
+  """Lowers the numbers of prompts and pairs to what the stores hold."""
+  from rlhf_gap import stores
+
+  held = {"num_prompts": stores.open(arguments.prompts).num_rows}
+  held |= dict.fromkeys(("kl_prompts", "own_pairs"), held["num_prompts"])
+  if arguments.pairs:
+    pairs = stores.open(arguments.pairs)
+    if pairs.manifest.schema == "pairs":
+      held["num_pairs"] = _decided(pairs)
+  for name, most in held.items():
+    asked = getattr(arguments, name)
+    setattr(arguments, name, None if asked is None else min(asked, most))
+
+
+def _decided(store: "stores.Store") -> int:
+  """Returns how many pairs of a store are not ties."""
+  weight = store.read(range(store.num_rows), ["weight"])["weight"]
+  return int((weight > 0).sum())
+
+
 def _pairs_to_classify(store: "stores.Store") -> int:
   """Returns the default of --num_pairs."""
   from rlhf_gap import errors
 
-  weight = store.read(range(store.num_rows), ["weight"])["weight"]
-  decided = int((weight > 0).sum())
+  decided = _decided(store)
   if decided < 2:
     raise errors.UserError(
       f"--pairs={store.path}: all but {decided} of {store.num_rows} pairs are"

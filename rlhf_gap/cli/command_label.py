@@ -88,6 +88,9 @@ def _label(arguments: argparse.Namespace) -> "label.Report":
   source = stores.open(arguments.pairs)
   if arguments.checkpoint == _UTILITY:
     return _label_by_utility(arguments, source)
+  stores.check_own_vocabulary(
+    arguments.checkpoint, source.manifest.vocabulary, arguments.pairs
+  )
   judge = models.load(arguments.checkpoint, arguments.dtype)
   return label.label_store(
     judge.config,

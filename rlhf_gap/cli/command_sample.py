@@ -19,6 +19,7 @@ from rlhf_gap import checks, files
 from rlhf_gap.cli import applying, flag_types, shared_flags
 
 if TYPE_CHECKING:
+  from rlhf_gap import stores
   from rlhf_gap.inference import prompt_sources
 
 
@@ -46,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--vocabulary",
     type=path,
     metavar="FILE",
-    help="a SentencePiece model or `bytes`; needed for text prompts, or if a"
-    " store's vocabulary has moved",
+    help="a SentencePiece model, a Hugging Face folder or `bytes` (default: the"
+    " store's, or for text prompts the checkpoint's own)",
   )
   add(
     "--output",
@@ -136,7 +137,7 @@ def run(arguments: argparse.Namespace) -> None:
   path = arguments.checkpoint
   config = checkpoints.open(path).config
   prompt_sources.check_ids(prompts, config.vocab_size, path)
-  if arguments.vocabulary is not None:
+  if arguments.vocabulary is not None or _is_text(arguments.prompts):
     size = stores.size(prompts.vocabulary)
     checkpoints.check_vocabulary(config, size, path)
   policy = checkpoints.load(path, dtype=arguments.dtype, optimizer_state=False)
@@ -157,24 +158,22 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _prompts(arguments: argparse.Namespace) -> "prompt_sources.Prompts":
-  from rlhf_gap import errors, stores
+  from rlhf_gap import stores
   from rlhf_gap.inference import prompt_sources
 
   source = arguments.prompts
   if not _is_text(source):
     prompts = prompt_sources.from_store(source, arguments.num_prompts)
+    stores.check_own_vocabulary(
+      arguments.checkpoint, prompts.vocabulary, source
+    )
     if arguments.vocabulary is None:
       return prompts
     stored = prompts.vocabulary
     moved = stores.named(arguments.vocabulary, stored.extra_ids)
     stores.check_vocabulary(stored, moved, source)
     return dataclasses.replace(prompts, vocabulary=moved)
-  if arguments.vocabulary is None:
-    raise errors.UserError(
-      "--vocabulary=FILE is missing: text prompts need a SentencePiece model"
-      " or `bytes`"
-    )
-  vocabulary = stores.named(arguments.vocabulary)
+  vocabulary = _vocabulary(arguments)
   if source == "-":
     lines, name = sys.stdin.buffer, "standard input"
   else:
@@ -182,6 +181,23 @@ def _prompts(arguments: argparse.Namespace) -> "prompt_sources.Prompts":
   return prompt_sources.from_lines(
     lines, name, vocabulary, arguments.input_length or _INPUT_LENGTH
   )
+
+
+def _vocabulary(arguments: argparse.Namespace) -> "stores.Vocabulary":
+  """Returns the vocabulary of text prompts."""
+  from rlhf_gap import errors, stores
+  from rlhf_gap.evaluation import publishing
+
+  path = arguments.checkpoint
+  found = publishing.vocabulary(
+    path, arguments.vocabulary, publishing.origin(path)
+  )
+  if found is None:
+    raise errors.UserError(
+      "--vocabulary=FILE is missing: text prompts need a SentencePiece model, a"
+      " Hugging Face folder or `bytes`"
+    )
+  return found
 
 
 @contextlib.contextmanager

@@ -299,6 +299,7 @@ def _pairs(
 def _model(
   path: str, sources: Sources, prompts: samples.Prompts
 ) -> models.Model:
+  stores.check_own_vocabulary(path, prompts.manifest.vocabulary, prompts.path)
   model = models.load(path, sources.dtype)
   models.check_token_ids(model, int(prompts.tokens.max()), prompts.path)
   return model

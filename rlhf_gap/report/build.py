@@ -22,7 +22,7 @@ from rlhf_gap.analysis.claims import Answer, AnsweredClaim
 from rlhf_gap.analysis.verdicts import Verdict
 from rlhf_gap.paper import departures, registry
 from rlhf_gap.paper.section import Section
-from rlhf_gap.report import gallery, loading, page, tables
+from rlhf_gap.report import gallery, loading, own_pairs, page, tables
 from rlhf_gap.report.gallery import Gallery, Shown
 from rlhf_gap.report.loading import MeasuredTask
 
@@ -69,12 +69,14 @@ class Report:
     answered: every claim on every task.
     holes: what is missing, a line each.
     warnings: why answers by the golden model say little, a line per task.
+    notes: what the golden labels of one's own pairs mean, a line per task.
   """
 
   path: str
   answered: tuple[AnsweredClaim, ...]
   holes: tuple[str, ...]
   warnings: tuple[str, ...] = ()
+  notes: tuple[str, ...] = ()
 
   def lines(self) -> list[str]:
     """Returns what a terminal shows; the main claim's answers come last."""
@@ -84,6 +86,7 @@ class Report:
       *(f"hole: {hole}" for hole in self.holes),
       *(each.line for each in others),
       *(f"warning: {warning}" for warning in self.warnings),
+      *(f"note: {note}" for note in self.notes),
       f"report: {self.path}",
       *(line for each in main for line in each.lines),
     ]
@@ -123,6 +126,7 @@ def make(
   ]
   holes = _holes(study, tasks)
   warnings = _warnings(answered)
+  notes = [n for task in tasks for n in own_pairs.notes(task.described)]
   galleries = gallery.plot_all(tasks, options.log_base, output)
   name = study.name if study else os.path.basename(os.path.abspath(workdir))
   all_records = [r for task in tasks for r in task.evidence.records]
@@ -138,6 +142,7 @@ def make(
     ],
     holes=holes,
     warnings=warnings,
+    notes=notes,
     tasks=[
       _task_view(task, pictures, answered)
       for task, pictures in zip(tasks, galleries, strict=True)
@@ -159,7 +164,9 @@ def make(
   )
   path = os.path.join(output, "index.html")
   files.write_text(path, text)
-  return Report(path, tuple(answered), tuple(holes), tuple(warnings))
+  return Report(
+    path, tuple(answered), tuple(holes), tuple(warnings), tuple(notes)
+  )
 
 
 def _holes(

@@ -48,6 +48,9 @@ from rlhf_gap.stores.reader import Store as Store
 from rlhf_gap.stores.reader import open_store as open  # noqa: F401
 from rlhf_gap.stores.vocabularies import Vocabulary as Vocabulary
 from rlhf_gap.stores.vocabularies import byte as byte
+from rlhf_gap.stores.vocabularies import (
+  check_own_vocabulary as check_own_vocabulary,
+)
 from rlhf_gap.stores.vocabularies import check_vocabulary as check_vocabulary
 from rlhf_gap.stores.vocabularies import decoder as decoder
 from rlhf_gap.stores.vocabularies import encoder as encoder

@@ -1,7 +1,7 @@
 """The vocabulary of a store's token ids: encoding, decoding and checks.
 
-A user names a vocabulary by the path of a SentencePiece model, or `bytes` for
-ByT5's. Data, models and stores all use `named`, so they accept the same files.
+A user names a vocabulary by the path of a SentencePiece model, by a Hugging Face
+folder with its tokenizer, or as `bytes` for ByT5's. Data, models and stores all use `named`, so they accept the same files.
 
 SentencePiece models are read with the `sentencepiece` package, so that reading
 a store does not need TensorFlow.
@@ -11,12 +11,11 @@ import dataclasses
 import functools
 import hashlib
 import os
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from rlhf_gap import errors, files
-from rlhf_gap.stores import locations
+from rlhf_gap.stores import hf_tokenizers, locations
 from rlhf_gap.token_ids import BYTE_UNK_ID, EOS_ID, PAD_ID
 
 BYTES = "bytes"
@@ -29,7 +28,6 @@ EXTRA_IDS = 100
 """Number of T5's sentinels. They follow a model's pieces if it has none."""
 
 _BYTE_OFFSET = 3  # padding, EOS and unknown come first
-_SENTINEL = re.compile("\N{LOWER ONE EIGHTH BLOCK}?<extra_id_[0-9]+>")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +36,9 @@ class Vocabulary:
 
   Attributes:
     kind: "sentencepiece", or "bytes" for ByT5's.
-    path: the SentencePiece model, a local path or URL; "" for bytes. Not part
-      of the identity.
-    sha256: hash of the model file, hexadecimal; "" for bytes.
+    path: the SentencePiece model, a local path or URL, or a `tokenizer.json`,
+      which is read as one; "" for bytes. Not part of the identity.
+    sha256: hash of the model, hexadecimal; "" for bytes.
     extra_ids: number of sentinel ids after the pieces.
 
   Raises:
@@ -68,23 +66,49 @@ def named(name: str, extra_ids: int | None = None) -> Vocabulary:
   """Returns the vocabulary that a `--vocabulary` flag names.
 
   Args:
-    name: the path or URL of a SentencePiece model, or `bytes`.
-    extra_ids: number of sentinel ids after the pieces; None for the default of
-      `sentencepiece`, or `BYTE_EXTRA_IDS`.
+    name: the path or URL of a SentencePiece model, a Hugging Face folder, or
+      `bytes`.
+    extra_ids: number of sentinel ids after the pieces; None for the folder's,
+      or the default of `sentencepiece`, or `BYTE_EXTRA_IDS`.
 
   Raises:
-    UserError: as `sentencepiece`.
+    UserError: as `sentencepiece` and `of_folder`.
   """
+  if os.path.isdir(name):
+    return of_folder(name, extra_ids)
   if name == BYTES:
     return byte(BYTE_EXTRA_IDS if extra_ids is None else extra_ids)
   return sentencepiece(name, extra_ids)
+
+
+def of_folder(folder: str, extra_ids: int | None = None) -> Vocabulary:
+  """Returns the vocabulary of a Hugging Face folder's own tokenizer.
+
+  Args:
+    folder: a local folder.
+    extra_ids: number of sentinel ids after the pieces; None for the folder's.
+
+  Raises:
+    UserError: as `hf_tokenizers.find` and `sentencepiece`.
+  """
+  found = hf_tokenizers.find(folder)
+  if extra_ids is None:
+    extra_ids = found.extra_ids
+  if not found.path:
+    return byte(BYTE_EXTRA_IDS if extra_ids is None else extra_ids)
+  vocabulary = sentencepiece(found.path, extra_ids)
+  if os.path.basename(found.path) == hf_tokenizers.MODEL:
+    ids = size(vocabulary)
+    hf_tokenizers.check_added(folder, ids - vocabulary.extra_ids, ids)
+  return vocabulary
 
 
 def sentencepiece(path: str, extra_ids: int | None = None) -> Vocabulary:
   """Returns the vocabulary of a SentencePiece model.
 
   Args:
-    path: the model file, a local path or a URL such as `gs://...`.
+    path: the model file, a local path or a URL such as `gs://...`; or a
+      `tokenizer.json`.
     extra_ids: number of sentinel ids after the pieces. The default is 0 if the
       model has pieces such as `<extra_id_0>`, as mT5's does, else T5's 100.
 
@@ -164,11 +188,44 @@ def check_vocabulary(stored: Vocabulary, used: Vocabulary, store: str) -> None:
   Raises:
     UserError: the fingerprints differ.
   """
-  if stored.fingerprint != used.fingerprint:
+  if not _give_same_ids(stored, used):
     raise errors.UserError(
       f"{store} holds token ids of {_describe(stored)}, but {_describe(used)}"
       " was given; use the store's vocabulary or rebuild the store"
     )
+
+
+def check_own_vocabulary(folder: str, stored: Vocabulary, store: str) -> None:
+  """Checks that a model's own tokenizer, if it has one, fits a store.
+
+  Args:
+    folder: the model's folder; only a local one of Hugging Face has a tokenizer.
+    stored: the store's vocabulary.
+    store: the store's path, for the message.
+
+  Raises:
+    UserError: the tokenizer gives other ids, or is not supported.
+  """
+  if hf_tokenizers.holds(folder):
+    check_vocabulary(stored, named(folder), store)
+
+
+def _give_same_ids(left: Vocabulary, right: Vocabulary) -> bool:
+  if left.fingerprint == right.fingerprint:
+    return True
+  if "bytes" in (left.kind, right.kind) or size(left) != size(right):
+    return False
+  return _meaning(left) == _meaning(right)
+
+
+def _meaning(vocabulary: Vocabulary) -> object:
+  """Returns what decides ids, which two files of one tokenizer share."""
+  from sentencepiece import sentencepiece_model_pb2 as model_pb2
+
+  content = model_bytes(vocabulary) + _sentinel_pieces(vocabulary.extra_ids)
+  model = model_pb2.ModelProto.FromString(content)
+  pieces = [(p.piece, p.score, p.type) for p in model.pieces]
+  return pieces, model.normalizer_spec.precompiled_charsmap
 
 
 def _describe(vocabulary: Vocabulary) -> str:
@@ -215,7 +272,18 @@ def encoder(vocabulary: Vocabulary) -> Callable[[str], list[int]]:
   content = model_bytes(vocabulary)
   extended = content + _sentinel_pieces(vocabulary.extra_ids)
   processor = _load(extended, vocabulary.path)
+  if _splits_at_white_space(content):
+    return lambda text: list(
+      processor.EncodeAsIds(hf_tokenizers.split_spaces(text))
+    )
   return lambda text: list(processor.EncodeAsIds(text))
+
+
+def _splits_at_white_space(content: bytes) -> bool:
+  from sentencepiece import sentencepiece_model_pb2 as model_pb2
+
+  model = model_pb2.ModelProto.FromString(content)
+  return model.normalizer_spec.name == hf_tokenizers.WHITESPACE
 
 
 def _content(tokens: Sequence[int]) -> list[int]:
@@ -246,10 +314,13 @@ def _special(token: int, num_pieces: int, size: int) -> str:
 
 
 def _read(path: str) -> bytes:
-  """Returns a model file's bytes; a local one must be a regular file."""
-  if os.path.exists(path):
-    return files.read_bytes(path)
-  return locations.read_file(path)
+  """Returns a model's bytes; a local file must be a regular one."""
+  if not os.path.exists(path):
+    return locations.read_file(path)
+  content = files.read_bytes(path)
+  if path.endswith(".json"):
+    return hf_tokenizers.to_sentencepiece(content, path)
+  return content
 
 
 def _processor(vocabulary: Vocabulary) -> Any:
@@ -302,7 +373,7 @@ def _id(name: str, value: int) -> str:
 
 
 def _holds_sentinels(processor: Any) -> bool:
-  return any(map(_SENTINEL.fullmatch, _pieces(processor)))
+  return any(map(hf_tokenizers.SENTINEL.fullmatch, _pieces(processor)))
 
 
 def _sentinel_pieces(extra_ids: int) -> bytes:

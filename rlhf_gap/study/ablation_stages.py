@@ -112,7 +112,7 @@ class _AblationStages(Commands):
     """Returns the checkpoint of a policy named in `GENERATED`."""
     study = self.study
     if policy == "sft":
-      return self.checkpoint("sft", study.sft)
+      return self.sft_checkpoint("sft")
     step = study.baseline.steps
     if policy == "early":
       step = self.ablations.early_step or step
@@ -130,7 +130,7 @@ class _AblationStages(Commands):
       self._checkpoint_of(second),
       f"--prompts={self.at('data/prompts')}",
       f"--judge={self.judge('golden')}",
-      f"--reference={self.checkpoint('sft', study.sft)}",
+      f"--reference={self.sft_checkpoint('sft')}",
       f"--output={self.at(generated)}",
       f"--num_pairs={self.ablations.generated_pairs}",
       f"--max_length={data.targets_length}",
@@ -284,7 +284,7 @@ class _AblationStages(Commands):
       "--arms=online,offline",
       f"--pairs={self.at(online)}/pairs",
       f"--golden={self.judge('golden')}",
-      f"--reference={self.checkpoint('sft', study.sft)}",
+      f"--reference={self.sft_checkpoint('sft')}",
       f"--output={self.at(f'online_data/seed_{seed}')}",
       f"--windows={self.ablations.online_data_windows}",
       f"--num_pairs={self.ablations.online_data_pairs}",

@@ -55,11 +55,11 @@ class Commands:
   def judge(self, name: str) -> str:
     """Returns the checkpoint of "golden" or "proxy"."""
     study = self.study
-    trained_by = {
-      "golden": study.golden_training,
-      "proxy": study.proxy_training,
-    }
-    return self.checkpoint(name, trained_by[name])
+    if name == "proxy":
+      return self.checkpoint(name, study.proxy_training)
+    if study.golden_training is None:
+      return str(study.golden_start)
+    return self.checkpoint(name, study.golden_training)
 
   @property
   def judge_length(self) -> int:
@@ -69,11 +69,19 @@ class Commands:
     full = data.inputs_length + 2 * data.targets_length + _MARKER_TOKENS
     return data.judge_length or full
 
+  @property
+  def _given(self) -> set[str]:
+    """Names of the models that no stage trains."""
+    study = self.study
+    given = {"sft": study.sft, "golden": study.golden_training}
+    return {name for name, training in given.items() if training is None}
+
   def stage(
     self, name: str, command: tuple[str, ...], needs: tuple[str, ...]
   ) -> Stage:
     """Returns a stage, given names within the task."""
-    distinct = dict.fromkeys(map(self.full_name, needs))  # keeps the order
+    made = [need for need in needs if need not in self._given]
+    distinct = dict.fromkeys(map(self.full_name, made))  # keeps the order
     return Stage(self.full_name(name), command, tuple(distinct))
 
   def train(
@@ -107,10 +115,10 @@ class Commands:
         return size
     return None
 
-  def sft_training(self, reference: str) -> Training:
-    """Returns how an SFT policy is trained."""
+  def sft_training(self, reference: str) -> Training | None:
+    """Returns how an SFT policy is trained; None if it is given."""
     size, training = self.size_of(reference), self.study.sft
-    if size is None:
+    if size is None or training is None:
       return training
     return dataclasses.replace(
       training,
@@ -121,24 +129,33 @@ class Commands:
 
   def sft_checkpoint(self, reference: str) -> str:
     """Returns an SFT policy's checkpoint."""
-    return self.checkpoint(reference, self.sft_training(reference))
+    training = self.sft_training(reference)
+    if training is None:
+      return str(self.study.policy_start)
+    return self.checkpoint(reference, training)
 
   def _extra(self, reference: str) -> tuple[str, ...] | None:
     size = self.size_of(reference)
     return None if size is None else size.train_flags
 
-  def train_sft(self, name: str, policy: str, start: str | None) -> Stage:
+  def train_sft(
+    self, name: str, policy: str | None, start: str | None
+  ) -> Stage:
     """Returns the SFT stage of a policy of some size."""
+    training = self.sft_training(name)
+    assert training is not None  # the caller knows that it is not given
     return self.train(
       name,
       *self._start("sft", policy, start),
       f"--gin.RESPONSES={self.at('data/sft')}",
-      training=self.sft_training(name),
+      training=training,
       needs=("data/sft",),
       extra=self._extra(name),
     )
 
-  def _start(self, kind: str, model: str, path: str | None) -> tuple[str, ...]:
+  def _start(
+    self, kind: str, model: str | None, path: str | None
+  ) -> tuple[str, ...]:
     if path is None:
       return (f"--gin_file={model}", f"--gin_file={RUNS}/pretrain.gin")
     return (
@@ -352,9 +369,11 @@ class Commands:
     settings = study.evaluation
     if kl_prompts is not None:
       settings = dataclasses.replace(settings, kl_prompts=kl_prompts)
+    # How many prompts own files hold is not known here.
+    fewer = ("--or_all",) if study.data.own else ()
     return self.stage(
       f"evaluation/{name}",
-      ("evaluate", *saved, *words, *settings.flags()),
+      ("evaluate", *saved, *words, *settings.flags(), *fewer),
       (*needs, "golden", "proxy_validation", "golden_policy", "data/prompts"),
     )
 

@@ -5,6 +5,7 @@ import dataclasses
 from rlhf_gap import checks, errors
 from rlhf_gap.data import catalog
 from rlhf_gap.study.ablations import Ablations
+from rlhf_gap.study.own_files import OwnFiles
 
 _OPTIMIZERS = ("Adafactor", "AdamW")
 
@@ -87,9 +88,10 @@ class Data:
   """The data of a study, and how much of it is used.
 
   Attributes:
-    source: folder of the published files; None for miniatures.
-    vocabulary: a SentencePiece model; None for miniatures, which have their
-      own.
+    source: folder of the published files; None for miniatures and own files.
+    own: one's own files, instead of a built-in task's; None for none.
+    vocabulary: a SentencePiece model, a Hugging Face folder or `bytes`; None
+      for miniatures, which have their own.
     rows: number of comparisons in a miniature; None for published files.
     validation_rows: number of held-out comparisons in a miniature.
     train_split: split to train on.
@@ -102,6 +104,7 @@ class Data:
   """
 
   source: str | None = None
+  own: OwnFiles | None = None
   vocabulary: str | None = None
   rows: int | None = None
   validation_rows: int | None = None
@@ -111,6 +114,28 @@ class Data:
   targets_length: int = 16
   judge_length: int | None = None
   keep: str = "end"
+
+  def __post_init__(self) -> None:
+    if self.own is None:
+      return
+    for name in ("source", "rows", "validation_rows"):
+      if getattr(self, name) is not None:
+        raise errors.UserError(
+          f"{name}={getattr(self, name)} has no effect on own files; expected"
+          " None"
+        )
+    if self.vocabulary is None:
+      raise errors.UserError(
+        "vocabulary is missing: a SentencePiece model, a Hugging Face folder,"
+        " or 'bytes'"
+      )
+
+  def words(self, task: str, kind: str) -> tuple[str, ...]:
+    """Returns the arguments of `rlhf-gap data` that name what is read."""
+    if self.own is None:
+      return (f"{task}_{kind}",)
+    keep = () if self.keep == "end" else (f"--keep={self.keep}",)
+    return (*self.own.words(task, kind), *keep)
 
   def flags(self, *, held_out: bool) -> tuple[str, ...]:
     """Returns these settings as arguments of `rlhf-gap data`."""
@@ -234,17 +259,18 @@ class Study:
     name: the study's name.
     tasks: data sets, such as ("mini_helpfulness",); each has its own arms.
     data: the source and size of the data.
+    proxy_training: training of the proxy, on the golden model's labels.
+    baseline: training of the online runs, and the offline runs' baseline.
     policy_gin_file: path of the gin file with the architecture of policy and
-      proxy.
+      proxy; None if `policy_start` has it.
     golden_gin_file: path of the gin file with the architecture of the golden
-      preference model.
+      preference model; None likewise.
+    sft: training of the SFT policy; None if `policy_start` is one.
+    golden_training: training of the golden model, on people's labels; None if
+      `golden_start` is one.
     policy_start: checkpoint to start SFT from; None initializes at random.
     golden_start: checkpoint to start the golden model from; None starts it
       from the SFT policy.
-    sft: training of the SFT policy.
-    golden_training: training of the golden model, on people's labels.
-    proxy_training: training of the proxy, on the golden model's labels.
-    baseline: training of the online runs, and the offline runs' baseline.
     golden_policy: training of the golden policy; None is the baseline. Use
       fewer steps if the baseline over-optimizes the golden model: hardly any
       response would then win against the golden policy.
@@ -269,12 +295,12 @@ class Study:
   name: str
   tasks: tuple[str, ...]
   data: Data
-  policy_gin_file: str
-  golden_gin_file: str
-  sft: Training
-  golden_training: Training
   proxy_training: Training
   baseline: Training
+  policy_gin_file: str | None = None
+  golden_gin_file: str | None = None
+  sft: Training | None = None
+  golden_training: Training | None = None
   policy_start: str | None = None
   golden_start: str | None = None
   golden_policy: Training | None = None
@@ -297,8 +323,14 @@ class Study:
 
   def __post_init__(self) -> None:
     checks.several(tasks=self.tasks, seeds=self.seeds)
+    self._check_models()
     for task in self.tasks:
-      catalog.entries(f"{task}_pairs")  # raises for an unknown task
+      if self.data.own is None:
+        catalog.entries(f"{task}_pairs")  # raises for an unknown task
+    if self.data.own is not None and len(self.tasks) > 1:
+      raise errors.UserError(
+        f"tasks={self.tasks}: own files are one task; expected one name"
+      )
     for seed in self.seeds:
       checks.counts(at_least=0, seeds=seed)
     checks.positive(beta=self.beta)
@@ -316,6 +348,21 @@ class Study:
         raise errors.UserError(f"{name}={values}; expected no duplicates")
     if self.ablations is not None:
       self._check(self.ablations)
+
+  def _check_models(self) -> None:
+    if self.policy_start is None:
+      missing = "policy_gin_file" if self.policy_gin_file is None else ""
+      missing = missing or ("sft" if self.sft is None else "")
+      if missing:
+        raise errors.UserError(
+          f"{missing} is missing: without policy_start, a policy is initialized"
+          " at random and trained by SFT"
+        )
+    if self.golden_training is None and self.golden_start is None:
+      raise errors.UserError(
+        "golden_training is missing: without it, golden_start must be a"
+        " preference model"
+      )
 
   def _check(self, ablations: Ablations) -> None:
     for task in ablations.tasks:

@@ -5,6 +5,7 @@ import glob
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import jax
 
@@ -160,7 +161,14 @@ def _task(
     if ablation_stages.classified(study, task)
     else "",
     sizes=_sizes(study, task, workdir),
+    own_golden=_own_golden(study),
   )
+
+
+def _own_golden(study: Study) -> Literal["", "trained", "given"]:
+  if study.data.own is None:
+    return ""
+  return "given" if study.golden_training is None else "trained"
 
 
 def _sizes(study: Study, task: str, workdir: str) -> dict[str, int]:
@@ -169,8 +177,8 @@ def _sizes(study: Study, task: str, workdir: str) -> dict[str, int]:
   commands = Commands(study, task)
   others = ablation_stages.starts(study, task)
   for stage, arm in ((f"{task}/sft", "sft"), *others):
-    steps = commands.sft_training(stage.removeprefix(f"{task}/")).steps
-    path = os.path.join(workdir, stage, f"checkpoint_{steps}")
+    path = commands.sft_checkpoint(stage.removeprefix(f"{task}/"))
+    path = path.replace("{workdir}", workdir)
     if others and os.path.isdir(path):
       shapes = t5.param_shapes(checkpoints.open(path).config)
       counts[arms.size_of(arm)] = sum(

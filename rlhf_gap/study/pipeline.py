@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from rlhf_gap.study import ablation_stages
 from rlhf_gap.study.commands import RUNS, Commands, Trained, label_of
-from rlhf_gap.study.experiment import Study
+from rlhf_gap.study.experiment import Study, Training
 from rlhf_gap.study.stages import Stage
 
 
@@ -67,7 +67,9 @@ class _MainStages(Commands):
       ("data/prompts", "prompts", False),
       ("data/validation", "pairs", True),
     ):
-      words = (f"{self.task}_{kind}", f"--output={self.at(name)}")
+      if name == "data/sft" and self.study.sft is None:
+        continue
+      words = (*data.words(self.task, kind), f"--output={self.at(name)}")
       yield Stage(
         self.full_name(name), ("data", *words, *data.flags(held_out=held_out))
       )
@@ -78,8 +80,10 @@ class _MainStages(Commands):
     "golden_labels" are those of the study's rater.
     """
     study = self.study
-    yield self.train_sft("sft", study.policy_gin_file, study.policy_start)
-    yield self._golden_model()
+    if study.sft is not None:
+      yield self.train_sft("sft", study.policy_gin_file, study.policy_start)
+    if study.golden_training is not None:
+      yield self._golden_model(study.golden_training)
     # Before any other stage uses it: a model at chance stops the study here.
     yield self.label("golden_validation", "golden", "data/validation")
     yield self.label(
@@ -88,7 +92,7 @@ class _MainStages(Commands):
     yield self.train(
       "proxy",
       f"--gin_file={RUNS}/preference.gin",
-      f"--gin.INITIAL_CHECKPOINT_PATH={self.checkpoint('sft', study.sft)}",
+      f"--gin.INITIAL_CHECKPOINT_PATH={self.sft_checkpoint('sft')}",
       f"--gin.PAIRS={self.at('golden_labels')}",
       *self.window(),
       training=study.proxy_training,
@@ -100,11 +104,11 @@ class _MainStages(Commands):
       )
     yield self.label("proxy_validation", "proxy", f"{study.rater}_validation")
 
-  def _golden_model(self) -> Stage:
+  def _golden_model(self, training: Training) -> Stage:
     study = self.study
     needs = ["data/pairs"]
     if study.golden_start is None:
-      start = self.checkpoint("sft", study.sft)
+      start = self.sft_checkpoint("sft")
       needs.append("sft")
     else:
       start = study.golden_start
@@ -114,7 +118,7 @@ class _MainStages(Commands):
       f"--gin.INITIAL_CHECKPOINT_PATH={start}",
       f"--gin.PAIRS={self.at('data/pairs')}",
       *self.window(),
-      training=study.golden_training,
+      training=training,
       needs=tuple(needs),
       extra=study.golden_train_flags,
     )
@@ -153,5 +157,5 @@ class _MainStages(Commands):
 
   def evaluation_of_start(self) -> Stage:
     """Returns SFT's evaluation, which samples the opponents for all others."""
-    saved = [self.checkpoint("sft", self.study.sft)]
+    saved = [self.sft_checkpoint("sft")]
     return self.evaluate("sft", "sft", saved, needs=("sft",))

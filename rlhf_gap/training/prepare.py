@@ -261,6 +261,7 @@ def _check_trained_with(
   """Compares the vocabulary recorded by the run that made `initial`."""
   if initial is None or "://" in initial:
     return
+  stores.check_own_vocabulary(initial, vocabulary, "the run's store")
   found = model_dir.identity_of(os.path.dirname(os.path.abspath(initial)))
   trained = found.get(identity.VOCABULARY)
   if trained is not None and trained != vocabulary.fingerprint:
