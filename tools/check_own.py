@@ -163,7 +163,7 @@ def compare(
     What differs.
   """
   task = folder / "study/own"
-  store = stores.open(task / "golden_labels")
+  store = stores.open(str(task / "golden_labels"))
   names = ("prompt_tokens", "chosen_tokens", "rejected_tokens")
   values = store.read(range(8), (*names, "judge_r12", "judge_r21"))
   decode = stores.decoder(store.manifest.vocabulary)

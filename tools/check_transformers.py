@@ -13,11 +13,13 @@ import dataclasses
 import itertools
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
 
 import numpy as np
+import transformers_tokenizers
 
 TOLERANCE = 1e-4  # nats
 
@@ -211,6 +213,14 @@ print(json.dumps({"transformers": transformers.__version__}), flush=True)
 for line in sys.stdin:
   task = json.loads(line)
   try:
+    if "tokenizer" in task:
+      make_tokenizer(task["tokenizer"], task["folder"])
+      print(json.dumps({"ok": True}), flush=True)
+      continue
+    if "tokenize" in task:
+      print(json.dumps({"ok": True} | tokenize(
+        task["tokenize"], task["texts"])), flush=True)
+      continue
     if "tiny" in task:
       tiny(task["tiny"], task["spiece"])
       print(json.dumps({"ok": True}), flush=True)
@@ -236,7 +246,7 @@ class Oracle:
   def __init__(self, python: str):
     """Starts it; exits with a line where transformers cannot be imported."""
     self._process = subprocess.Popen(
-      [python, "-c", _ORACLE],
+      [python, "-c", transformers_tokenizers.SOURCE + _ORACLE],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
@@ -314,7 +324,16 @@ def _difference(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def write_golden(oracle: Oracle, folder: pathlib.Path) -> None:
-  """Writes a folder a case: the model, and transformers' log-probabilities."""
+  """Writes a folder a case: the model, and transformers' log-probabilities.
+
+  The tokenizers go to the folder `hf_tokenizers` beside it.
+  """
+  with tempfile.TemporaryDirectory() as scratch:
+    made = pathlib.Path(scratch) / "made"
+    transformers_tokenizers.write_golden(oracle, made)
+    for place in made.glob("*_source"):
+      shutil.rmtree(place)
+    shutil.copytree(made, folder.parent / "hf_tokenizers", dirs_exist_ok=True)
   for case in cases():
     if case.name not in GOLDEN:
       continue
@@ -333,7 +352,10 @@ def main() -> int:
   if arguments.write_golden:
     write_golden(oracle, arguments.write_golden)
     return 0
-  worst, failures, count = 0.0, 0, 0
+  with tempfile.TemporaryDirectory() as scratch:
+    differing = transformers_tokenizers.check(oracle, pathlib.Path(scratch))
+  print("\n".join(differing) or "token ids of every tokenizer: equal")
+  worst, failures, count = 0.0, len(differing), 0
   for case in cases():
     with tempfile.TemporaryDirectory() as folder:
       differences = check(case, oracle, pathlib.Path(folder))

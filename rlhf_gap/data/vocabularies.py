@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from rlhf_gap import errors
 from rlhf_gap.stores import vocabularies
 
 if TYPE_CHECKING:
@@ -27,11 +28,20 @@ def miniature() -> vocabularies.Vocabulary:
 def seqio_vocabulary(
   vocabulary: vocabularies.Vocabulary,
 ) -> "seqio.Vocabulary":
-  """Returns the vocabulary with which seqio tasks tokenize."""
+  """Returns the vocabulary with which seqio tasks tokenize.
+
+  Raises:
+    UserError: it is a `tokenizer.json`, which seqio does not read.
+  """
   import seqio
 
   if vocabulary.kind == "bytes":
     return seqio.ByteVocabulary(vocabulary.extra_ids)
+  if vocabulary.path.endswith(".json"):
+    raise errors.UserError(
+      f"{vocabulary.path}: seqio's tasks read only SentencePiece models; build"
+      " the store with `rlhf-gap data own`, or give the model's spiece.model"
+    )
   return seqio.SentencePieceVocabulary(vocabulary.path, vocabulary.extra_ids)
 
 

@@ -170,9 +170,9 @@ def _normalizer(spec: Any) -> dict[str, Any]:
     charsmap = base64.b64encode(spec.precompiled_charsmap).decode()
     steps.append({"type": "Precompiled", "precompiled_charsmap": charsmap})
   if spec.name == hf_tokenizers.WHITESPACE:
-    steps.append(_replace(hf_tokenizers.WHITE.pattern, " "))
+    steps.append(_replace(hf_tokenizers.WHITE, " "))
   # SentencePiece drops spaces at both ends and joins runs of them.
-  steps += [_replace(r"\A +| +\z", ""), _replace(" {2,}", " ")]
+  steps += [_replace(hf_tokenizers.ENDS, ""), _replace(" {2,}", " ")]
   return {"type": "Sequence", "normalizers": steps}
 
 

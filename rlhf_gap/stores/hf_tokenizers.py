@@ -11,6 +11,7 @@ except that text such as `</s>` is text and not a special token.
 import base64
 import os
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,14 +25,14 @@ MODEL_CONFIG = "config.json"
 BYTE_CLASS = "ByT5Tokenizer"
 
 WHITESPACE = "whitespace_split"
-"""Name of a normalizer that only splits at white space; see `split_spaces`."""
+"""Name of a normalizer behind which all white space splits; see `white_space`."""
 
 SENTINEL = re.compile("\N{LOWER ONE EIGHTH BLOCK}?<extra_id_([0-9]+)>")
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 # Unicode's property White_Space, at which tokenizers' WhitespaceSplit splits.
-WHITE = re.compile(
-  "[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
-)
+WHITE = "[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+# What `hf_tokenizer_files` writes to drop spaces at both ends.
+ENDS = r"\A +| +\z"
 _RUNS = (" {2,}",)
 
 
@@ -243,11 +244,8 @@ def to_sentencepiece(content: bytes, path: str) -> bytes:
   trainer.unk_id = int(model.unk_id or 0)
   trainer.unk_piece = model.vocab[trainer.unk_id][0]
   trainer.bos_id = -1
-  if rules.charsmap:
-    normalizer.name = "precompiled"
-    normalizer.precompiled_charsmap = rules.charsmap
-  else:
-    normalizer.name = WHITESPACE if rules.splits_white else "identity"
+  normalizer.name = WHITESPACE if rules.splits_white else "other"
+  normalizer.precompiled_charsmap = rules.charsmap
   normalizer.add_dummy_prefix = True
   normalizer.remove_extra_whitespaces = True
   normalizer.escape_whitespaces = True
@@ -308,6 +306,10 @@ def _rules(tokenizer: _Json, path: str) -> _Rules:
         ) from error
     elif kind == "Replace" and _collapses(step):
       rules = rules._replace(collapses=True)
+    elif kind == "Replace" and _replaced(step) == (WHITE, " "):
+      rules = rules._replace(splits_white=True)
+    elif kind == "Replace" and _replaced(step) == (ENDS, ""):
+      pass  # SentencePiece does so whenever it joins runs of spaces
     elif kind != "Strip":
       raise _unsupported("normalizer", step, path)
   for step in _steps(tokenizer.pre_tokenizer, "pretokenizers"):
@@ -336,9 +338,14 @@ def _steps(rule: dict[str, Any] | None, below: str) -> list[dict[str, Any]]:
 
 
 def _collapses(step: dict[str, Any]) -> bool:
+  regex, content = _replaced(step)
+  return regex in _RUNS and content in (" ", _SPACE)
+
+
+def _replaced(step: dict[str, Any]) -> tuple[Any, Any]:
   pattern = step.get("pattern")
   regex = pattern.get("Regex") if isinstance(pattern, dict) else None
-  return regex in _RUNS and step.get("content") in (" ", _SPACE)
+  return regex, step.get("content")
 
 
 def _marks(step: dict[str, Any]) -> bool:
@@ -358,6 +365,15 @@ def _unsupported(
   )
 
 
-def split_spaces(text: str) -> str:
-  """Returns a text in which every white-space character is a space."""
-  return WHITE.sub(" ", text)
+def white_space(normalize: Callable[[str], str]) -> re.Pattern[str]:
+  """Returns the white space at which a tokenizer splits after normalizing.
+
+  Args:
+    normalize: the model's normalizer, which may map some of it itself.
+
+  Returns:
+    A pattern of what it leaves; to be replaced by spaces before encoding.
+  """
+  every = filter(re.compile(WHITE).fullmatch, map(chr, range(0x3001)))
+  left = [c for c in every if c in normalize(f"a{c}b")]
+  return re.compile(f"[{''.join(left)} ]")

@@ -38,7 +38,7 @@ class Vocabulary:
     kind: "sentencepiece", or "bytes" for ByT5's.
     path: the SentencePiece model, a local path or URL, or a `tokenizer.json`,
       which is read as one; "" for bytes. Not part of the identity.
-    sha256: hash of the model, hexadecimal; "" for bytes.
+    sha256: hash of the file, hexadecimal; "" for bytes.
     extra_ids: number of sentinel ids after the pieces.
 
   Raises:
@@ -117,7 +117,7 @@ def sentencepiece(path: str, extra_ids: int | None = None) -> Vocabulary:
       ids for padding and EOS than T5.
   """
   content = _read(path)
-  processor = _load(content, path)
+  processor = _load(_as_model(content, path), path)
   if extra_ids is None:
     extra_ids = 0 if _holds_sentinels(processor) else EXTRA_IDS
   sha256 = hashlib.sha256(content).hexdigest()
@@ -174,6 +174,13 @@ def model_bytes(vocabulary: Vocabulary) -> bytes:
       f"{vocabulary.path} is not the vocabulary that the store was built with;"
       f" expected the file with sha256 {vocabulary.sha256[:12]}..."
     )
+  return _as_model(content, vocabulary.path)
+
+
+def _as_model(content: bytes, path: str) -> bytes:
+  """Returns a vocabulary file as a SentencePiece model."""
+  if path.endswith(".json"):
+    return hf_tokenizers.to_sentencepiece(content, path)
   return content
 
 
@@ -273,9 +280,8 @@ def encoder(vocabulary: Vocabulary) -> Callable[[str], list[int]]:
   extended = content + _sentinel_pieces(vocabulary.extra_ids)
   processor = _load(extended, vocabulary.path)
   if _splits_at_white_space(content):
-    return lambda text: list(
-      processor.EncodeAsIds(hf_tokenizers.split_spaces(text))
-    )
+    white = hf_tokenizers.white_space(processor.Normalize)
+    return lambda text: list(processor.EncodeAsIds(white.sub(" ", text)))
   return lambda text: list(processor.EncodeAsIds(text))
 
 
@@ -314,13 +320,10 @@ def _special(token: int, num_pieces: int, size: int) -> str:
 
 
 def _read(path: str) -> bytes:
-  """Returns a model's bytes; a local file must be a regular one."""
-  if not os.path.exists(path):
-    return locations.read_file(path)
-  content = files.read_bytes(path)
-  if path.endswith(".json"):
-    return hf_tokenizers.to_sentencepiece(content, path)
-  return content
+  """Returns a file's bytes; a local one must be a regular file."""
+  if os.path.exists(path):
+    return files.read_bytes(path)
+  return locations.read_file(path)
 
 
 def _processor(vocabulary: Vocabulary) -> Any:
