@@ -29,8 +29,8 @@ from rlhf_gap.cli import main as cli
 _STUDIES = "gin_configs/studies"
 _MAX_LENGTH = 24
 _LIMIT_SECONDS = 600
-_ANIMALS = "cat dog bird horse fox bear wolf lion".split()
-_VERBS = "runs jumps sleeps eats sings".split()
+_ANIMALS = ["cat", "dog", "bird", "horse", "fox", "bear", "wolf", "lion"]
+_VERBS = ["runs", "jumps", "sleeps", "eats", "sings"]
 
 
 def write_pairs(path: pathlib.Path, rows: int = 400) -> list[dict[str, str]]:

@@ -1,8 +1,8 @@
 """The part of tools/check_transformers.py about tokenizers.
 
 It makes small tokenizers with transformers, and compares its token ids of
-awkward texts with ours: of its folders as we read them, and of our files for the
-same vocabulary as it reads them.
+awkward texts with ours: of its folders as we read them, and of our files for
+the same vocabulary as it reads them.
 """
 
 import json

@@ -100,8 +100,8 @@ def run(arguments: argparse.Namespace) -> None:
   size = files.size_bytes(arguments.destination) or 0
   if is_hf and vocabulary is None:
     print(
-      f"{arguments.destination}: without a tokenizer, because none is known; for"
-      " one, give --vocabulary"
+      f"{arguments.destination}: without a tokenizer, because none is known;"
+      " give --vocabulary to add one"
     )
   for note in written.notes:
     print(errors.printable(f"{arguments.source}: {note}"))

@@ -185,7 +185,7 @@ def _prompts(arguments: argparse.Namespace) -> "prompt_sources.Prompts":
 
 def _vocabulary(arguments: argparse.Namespace) -> "stores.Vocabulary":
   """Returns the vocabulary of text prompts."""
-  from rlhf_gap import errors, stores
+  from rlhf_gap import errors
   from rlhf_gap.evaluation import publishing
 
   path = arguments.checkpoint

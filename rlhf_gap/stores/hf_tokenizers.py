@@ -25,7 +25,7 @@ MODEL_CONFIG = "config.json"
 BYTE_CLASS = "ByT5Tokenizer"
 
 WHITESPACE = "whitespace_split"
-"""Name of a normalizer behind which all white space splits; see `white_space`."""
+"""Name of a normalizer after which all white space splits (`white_space`)."""
 
 SENTINEL = re.compile("\N{LOWER ONE EIGHTH BLOCK}?<extra_id_([0-9]+)>")
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"

@@ -1,7 +1,8 @@
 """The vocabulary of a store's token ids: encoding, decoding and checks.
 
-A user names a vocabulary by the path of a SentencePiece model, by a Hugging Face
-folder with its tokenizer, or as `bytes` for ByT5's. Data, models and stores all use `named`, so they accept the same files.
+A user names a vocabulary by the path of a SentencePiece model, by a Hugging
+Face folder with its tokenizer, or as `bytes` for ByT5's. Data, models and
+stores all use `named`, so they accept the same files.
 
 SentencePiece models are read with the `sentencepiece` package, so that reading
 a store does not need TensorFlow.
@@ -206,7 +207,7 @@ def check_own_vocabulary(folder: str, stored: Vocabulary, store: str) -> None:
   """Checks that a model's own tokenizer, if it has one, fits a store.
 
   Args:
-    folder: the model's folder; only a local one of Hugging Face has a tokenizer.
+    folder: the model's folder; only a local Hugging Face one has a tokenizer.
     stored: the store's vocabulary.
     store: the store's path, for the message.
 
