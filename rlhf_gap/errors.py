@@ -57,9 +57,18 @@ Restart all processes of the run to resume it.
 
 
 # Messages of XLA, its allocators and the C++ library for a failed allocation.
+# XLA wraps them: "INTERNAL: Error dispatching computation: Out of memory ...".
 _OUT_OF_MEMORY = re.compile(
   r"RESOURCE_EXHAUSTED|out of memory|failed to allocate|std::bad_alloc"
-  r"|allocation of \d+ bytes failed",
+  r"|allocation of \d+ bytes failed|ran out of memory in memory space"
+  r"|CUDA_ERROR_OUT_OF_MEMORY|hipErrorOutOfMemory|exceeds? the memory capacity",
+  re.IGNORECASE,
+)
+# "Out of memory allocating N bytes", "allocation of N bytes failed",
+# "Used 21.5G of 15.75G hbm", "trying to allocate 3.2GiB".
+_SIZE = re.compile(
+  r"allocat\w* (?:of )?(?P<size>[\d.]+ ?(?:bytes|B\b|[KMGT]i?B))"
+  r"|Used (?P<used>[\d.]+[KMGT]? of [\d.]+[KMGT]?)",
   re.IGNORECASE,
 )
 
@@ -73,14 +82,33 @@ def out_of_memory(error: BaseException) -> str | None:
   Returns:
     The line; None for any other error.
   """
-  # JAX has no type for this error, so it is recognized by its text.
-  text = str(error)
+  # JAX has no type for this error, so it is recognized by its text. An error
+  # raised while closing what the failed computation was to fill hides it.
+  seen: set[int] = set()
+  cause: BaseException | None = error
+  while cause is not None and id(cause) not in seen:
+    if _is_out_of_memory(cause):
+      return _describe_out_of_memory(cause)
+    seen.add(id(cause))
+    if isinstance(cause, UserError):
+      return None  # it says more about the error that it was raised from
+    cause = cause.__cause__ or cause.__context__
+  return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
   if isinstance(error, MemoryError):
-    text = text or "MemoryError"
-  elif not (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(text)):
-    return None
+    return True
+  is_of_jax = isinstance(error, RuntimeError | ValueError)
+  return is_of_jax and _OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def _describe_out_of_memory(error: BaseException) -> str:
+  text = str(error) or "MemoryError"
+  size = _SIZE.search(text)
+  asked = f"; {size['size'] or size['used']} were asked for" if size else ""
   return (
-    f"a device's memory is full ({text.splitlines()[0][:200]}); use a smaller"
-    " BATCH_SIZE, more NUM_MICROBATCHES or REMAT_POLICY='full'; `rlhf-gap plan`"
-    " predicts what a run needs"
+    f"a device's memory is full ({text.splitlines()[0][:200]}){asked}; use a"
+    " smaller BATCH_SIZE (--batch_size of a command), more NUM_MICROBATCHES or"
+    " REMAT_POLICY='full'; `rlhf-gap plan` predicts what a run needs"
   )

@@ -175,7 +175,8 @@ def main(argv: list[str] | None = None) -> int:
     if described is None:
       raise
     message = described
-  except (RuntimeError, MemoryError) as error:
+  except Exception as error:
+    # Any type: what is closed after a failed computation may raise its own.
     described = errors.out_of_memory(error)
     if described is None:
       raise

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -97,6 +98,47 @@ def test_a_device_without_memory_is_one_line_and_exit_code_2(
   assert "a device's memory is full (RESOURCE_EXHAUSTED" in error
   assert "`rlhf-gap plan` predicts" in error
   assert errors.out_of_memory(RuntimeError("INTERNAL: x")) is None
+
+
+# As XLA words them: at dispatch on a CPU, at compile time on a TPU, on a GPU.
+@pytest.mark.parametrize(
+  ("message", "size"),
+  [
+    (
+      "INTERNAL: Error dispatching computation: Error dispatching computation:"
+      " Out of memory allocating 4398046511104 bytes.",
+      "4398046511104 bytes",
+    ),
+    (
+      "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory"
+      " in memory space hbm. Used 21.50G of 15.75G hbm. Exceeded hbm capacity"
+      " by 5.75G.",
+      "21.50G of 15.75G",
+    ),
+    (
+      "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 3.20GiB.",
+      "3.20GiB",
+    ),
+  ],
+)
+def test_every_wording_of_xla_names_what_was_asked_for(message, size):
+  line = errors.out_of_memory(jax.errors.JaxRuntimeError(message))
+  assert f"; {size} were asked for; use a smaller BATCH_SIZE" in line
+  assert "\n" not in line
+
+
+def test_an_error_while_closing_does_not_hide_a_full_memory(
+  capsys, monkeypatch
+):
+  def run(arguments):
+    try:
+      jnp.zeros(2**46).block_until_ready()
+    finally:
+      raise KeyError("closing")
+
+  monkeypatch.setattr("rlhf_gap.cli.command_inspect.run", run)
+  assert main.main(["inspect", "x"]) == 2
+  assert "a device's memory is full" in capsys.readouterr().err
 
 
 def test_inspect_describes_what_t5x_wrote(capsys):
