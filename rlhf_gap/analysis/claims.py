@@ -31,16 +31,16 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-  """A statement that records decide.
+  """A claim that can be tested against the records.
 
   Attributes:
     name: a few words, for tables and scripts.
     statement: the statement in full.
     source: who makes it, such as "Tang et al. (2024), Fig. 1".
     decide: answers it; raises `UndefinedError` if records are missing.
-    requires_any: patterns of arm names, such as "stale_*". A study is asked
-      only if it plans an arm that matches one of them. If empty, every study is
-      asked.
+    requires_any: patterns of arm names, such as "stale_*". A study
+      answers the claim only if it plans an arm that matches one of them. If
+      empty, every study answers it.
     quote: the source's sentence that the claim stands for, and its place; ""
       for a study's own conditions.
     rule: the number that decides, and how.

@@ -160,7 +160,7 @@ def _replace(
   if len(changed.mlp_activations) != kernels:
     raise errors.UserError(
       f"{path}: mlp_activations={_text(value)}, but its arrays have"
-      f" {kernels} input kernels a layer"
+      f" {kernels} input kernels per layer"
     )
   return changed
 

@@ -30,4 +30,4 @@ def only_if(
   given = [name for name in names if getattr(arguments, name)]
   given += [k for k, v in defaults.items() if getattr(arguments, k) != v]
   if given:
-    raise errors.UserError(f"--{given[0]} has an effect only {when}")
+    raise errors.UserError(f"--{given[0]} only applies {when}")

@@ -70,8 +70,8 @@ def add_unrecorded_arguments(parser: argparse.ArgumentParser) -> None:
     "--max_distance",
     metavar="N",
     type=flag_types.count,
-    help="largest distance of the source's relative positions (default: what"
-    " the checkpoint records, else 128)",
+    help="relative_attention_max_distance of the source (default: what the"
+    " checkpoint records, else 128)",
   )
 
 

@@ -62,7 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_numbers(add: Callable[..., Any]) -> None:
   count, tokens = flag_types.count, flag_types.tokens
-  add("--num_samples", type=count, default=2, help="per prompt (default: 2)")
+  add(
+    "--num_samples",
+    type=count,
+    default=2,
+    help="samples per prompt (default: 2)",
+  )
   add(
     "--num_prompts",
     type=count,

@@ -1,9 +1,9 @@
-"""Builds a pair store from preference data of your own.
+"""Builds a pair store from your own preference data.
 
-The form is told from the columns: prompt, chosen and rejected; chosen and
+The form is detected from the columns: prompt, chosen and rejected; chosen and
 rejected that share their prompt; prompt and completion; several responses with
-scores; and others. `--look` says what is seen and writes nothing. Rows that are
-of no use are counted by reason and listed, with file and line, in
+scores; and others. `--look` reports what was found and writes nothing. Unusable
+rows are counted by reason and listed, with file and line, in
 OUTPUT.skipped_rows.jsonl. Rerun the same command to resume after a crash.
 """
 
@@ -29,9 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--look",
     action="store_true",
-    help="say what the files hold, show two rows, write nothing",
+    help="report what was found in the files, show two rows, write nothing",
   )
-  parser.add_argument("--json", action="store_true", help="print one object")
+  parser.add_argument(
+    "--json", action="store_true", help="print the report as one JSON object"
+  )
   _add_store_arguments(parser)
   _add_form_arguments(parser)
   _add_split_arguments(parser)
@@ -42,7 +44,7 @@ def _add_store_arguments(parser: argparse.ArgumentParser) -> None:
     "--output",
     type=flag_types.storage,
     metavar="DIR",
-    help="where the store goes; without it as --look",
+    help="the store to write; without it, same as --look",
   )
   parser.add_argument(
     "--vocabulary",
@@ -82,7 +84,7 @@ def _add_store_arguments(parser: argparse.ArgumentParser) -> None:
     "--name",
     type=flag_types.name,
     default="own",
-    help="of the data, for the store's manifest (default: own)",
+    help="name of the data in the store's manifest (default: own)",
   )
 
 
@@ -96,9 +98,8 @@ def _add_form_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--form",
     metavar="FORM",
-    help="the form, if it should not be told from the columns: pairs, soft,"
-    " sides, scored, ranked, unpaired, completion, implicit, conversation or"
-    " prompts",
+    help="the form (default: detected from the columns): pairs, soft, sides,"
+    " scored, ranked, unpaired, completion, implicit, conversation or prompts",
   )
   parser.add_argument(
     "--template",
@@ -111,13 +112,13 @@ def _add_form_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--prompt_ends_with",
     metavar="TEXT",
-    help="where prompts end that chosen and rejected share",
+    help="text that ends the prompt shared by chosen and rejected",
   )
   parser.add_argument(
     "--score_pairs",
     choices=("all", "best_worst"),
     default="all",
-    help="which pairs several scored responses make (default: all)",
+    help="which pairs to make from several scored responses (default: all)",
   )
   parser.add_argument(
     "--pair_unpaired",
@@ -127,7 +128,7 @@ def _add_form_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--allow_malformed",
     action="store_true",
-    help="go on when more than 1%% of the rows are malformed",
+    help="continue even if more than 1%% of the rows are malformed",
   )
 
 
@@ -142,17 +143,19 @@ def _add_split_arguments(parser: argparse.ArgumentParser) -> None:
     type=flag_types.name,
     metavar="RULE",
     help="file, column:NAME, hash:SHARE (that share of the prompts is split"
-    " `test`) or none (default: file if every file's name tells its split)",
+    " `test`) or none (default: file if every file's name contains a split)",
   )
 
 
 def run(arguments: argparse.Namespace) -> None:
-  """Builds the store, or looks."""
+  """Builds the store, or reports what the files hold."""
   from rlhf_gap.data.own import build, columns, forms, look
   from rlhf_gap.data.own import request as requests
 
   if arguments.source is None:
-    raise errors.UserError("--source=FILES is missing: your own rows")
+    raise errors.UserError(
+      "--source=FILES is missing: the files that hold your rows"
+    )
   if arguments.form is not None:
     checks.one_of(forms.NAMES, **{"--form": arguments.form})
   request = requests.Request(

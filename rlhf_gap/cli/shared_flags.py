@@ -35,7 +35,7 @@ def add_keep(parser: argparse.ArgumentParser) -> None:
     "--keep",
     choices=("end", "start"),
     default="end",
-    help="the part of a too long prompt to keep: end for dialogues (default),"
+    help="which end of an overlong prompt to keep: end for dialogues (default),"
     " start for posts",
   )
 
@@ -46,8 +46,8 @@ def add_dtype(
   """Declares --dtype.
 
   Args:
-    parser: the command's.
-    of: the numbers that have this type, such as "the parameters".
+    parser: the command's parser.
+    of: what the dtype applies to, such as "the parameters".
     default: the default; None keeps the checkpoint's own type.
   """
   shown = default or "the checkpoint's"

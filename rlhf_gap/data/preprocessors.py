@@ -192,7 +192,7 @@ def _preference_layout(
   labels = [vocabulary.encode(label) for label in LABELS]
   if [len(label) for label in labels] != [1, 1]:
     raise errors.UserError(
-      f"the vocabulary writes the labels {LABELS} as {labels}; a preference"
+      f"the vocabulary encodes the labels {LABELS} as {labels}; a preference"
       " model needs a vocabulary that has one id for each"
     )
   a, b = (vocabulary.encode(f" {m} ") for m in (RESPONSE_A, RESPONSE_B))

@@ -174,7 +174,7 @@ def table(report: Report) -> str:
   lines = [f"{report.task}, split {report.split}: {report.output}", ""]
   counted = {
     "files read": len(report.files),
-    "  left aside, not of this task": len(report.other_files),
+    "  ignored, not part of this task": len(report.other_files),
     "rows read": report.rows_read,
     **{f"  dropped, {name}": n for name, n in report.dropped.items()},
     "rows kept": report.rows_kept,

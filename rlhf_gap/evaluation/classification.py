@@ -128,8 +128,8 @@ def choose_pairs(store: stores.Store, num_pairs: int, seed: int) -> Pairs:
   decided = np.flatnonzero(weight > 0)
   if not 2 <= num_pairs <= len(decided):
     raise errors.UserError(
-      f"{store.path} holds {len(decided):,} pairs that are no ties;"
-      f" --num_pairs={num_pairs} expects 2 to {len(decided):,}"
+      f"{store.path} holds {len(decided):,} pairs that are not ties,"
+      f" but --num_pairs={num_pairs}; expected 2 to {len(decided):,}"
     )
   order = stores.rows(
     stores.Epochs(), seed, 0, num_rows=len(decided), batch_size=num_pairs

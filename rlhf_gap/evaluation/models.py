@@ -47,7 +47,7 @@ def named(path: str) -> stores.CheckpointIdentity:
     path: the checkpoint's folder.
 
   Raises:
-    UserError: nothing whole is there, or it is no T5.
+    UserError: there is no complete checkpoint, or it is not a T5.
   """
   step = checkpoints.open(path).step
   return stores.CheckpointIdentity(path, checkpoints.fingerprint(path), step)

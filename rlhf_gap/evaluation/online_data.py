@@ -69,7 +69,7 @@ def windows(
     with fewer than two remaining pairs.
 
   Raises:
-    UserError: the store is no recorded run, or the moments would overlap.
+    UserError: the store is not a recorded run, or the windows would overlap.
   """
   manifest = store.manifest
   if manifest.schema != "pairs" or manifest.label.judge is None:
@@ -92,9 +92,9 @@ def windows(
       found.append(Window(step, *(part[decided] for part in of_decided)))
   if not found:
     raise errors.UserError(
-      f"{store.path}: at every moment the golden model finds the two responses"
-      " equally good; more --num_pairs, or a policy that has not collapsed, may"
-      " have pairs to tell apart"
+      f"{store.path}: in every window the golden model rates the two responses"
+      " equally; try a larger --num_pairs, or check whether the policy has"
+      " collapsed"
     )
   return found
 

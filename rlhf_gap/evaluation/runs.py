@@ -116,11 +116,11 @@ def describe(folder: str) -> records.TrainingRun:
 
   Returns:
     The run, named after its folder: `source` is its arm, its loss the method,
-    everything else a hyper-parameter but for paths: where a run's inputs lay is
-    no part of what it is (their fingerprints are).
+    and everything else except paths a hyper-parameter: the location of a run's
+    inputs is not part of its identity (their fingerprints are).
 
   Raises:
-    UserError: the file is no JSON object of texts.
+    UserError: the file is not a JSON object of strings.
   """
   name = os.path.basename(os.path.abspath(folder))
   path = os.path.join(folder, _DESCRIPTION)
@@ -131,7 +131,7 @@ def describe(folder: str) -> records.TrainingRun:
     if not isinstance(value, str):
       raise errors.UserError(
         f"{path}: does not describe a run ({key} is {value!r:.80}); expected"
-        " what `rlhf-gap train` writes, an object of texts"
+        " what `rlhf-gap train` writes, a JSON object of strings"
       )
   try:
     seed = int(settings.get("seed", "0"))

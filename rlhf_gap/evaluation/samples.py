@@ -97,9 +97,9 @@ def choose_prompts(path: str, num_prompts: int, seed: int) -> Prompts:
   store = stores.open(path)
   if not 2 <= num_prompts <= store.num_rows:
     raise errors.UserError(
-      f"{path} holds {store.num_rows:,} prompts; --num_prompts={num_prompts}"
-      f" expects 2 to {store.num_rows:,}: ask for fewer, or build a larger"
-      " store"
+      f"{path} holds {store.num_rows:,} prompts, but"
+      f" --num_prompts={num_prompts}; expected 2 to {store.num_rows:,}: lower"
+      " it, or build a larger store"
     )
   rows = stores.rows(
     stores.Epochs(), seed, 0, num_rows=store.num_rows, batch_size=num_prompts
@@ -308,7 +308,8 @@ def open_existing(path: str, plan: Plan) -> stores.Store:
     raise errors.UserError(
       f"{path} holds responses of up to"
       f" {manifest.feature_lengths['response']} tokens, but"
-      f" --max_length={plan.max_length}; policy and opponent need one length"
+      f" --max_length={plan.max_length}; policy and opponent must use the same"
+      " length"
     )
   return store
 

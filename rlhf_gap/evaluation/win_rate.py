@@ -37,7 +37,7 @@ def load_judge(
   keep: str,
   max_length: int,
 ) -> Judge:
-  """Returns a judge for a preference model.
+  """Wraps a preference model as a judge.
 
   Args:
     model: the preference model.

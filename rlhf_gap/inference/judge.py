@@ -42,7 +42,7 @@ def words_of(vocabulary: stores.Vocabulary) -> Words:
     The ids.
 
   Raises:
-    UserError: A or B is not one known piece of it.
+    UserError: A or B is not a single piece of the vocabulary.
   """
   encode = stores.encoder(vocabulary)
   answers = {word: encode(word) for word in ("A", "B")}
@@ -50,8 +50,8 @@ def words_of(vocabulary: stores.Vocabulary) -> Words:
   for word, ids in answers.items():
     if len(ids) != 1 or ids[0] in (PAD_ID, EOS_ID, unknown):
       raise errors.UserError(
-        f"the vocabulary {vocabulary.path or vocabulary.kind} writes {word!r}"
-        f" as {ids}; expected one known piece: a preference model answers with"
+        f"the vocabulary {vocabulary.path or vocabulary.kind} encodes"
+        f" {word!r} as {ids}; expected one known piece: a preference model answers with"
         " A or B"
       )
   return Words(
@@ -108,8 +108,8 @@ def assemble(
   prompt: 5 6 7 1 0   first: 8 1 0   second: 9 9 1
   -> 5 6 7 [RESPONSE A] 8 [RESPONSE B] 9 9 1 0 ...
 
-  EOS (1) and pads (0) of the parts are dropped and one EOS closes the whole. A
-  prompt too long is cut; a response never is.
+  EOS (1) and pads (0) of the parts are dropped and one EOS closes the whole. An
+  overlong prompt is truncated; a response never is.
 
   Args:
     words: ids of the markers.
@@ -118,7 +118,7 @@ def assemble(
     second: response B, likewise.
     length: the result's length in tokens; it must hold both whole responses,
       the markers and EOS.
-    keep: which end of a prompt too long to keep: "end" for dialogues, "start"
+    keep: which end of an overlong prompt to keep: "end" for dialogues, "start"
       for posts.
 
   Returns:
@@ -251,7 +251,7 @@ def compare(
     first: responses y1, likewise.
     second: responses y2, likewise.
     length: length of the model's input in tokens.
-    keep: which end of a prompt too long to keep (see `assemble`).
+    keep: which end of an overlong prompt to keep (see `assemble`).
 
   Returns:
     Probabilities, labels and the position bias.

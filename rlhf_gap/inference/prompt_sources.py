@@ -90,7 +90,7 @@ def from_lines(
     for number, line in enumerate(files.without_bom(lines, name), 1)
   ]
   if not rows:
-    raise errors.UserError(f"{name}: holds no prompts; expected one a line")
+    raise errors.UserError(f"{name}: holds no prompts; expected one per line")
   tokens = np.zeros((len(rows), length), np.int32)
   for row, ids in enumerate(rows):
     tokens[row, : len(ids)] = ids
@@ -110,8 +110,8 @@ def _encode(
   for character, name in (("\0", "NUL"), ("\r", "carriage return")):
     if character in text:
       raise errors.UserError(
-        f"{place}: holds a {name}; expected text, a prompt a line, each ended"
-        " by LF or CRLF"
+        f"{place}: holds a {name}; expected one prompt per line, each ended by"
+        " LF or CRLF"
       )
   ids = [*encode(text), EOS_ID]
   if len(ids) == 1:
@@ -139,5 +139,5 @@ def check_ids(prompts: Prompts, vocab_size: int, path: str) -> None:
   if largest >= vocab_size:
     raise errors.UserError(
       f"{path}: its embedding has {vocab_size:,} rows, but a prompt has token"
-      f" {largest:,}; the prompts are of another vocabulary"
+      f" {largest:,}; the prompts were tokenized with a different vocabulary"
     )

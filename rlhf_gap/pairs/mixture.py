@@ -31,7 +31,7 @@ class Mixture:
     if len(self.sources) != len(self.weights) or not self.sources:
       raise errors.UserError(
         f"Mixture: {len(self.sources)} sources with {len(self.weights)}"
-        " weights; expected one weight a source"
+        " weights; expected one weight per source"
       )
     for weight in self.weights:
       checks.positive(weights=weight)

@@ -279,8 +279,8 @@ class _Generated:
     for path, policy in zip(paths, loaded, strict=True):
       if not same_architecture(policy.config, context.config):
         raise errors.UserError(
-          f"{path} is another architecture than the run's policy; both sides"
-          " of generated pairs share it"
+          f"{path} has a different architecture from the run's policy; both"
+          " policies that generate pairs must have the same one"
         )
     self._policies = tuple(policy.params for policy in loaded)
     steps = {policy.step for policy in loaded}

@@ -199,7 +199,7 @@ class _Stored:
       size = self._context.batch_size
       raise errors.UserError(
         f"{self._store.path} ends after {self._store.num_rows // size} batches"
-        f" of {size}, but step {step} was asked for; set TRAIN_STEPS to that"
+        f" of {size}, but step {step} was requested; lower TRAIN_STEPS"
       ) from None
 
   def fetch(self, step: int, params: Any) -> FetchedBatch:
@@ -268,7 +268,7 @@ def _check_as_recorded(store: stores.Store, batch_size: int) -> None:
   if recorded != batch_size:
     raise errors.UserError(
       f"{store.path} was recorded in batches of {recorded}; a replay in batches"
-      f" of {batch_size} is another run: set BATCH_SIZE={recorded}, or use"
+      f" of {batch_size} would be a different run: set BATCH_SIZE={recorded}, or use"
       " Offline"
     )
 
@@ -283,8 +283,9 @@ def _is_scored(store: stores.Store, context: Context, rescore: bool) -> bool:
   if rescore:
     return False
   raise errors.UserError(
-    f"{store.path} was scored with the reference {scored_with.path or 'at'}"
-    f" (parameters {scored_with.sha256[:12]}), but this run's is"
+    f"{store.path} was scored with the reference"
+    f" {scored_with.path or 'of unknown path'} (parameters sha256"
+    f" {scored_with.sha256[:12]}), but this run's is"
     f" {reference.identity.path} ({reference.identity.sha256[:12]}); start from"
     " that checkpoint, or set rescore=True"
   )

@@ -79,7 +79,7 @@ def points(arm: arms.Arm, metric: str = arms.WIN) -> np.ndarray:
 
 
 def without_curve(arm: arms.Arm) -> Iterator[str]:
-  """Yields a line for every configuration that a frontier leaves out.
+  """Yields a message for each configuration that a frontier omits.
 
   Args:
     arm: the arm.

@@ -313,7 +313,7 @@ class Writer:
     ]
     if differing or rows != last - first:
       raise errors.UserError(
-        f"chunk {chunk} of {self._path} holds other rows than the ones appended"
-        f" now (they differ in {', '.join(differing) or 'number'}); repeat the"
+        f"chunk {chunk} of {self._path} does not match the rows being appended"
+        f" (differs in: {', '.join(differing) or 'number of rows'}); repeat the"
         " run with the same seed, checkpoint and hardware, or start a new store"
       )

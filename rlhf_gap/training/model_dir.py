@@ -132,8 +132,8 @@ def claim(model_dir: str, wanted: identity.Identity) -> None:
     name.endswith(identity.SHA256) and name not in noted for name in wanted.now
   ):
     print(
-      f"{model_dir}: {_IDENTITY} is from before inputs were fingerprinted; this"
-      " run takes the same paths for the same inputs and notes what they hold",
+      f"{model_dir}: {_IDENTITY} predates input fingerprints; assuming that"
+      " unchanged paths hold unchanged inputs, and recording their fingerprints",
       flush=True,
     )
   # The recorded paths stay those with which the run began.
@@ -152,7 +152,7 @@ def _check_no_checkpoints(model_dir: str) -> None:
   others = [n for n in os.listdir(model_dir) if n.startswith("checkpoint_")]
   if others:
     raise errors.UserError(
-      f"{model_dir} holds {sorted(others)[0]}, which no run of ours wrote;"
+      f"{model_dir} holds {sorted(others)[0]}, which rlhf-gap did not write;"
       " choose another MODEL_DIR"
     )
 

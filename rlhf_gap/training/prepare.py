@@ -60,7 +60,7 @@ class PreparedRun:
       run: the run's description.
 
     Raises:
-      UserError: a store, a checkpoint or their combination is wrong.
+      UserError: a store or checkpoint is invalid, or they do not match.
     """
     mesh = _mesh(run)
     opened = run.source.stores()
@@ -199,7 +199,7 @@ def _reference(
     )
     if not same_architecture(loaded.config, config):
       raise errors.UserError(
-        f"{path}: the reference is another architecture than the policy"
+        f"{path}: the reference has a different architecture from the policy"
         f" {run.initial}"
       )
   return pairs.Reference(
@@ -216,8 +216,9 @@ def _check_stores(run: Run, opened: list[stores.Store]) -> stores.Vocabulary:
     other = store.manifest.vocabulary
     if other.fingerprint != vocabulary.fingerprint:
       raise errors.UserError(
-        f"{store.path} is of another vocabulary ({other.path or other.kind})"
-        f" than {opened[0].path} ({vocabulary.path or vocabulary.kind})"
+        f"{store.path} was built with a different vocabulary"
+        f" ({other.path or other.kind}) from {opened[0].path}"
+        f" ({vocabulary.path or vocabulary.kind})"
       )
     limits = run.feature_lengths or {}
     for axis, name in (("prompt", "inputs"), ("response", "targets")):
@@ -251,7 +252,8 @@ def _check_ids(store: stores.Store, config: t5.T5Config, path: str) -> None:
   if largest >= config.vocab_size:
     raise errors.UserError(
       f"{path}: its embedding has {config.vocab_size:,} rows, but {store.path}"
-      f" has token {largest:,}; the store is of another vocabulary"
+      f" has token {largest:,}; the store was built with a different"
+      " vocabulary"
     )
 
 

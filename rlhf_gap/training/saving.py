@@ -94,13 +94,13 @@ def restore_latest(
         _moving_aside(model_dir, later) for later in steps if later > step
       )
       raise errors.UserError(
-        f"{path} cannot be resumed from ({reason}); the newest whole checkpoint"
-        f" is checkpoint_{step}: to resume from it, run `{aside}`, then the"
+        f"{path} cannot be resumed from ({reason}); the latest complete"
+        f" checkpoint is checkpoint_{step}: to resume from it, run `{aside}`, then the"
         " same command again"
       ) from error
     raise errors.UserError(
       f"{path} cannot be resumed from ({reason}), and no earlier checkpoint is"
-      " whole; choose another MODEL_DIR to train anew"
+      " complete; choose another MODEL_DIR to start over"
     ) from error
 
 
@@ -141,7 +141,7 @@ def restore(
   shapes = jax.tree.map(lambda p: p.shape, loaded.params)
   if shapes != jax.tree.map(lambda p: p.shape, t5.param_shapes(config)):
     raise errors.UserError(
-      f"{path}: holds another architecture than this run trains"
+      f"{path}: its architecture differs from that of this run's model"
     )
   fresh = optimizer.init(loaded.params)
   opt_state = optimizers.from_t5x(
@@ -310,10 +310,12 @@ class Saver:
       warnings.filterwarnings("ignore", "coroutine .* was never awaited")
       what = "a checkpoint" if step is None else f"checkpoint_{step}"
       safe = steps_in(self._model_dir)
-      latest = f"checkpoint_{safe[-1]} is whole" if safe else "none is whole"
+      latest = (
+        f"checkpoint_{safe[-1]} is complete" if safe else "none is complete"
+      )
       raise errors.UserError(
-        f"{self._model_dir}: no space is left to save {what}; {latest}: make"
-        " room and run the same command again"
+        f"{self._model_dir}: no space is left to save {what}; {latest}: free"
+        " some space and rerun the same command"
       ) from error
 
 

@@ -108,11 +108,11 @@ def number(value: object, key: str) -> float:
   """Returns a finite number.
 
   Args:
-    value: what the column holds.
+    value: the column's value.
     key: the column, for messages.
 
   Raises:
-    MalformedError: it is no number.
+    MalformedError: it is not a number.
     DroppedError: `not_finite`: NaN, infinite, or beyond float64.
   """
   if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -23,15 +23,15 @@ _MAX_KNOWN = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-  """What one row says.
+  """One row, interpreted.
 
   Attributes:
     prompt: the prompt, rendered.
     responses: the responses, in the row's order.
-    comparisons: of responses, by index; none where nothing is compared.
-    prompt_id: names the prompt.
-    weight: of the row in a loss.
-    notes: oddities of a row that is kept all the same; they are counted.
+    comparisons: between responses, by index; empty if there are none.
+    prompt_id: the prompt's id.
+    weight: the row's weight in a loss.
+    notes: warnings about a row that is kept anyway; they are counted.
     is_good: the label of an unpaired completion.
   """
 

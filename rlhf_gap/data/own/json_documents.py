@@ -133,7 +133,7 @@ def _columns(fields: Mapping[str, Any], place: str) -> Iterator[Row]:
   lengths = {name: len(value) for name, value in listed.items()}
   if len(set(lengths.values())) != 1 or len(keys) > 1:
     raise errors.UserError(
-      f"{place}: columns of {lengths} rows; expected one number of rows"
+      f"{place}: columns do not have the same rows (rows per column: {lengths})"
     )
   for number, cells in enumerate(zip(*listed.values(), strict=True), start=1):
     yield Row(number, dict(zip(listed, cells, strict=True)))

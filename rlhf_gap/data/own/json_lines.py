@@ -38,9 +38,9 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def rows(file: Lines, place: str) -> Iterator[Row]:
-  """Yields each line of a file: an object, or the reason why it is none.
+  """Yields each line of a file: an object, or why it is not one.
 
-  Lines end with a line feed alone: U+2028 and its like may stand in strings.
+  Only a line feed ends a line: strings may contain U+2028 and the like.
 
   Args:
     file: open for reading.
@@ -54,7 +54,7 @@ def rows(file: Lines, place: str) -> Iterator[Row]:
 
 
 def row(line: int, content: bytes | None) -> Row:
-  """Returns the row that a JSON text holds, or its fault.
+  """Returns the row that a JSON text holds, or its error.
 
   Args:
     line: where it is.

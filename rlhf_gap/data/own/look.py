@@ -133,13 +133,13 @@ def _counts(found: Look) -> Iterator[str]:
   yield f"splits by {found.split_by}; reads {found.split}"
   for split, fields in sorted(found.counts.items()):
     counts = surveys.SplitCounts(**fields)
-    yield f"  {split}: {counts.read:,} rows, {counts.kept:,} of use"
+    yield f"  {split}: {counts.read:,} rows, {counts.kept:,} usable"
     reasons = collections.Counter(counts.malformed | counts.dropped)
     for reason, count in reasons.most_common():
       kind = "malformed" if reason in counts.malformed else "dropped"
       yield f"    {kind}, {reason}: {count:,}"
     for note, count in counts.notes.items():
-      yield f"    of use, {note}: {count:,}"
+      yield f"    usable, {note}: {count:,}"
 
 
 def _row(row: Mapping[str, Any]) -> Iterator[str]:

@@ -78,7 +78,7 @@ class Walk:
     kind: one of `catalog.KINDS`: what the rows become.
     responses: one of `examples.RESPONSES`.
     pair_unpaired: whether single completions are made into pairs.
-    split: the split that is asked for; a hub streams no other.
+    split: the requested split; of a hub dataset, only this one is streamed.
   """
 
   source: sources.Source

@@ -1,4 +1,4 @@
-"""Rows of any file; a row that is none is yielded with its fault."""
+"""Rows of any file; an invalid row is yielded with its error."""
 
 import contextlib
 import io

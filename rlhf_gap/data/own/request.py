@@ -79,12 +79,12 @@ class Store:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """A request held against the files.
+  """A request resolved against the files.
 
   Attributes:
     walk: how their rows are read.
-    present: the columns of the sampled rows, in the order they first came.
-    sample: how many rows were sampled.
+    present: columns of the sampled rows, in order of first appearance.
+    sample: number of sampled rows.
   """
 
   walk: outcomes.Walk
@@ -104,11 +104,11 @@ class Plan:
 
 
 def plan(request: Request, *, look: bool = False) -> Plan:
-  """Finds the files, and tells their form and splits.
+  """Finds the files and detects their form and splits.
 
   Args:
     request: the arguments.
-    look: whether completions with a label may become SFT by default, because
+    look: whether labelled completions may become SFT by default, because
       nothing is written.
 
   Raises:
@@ -172,15 +172,15 @@ def _sample(
 def _kind(request: Request, form: forms.Form) -> str:
   if request.pair_unpaired and form.name != "unpaired":
     raise errors.UserError(
-      f"--pair_unpaired has an effect only on unpaired completions; these rows"
-      f" are {form.name}: {form.title}"
+      f"--pair_unpaired only applies to unpaired completions; these rows are"
+      f" {form.name}: {form.title}"
     )
   if request.kind is None:
     if form.name == "unpaired" and not request.pair_unpaired:
       raise errors.UserError(
-        "these completions have a label each and are not paired; give"
-        " --pair_unpaired to pair good and bad ones of a prompt, or --kind=sft"
-        " for the good ones"
+        "these are single labelled completions, not pairs; use --pair_unpaired"
+        " to pair the good and bad completions of each prompt, or --kind=sft to"
+        " keep only the good ones"
       )
     return "pairs" if form.name == "unpaired" else form.kinds[0]
   if request.kind not in form.kinds:
@@ -192,8 +192,7 @@ def _kind(request: Request, form: forms.Form) -> str:
   if form.name == "unpaired" and compares != request.pair_unpaired:
     wanted = "needs" if compares else "excludes"
     raise errors.UserError(
-      f"--kind={request.kind} {wanted} --pair_unpaired for completions with a"
-      " label"
+      f"--kind={request.kind} {wanted} --pair_unpaired for labelled completions"
     )
   return request.kind
 

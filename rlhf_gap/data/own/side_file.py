@@ -15,7 +15,7 @@ from rlhf_gap.stores import locations
 def writer(output: str) -> Iterator[Callable[[surveys.SkippedRow], None]]:
   """Yields a function that lists a row in `OUTPUT.skipped_rows.jsonl`.
 
-  The file appears when the block ends, and not at all without rows.
+  The file is written when the block exits; without rows, no file is written.
 
   Args:
     output: the store's directory, local or a URL.

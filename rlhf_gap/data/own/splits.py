@@ -47,7 +47,7 @@ class Splitter:
 
   @property
   def may_leak(self) -> bool:
-    """Whether a prompt can stand in two splits."""
+    """Whether a prompt can occur in two splits."""
     return self.by in ("file", "column")
 
   def of_file(self, name: str) -> str | None:
@@ -57,14 +57,14 @@ class Splitter:
     return split_of_name(name) if self.by == "file" else None
 
   def of_row(self, fields: Mapping[str, object], prompt_key: int) -> str:
-    """Returns a row's split, where its file does not say.
+    """Returns a row's split if its file does not determine it.
 
     Args:
       fields: the row's columns.
       prompt_key: `Reading.prompt_key`.
 
     Raises:
-      MalformedError: the column is missing, or holds no text.
+      MalformedError: the column is missing or empty.
     """
     if self.by == "hash":
       return TEST if prompt_key / 2**63 < self.share else TRAIN
@@ -84,19 +84,19 @@ def parse(text: str | None, files: Iterable[sources.SourceFile]) -> Splitter:
   """Returns the rule that `--split_by` names.
 
   Args:
-    text: "none", "file", "column:NAME" or "hash:SHARE"; None is "file" where
-      every file's name tells its split and "none" otherwise.
+    text: "none", "file", "column:NAME" or "hash:SHARE"; None is "file" if
+      every file's name contains a split and "none" otherwise.
     files: the files.
 
   Raises:
-    UserError: the rule is unknown, or a file's name tells no split.
+    UserError: the rule is unknown, or a file's name contains no split.
   """
   files = tuple(files)
   names = [file.name for file in files]
   if any(file.format == "hub" for file in files):
     if text is not None:
       raise errors.UserError(
-        f"--split_by={text}: a hub dataset has splits of its own; choose with"
+        f"--split_by={text}: a hub dataset has its own splits; choose with"
         " --split"
       )
     return Splitter()
@@ -108,8 +108,8 @@ def parse(text: str | None, files: Iterable[sources.SourceFile]) -> Splitter:
     mute = [name for name in names if split_of_name(name) is None]
     if mute:
       raise errors.UserError(
-        f"--split_by=file: the name of {mute[0]} tells no split; expected one"
-        f" of {', '.join(_WORDS)} in it"
+        f"--split_by=file: no split in the name of {mute[0]}; expected it to"
+        f" contain one of {', '.join(_WORDS)}"
       )
     return Splitter("file")
   if text == "none":

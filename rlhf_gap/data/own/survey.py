@@ -75,11 +75,11 @@ def survey(walk: outcomes.Walk, *, allow_malformed: bool) -> Survey:
 
 
 def choose_split(walk: outcomes.Walk, surveyed: Survey) -> str:
-  """Returns the split that is asked for.
+  """Returns the requested split.
 
   Args:
-    walk: it names the split, or None: "train", or all rows without splits.
-    surveyed: what is there.
+    walk: names the split; None means "train", or all rows without splits.
+    surveyed: the survey, with the splits that exist.
 
   Raises:
     UserError: there is no such split.
@@ -113,6 +113,6 @@ def _none_of_use(counts: Mapping[str, surveys.SplitCounts]) -> str:
     reasons.update(count.malformed)
   told = ", ".join(f"{reason} {n:,}" for reason, n in reasons.most_common())
   return (
-    f"no row is of use ({told}); say what the columns are for with --columns,"
-    " and which form the rows have with --form"
+    f"no usable rows ({told}); map the columns with --columns, or give the form"
+    " of the rows with --form"
   )

@@ -33,8 +33,8 @@ class TokenizedRow:
   """One row of a store.
 
   Attributes:
-    tokens: by feature, the ids.
-    lengths: by part, tokens before truncation, without EOS.
+    tokens: token ids of each feature.
+    lengths: length of each part in tokens, before truncation and without EOS.
     truncated: bits of `stores.Truncated`.
     example: the text.
   """
@@ -61,7 +61,7 @@ class Tokenizer:
       vocabulary: the vocabulary.
       kind: one of `catalog.KINDS`.
       windows: tokens for "inputs" and "targets", EOS included.
-      keep: which end of a prompt stays, "start" or "end".
+      keep: which end of a prompt to keep, "start" or "end".
 
     Raises:
       UserError: a preference model's text does not fit, or the vocabulary has
@@ -122,7 +122,7 @@ def _overhead(encode: Encode, windows: Mapping[str, int]) -> int:
   labels = [encode(label) for label in preference_words.LABELS]
   if [len(label) for label in labels] != [1, 1]:
     raise errors.UserError(
-      f"the vocabulary writes the labels {preference_words.LABELS} as {labels};"
+      f"the vocabulary encodes the labels {preference_words.LABELS} as {labels};"
       " a preference model needs a vocabulary that has one id for each"
     )
   markers = (preference_words.RESPONSE_A, preference_words.RESPONSE_B)

@@ -1,4 +1,4 @@
-"""Pairs from single completions with a label, where the user asks for them.
+"""Pairs made from single labelled completions, if the user requests them.
 
 The n-th good completion of a prompt and its n-th bad one make a pair, in file
 order; no completion is used twice.
@@ -15,11 +15,11 @@ Place = tuple[str, int]
 """File and line of a row."""
 
 MAX_WAITING_BYTES = 512 << 20
-"""Most text that waits for its counterpart in memory."""
+"""Maximum text of unpaired completions held in memory."""
 
 
 class Pairer:
-  """Holds completions until their counterparts come."""
+  """Holds completions until they can be paired."""
 
   def __init__(self) -> None:
     self._waiting: dict[
@@ -31,7 +31,7 @@ class Pairer:
   def add(
     self, place: Place, split: str, reading: interpreting.Reading
   ) -> interpreting.Reading | None:
-    """Returns the pair that a completion makes with one that waited.
+    """Pairs a completion with one that was held, or holds it.
 
     Args:
       place: file and line of the row.
@@ -39,10 +39,10 @@ class Pairer:
       reading: an unpaired completion.
 
     Returns:
-      The pair, or None if the completion waits.
+      The pair, or None if the completion is held.
 
     Raises:
-      UserError: more than `MAX_WAITING_BYTES` wait.
+      UserError: more than `MAX_WAITING_BYTES` would be held.
     """
     response, key = reading.responses[0], reading.prompt_key
     others = self._waiting[split, key, not reading.is_good]
@@ -50,7 +50,7 @@ class Pairer:
       other_place, other = others.popleft()
       self._bytes -= len(other)
       if other.strip() == response.strip():
-        continue  # It is left without a counterpart.
+        continue  # The other completion stays unpaired.
       del self._left[other_place]
       sides = (response, other) if reading.is_good else (other, response)
       return dataclasses.replace(
@@ -64,11 +64,11 @@ class Pairer:
     self._bytes += len(response)
     if self._bytes > MAX_WAITING_BYTES:
       raise errors.UserError(
-        f"more than {MAX_WAITING_BYTES:,} bytes of completions wait for a"
-        " counterpart; sort the rows by prompt"
+        f"more than {MAX_WAITING_BYTES:,} bytes of unpaired completions would be"
+        " held in memory; sort the rows by prompt"
       )
     return None
 
   def left(self) -> Iterator[tuple[Place, str]]:
-    """Yields place and split of the completions without a counterpart."""
+    """Yields the place and split of each completion that was not paired."""
     yield from self._left.items()
