@@ -96,6 +96,8 @@ def _sentencepiece(
     "additional_special_tokens": sentinels,
     "clean_up_tokenization_spaces": False,
     "model_max_length": 10**9,
+    # Without it, transformers 4 adds token_type_ids, which T5 refuses.
+    "model_input_names": ["input_ids", "attention_mask"],
     **special,
   }
   return {

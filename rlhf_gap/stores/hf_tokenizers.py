@@ -113,7 +113,7 @@ def find(folder: str) -> Tokenizer:
   names = ", ".join(sorted(os.listdir(folder))[:6]) or "nothing"
   raise errors.UserError(
     f"{folder}: has no tokenizer that is supported (found {names}"
-    f"{f', tokenizer_class={declared}' if declared else ''}); expected"
+    f"{f', tokenizer_class={declared}' if declared else ''}); expected a"
     f" {MODEL}, a unigram {TOKENIZER}, or tokenizer_class={BYTE_CLASS}"
   )
 

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import pathlib
+import shutil
 
 import jax
 import pytest
@@ -140,3 +142,34 @@ def test_a_vocabulary_is_copied_beside_a_hugging_face_model(tmp_path):
   with open(mini.VOCABULARY_PATH, "rb") as file:
     expected = file.read()
   assert (tmp_path / "hf" / "spiece.model").read_bytes() == expected
+
+
+def test_a_hugging_face_folder_keeps_its_tokenizer_and_gets_a_card(tmp_path):
+  config = dataclasses.replace(tiny.CONFIG, vocab_size=256)
+  params = t5.init(config, jax.random.key(0))
+  checkpoint = checkpoints.Checkpoint(config, params)
+  checkpoints.save(tmp_path / "source", checkpoint, format="hf")
+  golden = pathlib.Path(__file__).parents[1] / "golden/hf_tokenizers/rules"
+  names = ("tokenizer.json", "tokenizer_config.json")
+  for name in names:
+    shutil.copy(golden / name, tmp_path / "source")
+  argv = ["convert", str(tmp_path / "source"), str(tmp_path / "hf")]
+  assert main.main([*argv, "--format=hf"]) == 0
+  for name in names:
+    content = (tmp_path / "hf" / name).read_bytes()
+    assert content == (golden / name).read_bytes()
+  card = (tmp_path / "hf" / "README.md").read_text()
+  assert "Converted by rlhf_gap from `source`" in card
+  assert "AutoTokenizer.from_pretrained" in card
+
+
+def test_records_of_another_checkpoint_are_refused(capsys, tmp_path):
+  config = dataclasses.replace(tiny.CONFIG, vocab_size=256)
+  params = t5.init(config, jax.random.key(0))
+  checkpoints.save(tmp_path / "source", checkpoints.Checkpoint(config, params))
+  argv = ["convert", str(tmp_path / "source"), str(tmp_path / "hf")]
+  flag = f"--records={tmp_path / 'none.jsonl'}"
+  assert main.main([*argv, "--format=hf", flag]) == 2
+  assert "no such file" in capsys.readouterr().err
+  assert main.main([*argv, "--format=t5x", flag]) == 2
+  assert not (tmp_path / "hf").exists()

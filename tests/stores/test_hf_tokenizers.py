@@ -8,6 +8,7 @@ import pathlib
 import shutil
 
 import pytest
+import sentencepiece
 
 from rlhf_gap import errors, stores
 from rlhf_gap.stores import hf_tokenizer_files
@@ -121,8 +122,17 @@ def test_written_files_of_a_model_hold_its_pieces_and_sentinels():
 @pytest.mark.parametrize("extra_ids", [0, 7])
 def test_written_files_give_the_same_ids(extra_ids, tmp_path):
   model = tmp_path / "own.model"
-  source = stores.named(str(GOLDEN / "rules"))
-  model.write_bytes(stores.model_bytes(source))
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter(["the cat sat on the mat", "A dog ran"] * 20),
+    model_prefix=str(model.with_suffix("")),
+    vocab_size=40,
+    hard_vocab_limit=False,
+    minloglevel=2,
+    pad_id=0,
+    eos_id=1,
+    unk_id=2,
+    bos_id=-1,
+  )
   vocabulary = stores.named(str(model), extra_ids)
   made = hf_tokenizer_files.make(vocabulary)
   folder = tmp_path / "written"

@@ -25,7 +25,7 @@ _STUDIES = [
   for file in sorted((_ROOT / "gin_configs" / "studies").glob("*.gin"))
   if file.stem != "paper"
 ]
-_REQUIRED = ["SOURCE = 'files'", "VOCABULARY = 'model'"]
+_REQUIRED = ["SOURCE = 'files'", "VOCABULARY = 'model'", "POLICY = 'hf_t5'"]
 
 
 def _study(file, bindings=()):
@@ -243,3 +243,52 @@ def test_a_folder_notes_the_claims_before_its_first_stage(tmp_path, capsys):
   assert (tmp_path / summary.CLAIMS_FILE_NAME).read_text() == (
     "of earlier claims\n"
   )
+
+
+def _own(*bindings):
+  file = _ROOT / "gin_configs/studies/own.gin"
+  given = ["SOURCE = 'pairs.jsonl'", "POLICY = 'hf_t5'", *bindings]
+  gin_files.parse([str(file)], given)
+  return gin_files.construct(experiment.Study, [str(file)], given)
+
+
+def test_own_files_are_read_with_the_models_own_tokenizer():
+  planned = {s.name: s for s in pipeline.stages(_own())}
+  words = planned["own/data/validation"].command
+  assert words[:2] == ("data", "own")
+  for word in (
+    "--source=pairs.jsonl",
+    "--vocabulary=hf_t5",
+    "--split_by=hash:0.1",
+    "--split=test",
+  ):
+    assert word in words
+  assert "--responses=chosen" in planned["own/data/sft"].command
+  assert "--gin.INITIAL_CHECKPOINT_PATH=hf_t5" in planned["own/sft"].command
+  assert "--or_all" in planned["own/evaluation/sft"].command
+
+
+def test_a_given_sft_policy_and_golden_model_are_not_trained():
+  study = _own("SFT = None", "GOLDEN_TRAINING = None", "GOLDEN_START = 'judge'")
+  planned = pipeline.stages(study)
+  stages.check(planned)
+  names = {stage.name for stage in planned}
+  assert not names & {"own/sft", "own/golden", "own/data/sft"}
+  by_name = {stage.name: stage for stage in planned}
+  assert by_name["own/golden_validation"].command[1] == "judge"
+  evaluated = by_name["own/evaluation/sft"].command
+  assert evaluated[1] == "hf_t5"
+  assert "--reference=hf_t5" in evaluated
+
+
+@pytest.mark.parametrize(
+  ("binding", "message"),
+  [
+    ("GOLDEN_TRAINING = None", "golden_start must be a preference model"),
+    ("SPLIT_BY = 'none'", "checked on held-out pairs"),
+    ("VOCABULARY = None", "vocabulary is missing"),
+  ],
+)
+def test_what_a_study_of_own_files_needs(binding, message):
+  with pytest.raises(errors.UserError, match=message):
+    _own(binding)
