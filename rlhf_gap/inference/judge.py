@@ -51,8 +51,8 @@ def words_of(vocabulary: stores.Vocabulary) -> Words:
     if len(ids) != 1 or ids[0] in (PAD_ID, EOS_ID, unknown):
       raise errors.UserError(
         f"the vocabulary {vocabulary.path or vocabulary.kind} encodes"
-        f" {word!r} as {ids}; expected one known piece: a preference model answers with"
-        " A or B"
+        f" {word!r} as {ids}; expected one known piece: a preference model"
+        " answers with A or B"
       )
   return Words(
     response_a=tuple(encode("[RESPONSE A]")),

@@ -268,8 +268,8 @@ def _check_as_recorded(store: stores.Store, batch_size: int) -> None:
   if recorded != batch_size:
     raise errors.UserError(
       f"{store.path} was recorded in batches of {recorded}; a replay in batches"
-      f" of {batch_size} would be a different run: set BATCH_SIZE={recorded}, or use"
-      " Offline"
+      f" of {batch_size} would be a different run: set BATCH_SIZE={recorded},"
+      " or use Offline"
     )
 
 

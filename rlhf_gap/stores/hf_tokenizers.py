@@ -171,7 +171,13 @@ def _read(path: str) -> _Json:
 
 
 def _decode(content: bytes, path: str) -> _Json:
-  model = files.decode_json(content, _AnyTokenizer, path).model
+  try:
+    model = files.decode_json(content, _AnyTokenizer, path).model
+  except errors.UserError as error:
+    raise errors.UserError(
+      f"{path}: not a SentencePiece model, and not a tokenizer.json"
+      f" ({files.without_place(error, path)})"
+    ) from error
   kind = model.type or ("Unigram" if isinstance(model.vocab, list) else "BPE")
   if kind != "Unigram":
     raise errors.UserError(

@@ -133,7 +133,8 @@ def claim(model_dir: str, wanted: identity.Identity) -> None:
   ):
     print(
       f"{model_dir}: {_IDENTITY} predates input fingerprints; assuming that"
-      " unchanged paths hold unchanged inputs, and recording their fingerprints",
+      " unchanged paths hold unchanged inputs, and recording their"
+      " fingerprints",
       flush=True,
     )
   # The recorded paths stay those with which the run began.

@@ -95,8 +95,8 @@ def restore_latest(
       )
       raise errors.UserError(
         f"{path} cannot be resumed from ({reason}); the latest complete"
-        f" checkpoint is checkpoint_{step}: to resume from it, run `{aside}`, then the"
-        " same command again"
+        f" checkpoint is checkpoint_{step}: to resume from it, run `{aside}`,"
+        " then the same command again"
       ) from error
     raise errors.UserError(
       f"{path} cannot be resumed from ({reason}), and no earlier checkpoint is"

@@ -229,7 +229,8 @@ def test_a_restart_that_does_not_repeat_itself(tmp_path: pathlib.Path):
   other = made_up.values(8, 8)
   other["chosen_tokens"][3, 0] += 1
   with pytest.raises(
-    errors.UserError, match=r"other rows .*differ in chosen_tokens"
+    errors.UserError,
+    match=r"does not match the rows being appended .*differs in: chosen_tokens",
   ):
     writer.append(1, other)
   with pytest.raises(errors.UserError, match="differ in prompt_tokens"):

@@ -64,8 +64,8 @@ class Pairer:
     self._bytes += len(response)
     if self._bytes > MAX_WAITING_BYTES:
       raise errors.UserError(
-        f"more than {MAX_WAITING_BYTES:,} bytes of unpaired completions would be"
-        " held in memory; sort the rows by prompt"
+        f"more than {MAX_WAITING_BYTES:,} bytes of unpaired completions would"
+        " be held in memory; sort the rows by prompt"
       )
     return None
 
