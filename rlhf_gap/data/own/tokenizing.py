@@ -123,7 +123,7 @@ def _overhead(encode: Encode, windows: Mapping[str, int]) -> int:
   if [len(label) for label in labels] != [1, 1]:
     raise errors.UserError(
       f"the vocabulary encodes the labels {preference_words.LABELS} as"
-      f" {labels}; a preference model needs a vocabulary that has one id for each"
+      f" {labels}; a preference model needs a vocabulary with one id for each"
     )
   markers = (preference_words.RESPONSE_A, preference_words.RESPONSE_B)
   overhead = sum(len(encode(f" {marker} ")) for marker in markers)
