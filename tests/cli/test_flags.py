@@ -103,7 +103,7 @@ def test_flags_without_effect_are_refused():
   applying.only_if(True, arguments, "when sampling", "top_k", top_p=1.0)
   applying.only_if(False, arguments, "when sampling", "top_k", "names")
   with pytest.raises(
-    errors.UserError, match="--top_p has an effect only when sampling"
+    errors.UserError, match="--top_p only applies when sampling"
   ):
     applying.only_if(False, arguments, "when sampling", "top_k", top_p=1.0)
 
@@ -113,15 +113,15 @@ def test_flags_without_effect_are_refused():
   [
     (
       ["evaluate", "x", "--poll_seconds=1"],
-      "--poll_seconds has an effect only with --follow",
+      "--poll_seconds only applies with --follow",
     ),
     (
       ["evaluate", "x", "--num_pairs=3"],
-      "--num_pairs has an effect only with --pairs",
+      "--num_pairs only applies with --pairs",
     ),
     (
       ["evaluate", "x/checkpoint_1", "y/checkpoint_1", "--run_name=a"],
-      "--run_name has an effect only with a single run",
+      "--run_name only applies with a single run",
     ),
   ],
 )

@@ -165,8 +165,8 @@ def test_a_failed_stage_ends_it(laptop, tmp_path):
 @pytest.mark.parametrize(
   ("words", "message"),
   [
-    (["--max_seeds=6"], "--max_seeds has an effect only with --decide"),
-    (["--budget_minutes=5"], "--budget_minutes has an effect only"),
+    (["--max_seeds=6"], "--max_seeds only applies with --decide"),
+    (["--budget_minutes=5"], "--budget_minutes only applies"),
     (["--decide", "--budget_minutes=0"], "--budget_minutes=0; expected"),
     (["--decide", "--stage=mini_helpfulness/sft"], "without --decide"),
     (["--decide", "--dry_run"], "without --dry_run"),

@@ -46,7 +46,7 @@ def test_a_look_writes_nothing_and_says_what_it_sees(run, tmp_path):
   assert list(tmp_path.iterdir()) == before
   assert "form pairs: prompt, chosen and rejected; makes pairs" in out
   assert "not read: note" in out
-  assert "train: 3 rows, 2 of use" in out
+  assert "train: 3 rows, 2 usable" in out
   assert "malformed, null_field: 1" in out
   assert "prompt: 'Name animal 1'" in out
   assert "chosen: 'a\\u2028b\\x1b[31m'" in out

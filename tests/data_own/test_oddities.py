@@ -367,7 +367,7 @@ FILES: dict[str, tuple[str, Callable[[pathlib.Path], None], str]] = {
     _text("question,good,bad\na,b,c\n"),
     "bad, good, question make no known form; say what they are for",
   ),
-  "nothing of use": ("a.csv", _text("prompt\n\n \n"), "no row is of use"),
+  "nothing of use": ("a.csv", _text("prompt\n\n \n"), "no usable rows"),
 }
 
 
@@ -406,7 +406,7 @@ def test_numbers_and_bytes_in_parquet_are_no_text(tmp_path: pathlib.Path):
     {"prompt": ["a"], "chosen": np.array([1]), "rejected": [b"c"]}
   )
   pyarrow.parquet.write_table(table, source)
-  with pytest.raises(errors.UserError, match="no row is of use"):
+  with pytest.raises(errors.UserError, match="no usable rows"):
     made_up.import_rows(source, tmp_path / "store")
 
 

@@ -75,5 +75,5 @@ def test_mistakes(pairs, capsys, tmp_path):
   output = f"--output={tmp_path / 'new'}"
   words = ["label", "utility", f"--pairs={pairs}", output]
   assert main.main([*words, "--input_length=40"]) == 2
-  assert "--input_length has an effect only" in capsys.readouterr().err
+  assert "--input_length only applies" in capsys.readouterr().err
   assert not (tmp_path / "new").exists()

@@ -261,5 +261,7 @@ def test_generated_by_another_architecture(folder, context, tmp_path):
     str(folder / "judge"),
     SAMPLING,
   )
-  with pytest.raises(errors.UserError, match="wide is another architecture"):
+  with pytest.raises(
+    errors.UserError, match="wide has a different architecture"
+  ):
     spec.open(context)

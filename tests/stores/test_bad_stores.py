@@ -233,7 +233,7 @@ def test_a_restart_that_does_not_repeat_itself(tmp_path: pathlib.Path):
     match=r"does not match the rows being appended .*differs in: chosen_tokens",
   ):
     writer.append(1, other)
-  with pytest.raises(errors.UserError, match="differ in prompt_tokens"):
+  with pytest.raises(errors.UserError, match="differs in: prompt_tokens"):
     writer.append(2, made_up.values(16, 4))
   assert made_up.tree(tmp_path) == before
 

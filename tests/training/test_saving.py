@@ -124,7 +124,7 @@ def test_another_architecture_is_not_restored(tmp_path):
   _save(tmp_path, [1])
   config = dataclasses.replace(tiny.CONFIG, mlp_dim=24)
   path = saving.path_of(str(tmp_path), 1)
-  with pytest.raises(errors.UserError, match="another architecture"):
+  with pytest.raises(errors.UserError, match="different architecture"):
     saving.restore(path, config, optax.identity())
 
 
@@ -241,7 +241,7 @@ def test_a_damaged_newest_checkpoint_is_named_with_the_newest_whole_one(
     saving.restore_latest(path, [1, 2, 3], tiny.CONFIG, OPTIMIZER)
   message, newest = str(caught.value), tmp_path / "checkpoint_3"
   assert message.startswith(f"{newest} cannot be resumed from")
-  assert "the newest whole checkpoint is checkpoint_1" in message
+  assert "the latest complete checkpoint is checkpoint_1" in message
   for number in (2, 3):
     name = f"checkpoint_{number}"
     command = f"mv {tmp_path / name} {tmp_path / 'damaged_'}{name}"
@@ -288,7 +288,9 @@ def test_a_folder_belongs_to_one_run(tmp_path):
 
 def test_checkpoints_of_others_are_not_gone_on_with(tmp_path):
   (tmp_path / "checkpoint_1000").mkdir()
-  with pytest.raises(errors.UserError, match="holds checkpoint_1000, which no"):
+  with pytest.raises(
+    errors.UserError, match="holds checkpoint_1000, which rlhf-gap did not"
+  ):
     model_dir.claim(str(tmp_path), _same({"seed": "0"}))
   assert os.listdir(tmp_path) == ["checkpoint_1000"]
 
