@@ -199,7 +199,7 @@ def test_notes_without_fingerprints_are_completed(tmp_path, capsys):
     model_dir.claim(path, _same({**PAIRS, "source.store": "there/pairs"}))
   assert not capsys.readouterr().out
   model_dir.claim(path, _same(PAIRS))
-  assert "before inputs were fingerprinted" in capsys.readouterr().out
+  assert "predates input fingerprints" in capsys.readouterr().out
   assert model_dir.identity_of(path) == {**PAIRS, "initial.sha256": ""}
   model_dir.claim(path, _same(PAIRS))
   assert not capsys.readouterr().out
