@@ -1,0 +1,163 @@
+"""Trains a policy over a few actions, whose probabilities are known exactly."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from rlhf_gap import losses
+
+SAMPLES_A_STATE = 10
+STEPS = 600
+STATES_A_BATCH = 10
+STORED_STATES = 100
+STEP_SIZE = 0.05
+
+LogPolicy = Callable[[Array], Array]
+"""Maps parameters to the log-probability of every action."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  """One combination of the axes of Tajwar et al. 2024.
+
+  Attributes:
+    negative_gradient: IPO on all pairs; otherwise, imitate the best sample.
+    on_policy: sample from the policy; otherwise, from the data's distribution.
+    steps_a_batch: gradient steps on each batch of samples; a divisor of
+      `STEPS`. `STEPS` means one stored data set.
+  """
+
+  negative_gradient: bool
+  on_policy: bool
+  steps_a_batch: int
+
+  @property
+  def states(self) -> int:
+    """States of a batch."""
+    stored = self.steps_a_batch == STEPS
+    return STORED_STATES if stored else STATES_A_BATCH
+
+
+SOURCES = {
+  "on-policy": (True, 10),
+  "on-policy, no reuse": (True, 1),
+  "on-policy, heavy reuse": (True, 100),
+  "from the reference": (False, 10),
+  "stored": (False, STEPS),
+}
+LOSSES = {"IPO": True, "best of 10": False}
+
+
+def arms() -> dict[str, Arm]:
+  """Returns every loss with every source of samples, by name."""
+  return {
+    f"{loss}, {source}": Arm(negative, *settings)
+    for loss, negative in LOSSES.items()
+    for source, settings in SOURCES.items()
+  }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+  """What is to be learned.
+
+  Attributes:
+    log_policy: log-probabilities of actions from parameters.
+    start: parameters of the reference.
+    log_data: log-probabilities of the offline data's actions.
+    reward: reward of every action.
+    ipo_beta: IPO's beta in Azar et al.'s form, whose target is 1/(2 beta).
+  """
+
+  log_policy: LogPolicy
+  start: Float[Array, "parameters"]
+  log_data: Float[Array, "actions"]
+  reward: Float[Array, "actions"]
+  ipo_beta: float
+
+
+def ipo_of_all_pairs(
+  log_ratio: Float[Array, "states samples"],
+  reward: Float[Array, "states samples"],
+  beta: float,
+) -> Float[Array, ""]:
+  """Returns IPO's mean over all pairs of a state with different rewards.
+
+  Args:
+    log_ratio: log pi / pi_ref of every sample, in nats.
+    reward: its reward.
+    beta: IPO's beta (see `losses.ipo`, form azar).
+  """
+  rho = log_ratio[:, :, None] - log_ratio[:, None, :]
+  wins = (reward[:, :, None] > reward[:, None, :]).astype(rho.dtype).ravel()
+  values = losses.ipo(rho.ravel(), beta=beta, form="azar")
+  return (wins * values).sum() / jnp.maximum(wins.sum(), 1)
+
+
+def best_of_all(
+  log_prob: Float[Array, "states samples"],
+  reward: Float[Array, "states samples"],
+) -> Float[Array, ""]:
+  """Returns the mean of -log pi(best sample of a state)."""
+  best = jnp.argmax(reward, axis=1)[:, None]
+  return -jnp.take_along_axis(log_prob, best, axis=1).mean()
+
+
+def train(task: Task, arm: Arm, num_seeds: int) -> np.ndarray:
+  """Trains an arm at every seed.
+
+  Args:
+    task: what is to be learned.
+    arm: how.
+    num_seeds: number of seeds, from 0.
+
+  Returns:
+    The policy's expected reward before training and after every step,
+    [seeds, STEPS + 1].
+  """
+  keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
+  run = jax.jit(jax.vmap(lambda key: _train_one(task, arm, key)))
+  return np.asarray(run(keys), np.float64)
+
+
+def _train_one(task: Task, arm: Arm, key: Array) -> Array:
+  optimizer = optax.adam(STEP_SIZE)
+  log_reference = task.log_policy(task.start)
+
+  def loss(params: Array, actions: Array) -> Array:
+    log_prob, reward = task.log_policy(params), task.reward[actions]
+    if not arm.negative_gradient:
+      return best_of_all(log_prob[actions], reward)
+    log_ratio = (log_prob - log_reference)[actions]
+    return ipo_of_all_pairs(log_ratio, reward, task.ipo_beta)
+
+  def step(state: tuple, actions: Array) -> tuple:
+    params, moments = state
+    updates, moments = optimizer.update(
+      jax.grad(loss)(params, actions), moments
+    )
+    params = params + updates
+    return (params, moments), _expected_reward(task, params)
+
+  def batch(state: tuple, key: Array) -> tuple:
+    source = task.log_policy(state[0]) if arm.on_policy else task.log_data
+    shape = (arm.states, SAMPLES_A_STATE)
+    actions = jax.random.categorical(key, source, shape=shape)
+    return jax.lax.scan(
+      lambda state, _: step(state, actions), state, length=arm.steps_a_batch
+    )
+
+  state = (task.start, optimizer.init(task.start))
+  batches = jax.random.split(key, STEPS // arm.steps_a_batch)
+  _, rewards = jax.lax.scan(batch, state, batches)
+  first = _expected_reward(task, task.start)
+  return jnp.concatenate([first[None], rewards.ravel()])
+
+
+def _expected_reward(task: Task, params: Array) -> Array:
+  return jnp.exp(task.log_policy(params)) @ task.reward
