@@ -66,5 +66,9 @@ def last(curves: Curves, arm: str) -> np.ndarray:
 
 
 def over_seeds(values: np.ndarray) -> Estimate:
-  """Returns the mean over seeds with Student's interval; exact per seed."""
-  return seed_means.mean(dict(enumerate(values.tolist())), 1)
+  """Returns the mean over seeds with Student's interval.
+
+  Each number is exact; a count of prompts plays no part in the interval, but
+  `power` divides by one fewer than it.
+  """
+  return seed_means.mean(dict(enumerate(values.tolist())), 2)

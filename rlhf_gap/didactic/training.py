@@ -129,18 +129,16 @@ def _train_one(task: Task, arm: Arm, key: Array) -> Array:
   optimizer = optax.adam(STEP_SIZE)
   log_reference = task.log_policy(task.start)
 
-  def loss(params: Array, actions: Array) -> Array:
-    log_prob, reward = task.log_policy(params), task.reward[actions]
+  def loss(params: Array, chosen: Array) -> Array:
+    log_prob, reward = task.log_policy(params), chosen @ task.reward
     if not arm.negative_gradient:
-      return best_of_all(log_prob[actions], reward)
-    log_ratio = (log_prob - log_reference)[actions]
+      return best_of_all(chosen @ log_prob, reward)
+    log_ratio = chosen @ (log_prob - log_reference)
     return ipo_of_all_pairs(log_ratio, reward, task.ipo_beta)
 
-  def step(state: tuple, actions: Array) -> tuple:
+  def step(state: tuple, chosen: Array) -> tuple:
     params, moments = state
-    updates, moments = optimizer.update(
-      jax.grad(loss)(params, actions), moments
-    )
+    updates, moments = optimizer.update(jax.grad(loss)(params, chosen), moments)
     params = params + updates
     return (params, moments), _expected_reward(task, params)
 
@@ -148,8 +146,10 @@ def _train_one(task: Task, arm: Arm, key: Array) -> Array:
     source = task.log_policy(state[0]) if arm.on_policy else task.log_data
     shape = (arm.states, SAMPLES_A_STATE)
     actions = jax.random.categorical(key, source, shape=shape)
+    # A product with one-hot rows: the gradient of indexing is slow on CPUs.
+    chosen = jax.nn.one_hot(actions, len(task.reward))
     return jax.lax.scan(
-      lambda state, _: step(state, actions), state, length=arm.steps_a_batch
+      lambda state, _: step(state, chosen), state, length=arm.steps_a_batch
     )
 
   state = (task.start, optimizer.init(task.start))
