@@ -5,6 +5,7 @@ import functools
 import numpy as np
 from matplotlib import axes
 
+from rlhf_gap import progress
 from rlhf_gap.analysis.resampling import Estimate
 from rlhf_gap.analysis.verdicts import exceeds, harmless
 from rlhf_gap.didactic import training
@@ -23,11 +24,14 @@ _COLORS = dict(
 
 def measure(tasks: dict[str, training.Task], num_seeds: int) -> Curves:
   """Trains every arm on every task; names are "task: arm"."""
-  return {
-    f"{name}: {arm_name}": training.train(task, arm, num_seeds)
-    for name, task in tasks.items()
-    for arm_name, arm in training.arms().items()
-  }
+  curves = {}
+  arms = training.arms()
+  with progress.bar("training", len(arms), "arms") as shown:
+    for arm_name, arm in arms.items():
+      for task, rewards in training.train(tasks, arm, num_seeds).items():
+        curves[f"{task}: {arm_name}"] = rewards
+      shown.update(1)
+  return curves
 
 
 def gap(curves: Curves, task: str, first: str, second: str) -> np.ndarray:

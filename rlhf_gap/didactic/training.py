@@ -1,7 +1,8 @@
 """Trains a policy over a few actions, whose probabilities are known exactly."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -108,56 +109,102 @@ def best_of_all(
   return -jnp.take_along_axis(log_prob, best, axis=1).mean()
 
 
-def train(task: Task, arm: Arm, num_seeds: int) -> np.ndarray:
-  """Trains an arm at every seed.
+@dataclasses.dataclass(frozen=True)
+class _Loop:
+  """What a compiled loop depends on besides its arrays."""
+
+  log_policy: LogPolicy
+  ipo_beta: float
+  negative_gradient: bool
+  states: int
+  steps_a_batch: int
+
+
+def train(
+  tasks: Mapping[str, Task], arm: Arm, num_seeds: int
+) -> dict[str, np.ndarray]:
+  """Trains an arm on every task at every seed.
 
   Args:
-    task: what is to be learned.
+    tasks: what is to be learned; they share `log_policy` and `ipo_beta`.
     arm: how.
     num_seeds: number of seeds, from 0.
 
   Returns:
-    The policy's expected reward before training and after every step,
+    By task, the policy's expected reward before training and after every step,
     [seeds, STEPS + 1].
   """
+  shared = next(iter(tasks.values()))
+  loop = _Loop(
+    shared.log_policy,
+    shared.ipo_beta,
+    arm.negative_gradient,
+    arm.states,
+    arm.steps_a_batch,
+  )
+  arrays = [
+    jnp.stack([getattr(task, name) for task in tasks.values()])
+    for name in ("start", "log_data", "reward")
+  ]
   keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
-  run = jax.jit(jax.vmap(lambda key: _train_one(task, arm, key)))
-  return np.asarray(run(keys), np.float64)
+  rewards = _train_all(loop, *arrays, keys, jnp.asarray(arm.on_policy))
+  return dict(zip(tasks, np.asarray(rewards, np.float64), strict=True))
 
 
-def _train_one(task: Task, arm: Arm, key: Array) -> Array:
+@functools.partial(jax.jit, static_argnums=0)
+def _train_all(
+  loop: _Loop,
+  start: Array,
+  log_data: Array,
+  reward: Array,
+  keys: Array,
+  on_policy: Array,
+) -> Array:
+  one = functools.partial(_train_one, loop)
+  seeds = jax.vmap(one, in_axes=(None, None, None, 0, None))
+  return jax.vmap(seeds, in_axes=(0, 0, 0, None, None))(
+    start, log_data, reward, keys, on_policy
+  )
+
+
+def _train_one(
+  loop: _Loop,
+  start: Array,
+  log_data: Array,
+  reward: Array,
+  key: Array,
+  on_policy: Array,
+) -> Array:
   optimizer = optax.adam(STEP_SIZE)
-  log_reference = task.log_policy(task.start)
+  log_reference = loop.log_policy(start)
 
   def loss(params: Array, chosen: Array) -> Array:
-    log_prob, reward = task.log_policy(params), chosen @ task.reward
-    if not arm.negative_gradient:
-      return best_of_all(chosen @ log_prob, reward)
+    log_prob, rewards = loop.log_policy(params), chosen @ reward
+    if not loop.negative_gradient:
+      return best_of_all(chosen @ log_prob, rewards)
     log_ratio = chosen @ (log_prob - log_reference)
-    return ipo_of_all_pairs(log_ratio, reward, task.ipo_beta)
+    return ipo_of_all_pairs(log_ratio, rewards, loop.ipo_beta)
+
+  def expected_reward(params: Array) -> Array:
+    return jnp.exp(loop.log_policy(params)) @ reward
 
   def step(state: tuple, chosen: Array) -> tuple:
     params, moments = state
     updates, moments = optimizer.update(jax.grad(loss)(params, chosen), moments)
     params = params + updates
-    return (params, moments), _expected_reward(task, params)
+    return (params, moments), expected_reward(params)
 
   def batch(state: tuple, key: Array) -> tuple:
-    source = task.log_policy(state[0]) if arm.on_policy else task.log_data
-    shape = (arm.states, SAMPLES_A_STATE)
+    source = jnp.where(on_policy, loop.log_policy(state[0]), log_data)
+    shape = (loop.states, SAMPLES_A_STATE)
     actions = jax.random.categorical(key, source, shape=shape)
     # A product with one-hot rows: the gradient of indexing is slow on CPUs.
-    chosen = jax.nn.one_hot(actions, len(task.reward))
+    chosen = jax.nn.one_hot(actions, len(reward))
     return jax.lax.scan(
-      lambda state, _: step(state, chosen), state, length=arm.steps_a_batch
+      lambda state, _: step(state, chosen), state, length=loop.steps_a_batch
     )
 
-  state = (task.start, optimizer.init(task.start))
-  batches = jax.random.split(key, STEPS // arm.steps_a_batch)
+  state = (start, optimizer.init(start))
+  batches = jax.random.split(key, STEPS // loop.steps_a_batch)
   _, rewards = jax.lax.scan(batch, state, batches)
-  first = _expected_reward(task, task.start)
-  return jnp.concatenate([first[None], rewards.ravel()])
-
-
-def _expected_reward(task: Task, params: Array) -> Array:
-  return jnp.exp(task.log_policy(params)) @ task.reward
+  return jnp.concatenate([expected_reward(start)[None], rewards.ravel()])
