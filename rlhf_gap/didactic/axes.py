@@ -20,6 +20,7 @@ _COLORS = dict(
     strict=True,
   )
 )
+_LINES = dict(zip(training.LOSSES, ("-", "--"), strict=True))
 
 
 def measure(tasks: dict[str, training.Task], num_seeds: int) -> Curves:
@@ -109,9 +110,11 @@ def _plot(
     high = [e.ci95_high for _, e in estimates]
     if np.isfinite(low).all():
       ax.fill_between(steps, low, high, color=color, alpha=0.16, lw=0)
-    line = "-" if loss == "IPO" else "--"
     values = [e.value for _, e in estimates]
-    ax.plot(steps, values, color=color, ls=line, lw=1.8, label=arm)
+    label = source if loss == "IPO" else None
+    ax.plot(steps, values, color=color, ls=_LINES[loss], lw=1.8, label=label)
+  for loss, line in _LINES.items():
+    ax.plot([], [], color="0.35", ls=line, lw=1.8, label=loss)
   ax.set_title(title, fontsize=10)
   ax.set_xlabel("gradient step")
   ax.set_ylabel(y_label)

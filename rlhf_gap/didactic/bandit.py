@@ -100,9 +100,7 @@ def _compound(curves: Curves) -> list[Part]:
 def _reuse(curves: Curves) -> list[Part]:
   return [
     axes.no_loss(*part)
-    for part in axes.each_loss(
-      curves, "R1", "on-policy, no reuse", "on-policy"
-    )
+    for part in axes.each_loss(curves, "R1", "on-policy, no reuse", "on-policy")
   ]
 
 

@@ -52,10 +52,10 @@ LOSSES: dict[str, Loss] = {
   "IPO": lambda log_prob: losses.ipo(rho(log_prob), beta=IPO_BETA).sum(),
   "RL": regularized_reward,
 }
-_COLORS = {
-  "DPO": styles.VERMILLION,
-  "IPO": styles.ORANGE,
-  "RL": styles.BLUE,
+_COLORS_AND_MARKERS = {
+  "DPO": (styles.VERMILLION, "s", 11),
+  "IPO": (styles.ORANGE, "D", 5),
+  "RL": (styles.BLUE, "o", 6),
 }
 
 
@@ -130,12 +130,14 @@ def pictures(curves: Curves) -> list[Picture]:
 
 
 def _plot(ax: mpl_axes.Axes, *, curves: Curves) -> None:
-  ax.plot([0, 1], [1, 0], color="0.35", ls="--", lw=1, label="pi(2) = 0")
-  for name, color in _COLORS.items():
+  ax.plot([0, 1], [1, 0], color="0.35", ls="--", lw=1, label="second: 0")
+  for name, (color, marker, size) in _COLORS_AND_MARKERS.items():
     first, third = curves[f"{name}: 1"], curves[f"{name}: 3"]
     ax.plot(first.T, third.T, color=color, lw=0.8, alpha=0.6)
     ends = (first[:, -1], third[:, -1])
-    ax.plot(*ends, ls="", marker="o", ms=6, color=color, label=name)
+    ax.plot(
+      *ends, ls="", marker=marker, ms=size, mfc="none", mec=color, label=name
+    )
   ax.set_xlabel("probability of the preferred action")
   ax.set_ylabel("probability of the third action")
 
