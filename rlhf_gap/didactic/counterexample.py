@@ -87,7 +87,7 @@ def train(loss: Loss, num_seeds: int) -> np.ndarray:
   def one(key: Array) -> Array:
     logits = jax.random.normal(key, (3,))
     state = (logits, optimizer.init(logits))
-    _, later = jax.lax.scan(step, state, length=STEPS)
+    later: Array = jax.lax.scan(step, state, length=STEPS)[1]
     return jnp.concatenate([jax.nn.softmax(logits)[None], later])
 
   keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))

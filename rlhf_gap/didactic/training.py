@@ -206,5 +206,5 @@ def _train_one(
 
   state = (start, optimizer.init(start))
   batches = jax.random.split(key, STEPS // loop.steps_a_batch)
-  _, rewards = jax.lax.scan(batch, state, batches)
+  rewards: Array = jax.lax.scan(batch, state, batches)[1]
   return jnp.concatenate([expected_reward(start)[None], rewards.ravel()])
