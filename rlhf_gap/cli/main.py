@@ -32,6 +32,7 @@ COMMANDS = {
   "plan": "predict the memory and speed of a run on a pod slice",
   "data": "build, show and export preference data",
   "bench": "measure the speed of a part on this machine",
+  "didactic": "run a small problem that shows what a method does",
 }
 
 _EPILOG = """commands:

@@ -1,0 +1,4 @@
+"""Didactic problems: a few actions, exact numbers, a figure in seconds.
+
+Settings and estimands are in docs/didactic.md.
+"""
