@@ -72,6 +72,12 @@ def replay(
   return _task(store, order, batch_size, seed, first_batch(**resume))
 
 
+def vocabulary(store: str) -> seqio.Vocabulary:
+  """Returns a store's vocabulary, which T5X requires the model to have."""
+  named = stores.open(store).manifest.vocabulary
+  return vocabularies.seqio_vocabulary(named)
+
+
 def first_batch(
   model_dir: str | None = None, initial: str | None = None
 ) -> int:
@@ -110,8 +116,7 @@ def _task(
       f"{path} holds no reference log-probabilities, which T5X takes as data;"
       " use pairs that `rlhf-gap generate` or an online run recorded"
     )
-  vocabulary = vocabularies.seqio_vocabulary(store.manifest.vocabulary)
-  tokens = seqio.Feature(vocabulary, add_eos=False)
+  tokens = seqio.Feature(vocabulary(path), add_eos=False)
   number = seqio.Feature(
     seqio.PassThroughVocabulary(1), add_eos=False, dtype=tf.float32
   )
