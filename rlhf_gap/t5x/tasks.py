@@ -26,14 +26,17 @@ _COLUMNS = {
 _CERTAIN = {"judge_r12": 1.0, "judge_r21": 0.0}  # labels of people
 
 
-def offline(store: str, batch_size: int, seed: int = 0, **resume: Any) -> Any:
-  """Returns the task of `pairs.Offline`: every epoch in an order of its own.
+def offline(store: str, batch_size: int, seed: int = 0, **resume: Any) -> str:
+  """Registers the task of `pairs.Offline`: every epoch in an order of its own.
 
   Args:
     store: the directory of a pair store scored by the reference.
     batch_size: T5X's BATCH_SIZE.
     seed: the run's seed here.
     **resume: see `first_batch`.
+
+  Returns:
+    The task's name, which T5X takes as MIXTURE_OR_TASK_NAME.
 
   Raises:
     UserError: the store holds no pairs, or no log-probabilities.
@@ -48,8 +51,8 @@ def replay(
   unit: str = "batch",
   seed: int = 0,
   **resume: Any,
-) -> Any:
-  """Returns the task of `pairs.Replay`: a recorded run, or within blocks.
+) -> str:
+  """Registers the task of `pairs.Replay`: a recorded run, or within blocks.
 
   Args:
     store: the directory of the online run's pairs.
@@ -58,6 +61,9 @@ def replay(
     unit: what is permuted, "batch" or "example".
     seed: the run's seed here.
     **resume: see `first_batch`.
+
+  Returns:
+    The task's name, which T5X takes as MIXTURE_OR_TASK_NAME.
 
   Raises:
     UserError: as `offline`, or the batch size is not the recorded one.
@@ -105,7 +111,7 @@ def _step(path: str) -> int | None:
 
 def _task(
   path: str, order: stores.Order, batch_size: int, seed: int, first: int
-) -> seqio.Task:
+) -> str:
   store = stores.open(path)
   if store.manifest.schema != "pairs":
     raise errors.UserError(
@@ -120,8 +126,12 @@ def _task(
   number = seqio.Feature(
     seqio.PassThroughVocabulary(1), add_eos=False, dtype=tf.float32
   )
-  return seqio.Task(
-    f"rlhf_gap_{re.sub(r'[^A-Za-z0-9_.]', '_', path)}",
+  # T5X takes a seqio task that is given by itself for one of airio's.
+  name = f"rlhf_gap_{re.sub(r'[^A-Za-z0-9_.]', '_', path)}"
+  if name in seqio.TaskRegistry.names():  # gin calls this for every use
+    seqio.TaskRegistry.remove(name)
+  seqio.TaskRegistry.add(
+    name,
     source=_Source(store, order, batch_size, seed, first),
     preprocessors=[],
     output_features={
@@ -132,6 +142,7 @@ def _task(
     },
     shuffle_buffer_size=None,
   )
+  return name
 
 
 class _Source(seqio.DataSource):
