@@ -50,6 +50,7 @@ class Metric:
 
   @classmethod
   def from_model_output(cls):
+    """Returns a new one."""
     return cls()
 
 
@@ -89,20 +90,23 @@ def batch():
     "judge_r12": 0.75,
     "judge_r21": 0.25,
   }
-  return {
+  rows = {
     "encoder_input_tokens": random.integers(3, 48, (3, 6), dtype=np.int32),
     "decoder_target_tokens": chosen,
     "rejected_target_tokens": np.pad(rejected, ((0, 0), (0, 1))),
     "weight": np.array([[1], [0], [1]], np.float32),
     **{k: np.full((3, 1), v, np.float32) for k, v in numbers.items()},
   }
+  return {name: jnp.asarray(value) for name, value in rows.items()}
 
 
 def log_prob(params, prompt, response):
   """Sum of log softmax, row by row in float64, without padding."""
+  response = np.asarray(response)
   response = response[response > 0]
   shifted = np.concatenate([[0], response[:-1]])
-  logits = t5.logits(CONFIG, params, prompt[None], shifted[None])[0]
+  given = (jnp.asarray(x, jnp.int32)[None] for x in (prompt, shifted))
+  logits = t5.logits(CONFIG, params, *given)[0]
   logits = np.asarray(logits, np.float64)
   scores = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
   return scores[np.arange(len(response)), response].sum()
