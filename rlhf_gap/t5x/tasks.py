@@ -219,10 +219,10 @@ class _Source(seqio.DataSource):
     )
 
 
-def _value(name: str, value: np.ndarray) -> np.ndarray:
+def _value(name: str, value: np.ndarray | np.generic) -> np.ndarray:
+  number = np.atleast_1d(value)  # a row of a column without axis is a scalar
   if name not in features.NUMBERS:
-    return value[: np.count_nonzero(value)]
-  number = np.atleast_1d(value)
+    return number[: np.count_nonzero(number)]
   if name in _CERTAIN:
     number = np.where(np.isnan(number), np.float32(_CERTAIN[name]), number)
   return number
