@@ -122,9 +122,9 @@ _LINES = (
 )
 
 _OUTDATED = """\
-These answers are to the claims as they were before they were revised to follow
-the paper's own sentences and to be answered by the hidden utility as well; a
-study run now answers the revised ones.
+This table predates the current wording of the claims, which follows the paper
+more closely and adds the hidden utility as a judge; a study run now answers the
+current claims.
 """
 
 _HEAD = """\

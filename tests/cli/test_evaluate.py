@@ -220,7 +220,7 @@ def _another_architecture(folder, tmp_path):
     (lambda f, t: {"prompts": f / "run"}, [], "holds no store"),
     (lambda f, t: {"pairs": f / "prompts"}, [], "expected labelled pairs"),
     (lambda f, t: {}, ["--num_prompts=50"], "40 prompts.*2 to 40"),
-    (lambda f, t: {}, ["--num_pairs=28"], "27 pairs that are no ties"),
+    (lambda f, t: {}, ["--num_pairs=28"], "27 pairs that are not ties"),
     (lambda f, t: {}, ["--judge_length=18"], "--judge_length=18 cannot hold"),
     (lambda f, t: {}, ["--kl_prompts=13"], "--kl_prompts=13; expected 2 to 12"),
     (lambda f, t: {}, ["--golden_samples=x"], "either --golden_policy"),

@@ -117,7 +117,7 @@ def _another_reference(folder, tmp_path):
       lambda f, t: {"TASK_FEATURE_LENGTHS": "{'inputs': 40}"},
       "prompts of 48 tokens, but TASK_FEATURE_LENGTHS allows 40",
     ),
-    (_another_architecture, "reference is another architecture"),
+    (_another_architecture, "reference has a different architecture"),
     (_another_reference, "scored with the reference runs/other.*rescore=True"),
     (
       lambda f, t: {"INITIAL_CHECKPOINT_PATH": t / "checkpoint_9"},
@@ -249,7 +249,9 @@ def test_a_full_disk_costs_no_checkpoint(folder, tmp_path):
   assert "Traceback" not in failed.stderr
   error = failed.stderr.strip().splitlines()[-1]
   assert failed.returncode == 2, failed.stderr[-2000:]
-  assert re.search(r"no space is left to save .*checkpoint_2 is whole", error)
+  assert re.search(
+    r"no space is left to save .*checkpoint_2 is complete", error
+  )
   assert checkpoints.load(path / "checkpoint_2").step == 2
   assert main.main(more) == 0
   assert checkpoints.load(path / "checkpoint_4").step == 4

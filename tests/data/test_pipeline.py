@@ -344,7 +344,7 @@ def test_the_table_adds_up(request_of):
   }
   assert counted == {
     "files read": 2,
-    "left aside, not of this task": 4,
+    "ignored, not part of this task": 4,
     "rows read": 8,
     "dropped, identical_responses": 1,
     "dropped, empty_response": 1,

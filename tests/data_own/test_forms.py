@@ -314,12 +314,12 @@ def test_a_template_of_ones_own(tmp_path: pathlib.Path):
     ({"pairing": "best_worst"}, "effect only on several responses"),
     ({"responses": "chosen"}, "effect only with --kind=sft"),
     ({"prompt_ends_with": ":"}, "effect only on implicit prompts"),
-    ({"pair_unpaired": True}, "effect only on unpaired completions"),
+    ({"pair_unpaired": True}, "only applies to unpaired completions"),
     ({"names": columns.parse("prompt=q")}, "there is no column q, only"),
     ({"names": columns.parse("label=prompt")}, "does not read label"),
     ({"split": "test"}, "the files name no splits; give --split_by"),
     ({"split_by": "hash:2"}, "expected a share between 0 and 1"),
-    ({"split_by": "file"}, "tells no split"),
+    ({"split_by": "file"}, "no split in the name of"),
     ({"split_by": "rows"}, "expected none, file, column:NAME or hash:SHARE"),
     ({"template": "chatml"}, "expected markers, plain or a file"),
   ],
@@ -336,7 +336,9 @@ def test_settings_that_do_not_fit(
 def test_unpaired_completions_are_not_paired_unasked(tmp_path: pathlib.Path):
   row = {"prompt": "p", "completion": "c", "label": True}
   source = made_up.write(tmp_path / "rows.jsonl", row)
-  with pytest.raises(errors.UserError, match="--pair_unpaired to pair good"):
+  with pytest.raises(
+    errors.UserError, match="--pair_unpaired to pair the good"
+  ):
     made_up.import_rows(source, tmp_path / "store")
 
 

@@ -353,7 +353,7 @@ FILES: dict[str, tuple[str, Callable[[pathlib.Path], None], str]] = {
   "columns of two lengths": (
     "a.json",
     _text('{"prompt": ["a", "b"], "chosen": ["c"]}'),
-    "expected one number of rows",
+    "columns do not have the same rows",
   ),
   "a header alone": ("a.csv", _text("prompt,chosen\n"), "holds no rows"),
   "an empty array": ("a.json", _text("[]"), "holds no rows"),

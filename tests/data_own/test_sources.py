@@ -261,5 +261,5 @@ def test_a_hub_is_streamed_through_the_library(tmp_path, monkeypatch):
   assert report.rows_written == 3
   how = {"split": "test", "revision": "abc", "streaming": True}
   assert asked[0] == ("someone/pairs", "small", how)
-  with pytest.raises(errors.UserError, match="has splits of its own"):
+  with pytest.raises(errors.UserError, match="has its own splits"):
     made_up.import_rows("hub:a/b", tmp_path / "other", split_by="hash:0.1")

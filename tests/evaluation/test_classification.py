@@ -192,7 +192,7 @@ def test_pairs_are_chosen_by_seed_and_ties_left_out(store):
 
 @pytest.mark.parametrize("num_pairs", [0, 1, 9])
 def test_too_many_pairs_asked_for(store, num_pairs):
-  with pytest.raises(errors.UserError, match="8 pairs that are no ties"):
+  with pytest.raises(errors.UserError, match="8 pairs that are not ties"):
     classification.choose_pairs(store, num_pairs, 0)
 
 

@@ -153,7 +153,7 @@ def test_a_golden_model_without_opinions(folder):
   model = golden.model
   silent = jax.tree.map(jnp.zeros_like, model.params)
   model = dataclasses.replace(model, params=silent)
-  with pytest.raises(errors.UserError, match="responses equally good"):
+  with pytest.raises(errors.UserError, match="rates the two responses equally"):
     online_data.windows(
       stores.open(str(folder / "pairs")),
       dataclasses.replace(golden, model=model),

@@ -178,7 +178,7 @@ def test_a_vocabulary_without_the_answers_is_refused(tmp_path):
     hard_vocab_limit=False,
     minloglevel=2,
   )
-  with pytest.raises(errors.UserError, match=r"writes 'A' as \[.*4\]"):
+  with pytest.raises(errors.UserError, match=r"encodes 'A' as \[.*4\]"):
     judge.words_of(stores.sentencepiece(str(tmp_path / "small.model")))
 
 

@@ -508,7 +508,7 @@ def test_a_wrong_run_writes_nothing(folder, describe, online, tmp_path):
   away = dataclasses.replace(online, judge=str(folder / "nowhere"))
   for message, changes in (
     ("nowhere: no such directory", {"source": away}),
-    ("reference is another architecture", {"reference": other}),
+    ("reference has a different architecture", {"reference": other}),
     ("was scored with the reference elsewhere", _offline(foreign)),
     ("holds 6 batches of 4, but TRAIN_STEPS=9", _replay(folder, 9)),
     ("few holds 3 rows to validate on", {"validation": few}),
