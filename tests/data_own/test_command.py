@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import textwrap
@@ -164,7 +165,7 @@ def test_own_files_need_no_tensorflow(tmp_path):
     """,
     tmp_path,
   )
-  assert "rows written                            4" in out
+  assert re.search(r"rows written +4\n", out)
   assert (tmp_path / "store.parquet").exists()
 
 
@@ -209,7 +210,7 @@ def test_only_modules_of_the_extra_import_tensorflow(tmp_path):
   needs = {
     line.removeprefix("needs rlhf_gap.data.")
     for line in out.splitlines()
-    if line.startswith("needs ")
+    if line.startswith("needs ") and line != "needs rlhf_gap.t5x"
   }
   assert needs == {
     "builders",
