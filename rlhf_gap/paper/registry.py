@@ -1,4 +1,4 @@
-"""Every figure of the paper that a report shows. To add one, add its line."""
+"""Every figure of the paper that a report shows: its import and its line."""
 
 import hashlib
 import json
