@@ -175,6 +175,7 @@ def _read_prompts(folder: pathlib.Path) -> None:
 
   command_sample._prompts(
     argparse.Namespace(
+      checkpoint=str(folder),  # a model without a tokenizer of its own
       prompts=str(folder / "prompts.txt"),
       vocabulary=str(_ROOT / "rlhf_gap/data/mini/mini.model"),
       num_prompts=None,
