@@ -111,7 +111,11 @@ def _label_by_utility(
   from rlhf_gap.inference import label_exactly
 
   applying.only_if(
-    False, arguments, "with a preference model", "input_length", "dtype"
+    False,
+    arguments,
+    "with a preference model",
+    *("input_length", "dtype", "above_chance"),
+    keep="end",
   )
   utilities = hidden_utility.by_name(None, source.manifest.task)
   if utilities is None:

@@ -86,20 +86,13 @@ def check_kept(
     UserError: the folder has finished stages of other seeds.
   """
   from rlhf_gap import errors
+  from rlhf_gap.study import stages
 
   wanted = {stage.name for stage in planned}
   patterns = {_SEED.sub("seed_*", name) for name in wanted}
-  folder = os.path.join(workdir, "stages")
-  if not os.path.isdir(folder):
-    return
-  finished = {
-    entry.removesuffix(".json").replace("--", "/")
-    for entry in os.listdir(folder)
-    if entry.endswith(".json") and not entry.endswith(".begun.json")
-  }
   dropped = sorted(
     name
-    for name in finished - wanted
+    for name in stages.Ledger(workdir).finished() - wanted
     if _SEED.search(name) and _SEED.sub("seed_*", name) in patterns
   )
   if dropped:
@@ -144,36 +137,33 @@ def decide(
   most = arguments.max_seeds or 4 * len(study.seeds)
   seeds = looks.planned(len(study.seeds), most)
   _claim_looks(workdir, seeds)
-  deadline = None
+  deadline = math.inf
   if arguments.budget_minutes is not None:
     deadline = time.monotonic() + 60 * arguments.budget_minutes
   made: tuple[Decision, ...] = ()
-  confidences = looks.confidences(seeds)
-  for number, (count, confidence) in enumerate(
-    zip(seeds, confidences, strict=True), start=1
-  ):
-    now = with_seeds(study, count)
+  for number, confidence in enumerate(looks.confidences(seeds), start=1):
+    count = seeds[number - 1]
+    now, head = with_seeds(study, count), f"look {number} of {len(seeds)}"
     late = _too_late(now, workdir, arguments, deadline)
     if late and number > 1:
-      print(f"look {number} of {len(seeds)}, {count} seeds: {late}")
-      return 0
-    print(
-      f"look {number} of {len(seeds)}: {count} seeds, {confidence:.1%}"
-      " intervals",
-      flush=True,
-    )
+      print(f"{head}, {count} seeds: {late}")
+      break
+    print(f"{head}: {count} seeds, {confidence:.1%} intervals", flush=True)
     code = run_study(now, confidence=confidence)
     if code:
       return code
     made, left = _look(workdir, made, count)
+    print(_left_line(left, count))
     if not left:
-      print(f"every claim is decided at {count} seeds")
-      return 0
-    print(
-      f"{len(left)} claims undecided at {count} seeds:"
-      f" {', '.join(dict.fromkeys(each.claim.name for each in left))}"
-    )
+      break
   return 0
+
+
+def _left_line(left: "list[AnsweredClaim]", count: int) -> str:
+  if not left:
+    return f"every claim is decided at {count} seeds"
+  names = ", ".join(dict.fromkeys(each.claim.name for each in left))
+  return f"{len(left)} claims undecided at {count} seeds: {names}"
 
 
 def _claim_looks(workdir: str, seeds: tuple[int, ...]) -> None:
@@ -226,13 +216,11 @@ def _too_late(
   study: "experiment.Study",
   workdir: str,
   arguments: argparse.Namespace,
-  deadline: float | None,
+  deadline: float,
 ) -> str:
   """Returns why a look would end after the deadline; "" if it would not."""
   from rlhf_gap.study import pipeline, scheduler
 
-  if deadline is None:
-    return ""
   standing = scheduler.standing(pipeline.stages(study), workdir)
   left = deadline - time.monotonic()
   needed = _seconds_left(standing) / arguments.workers

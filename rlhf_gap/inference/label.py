@@ -64,29 +64,62 @@ def label_store(
     UserError: the source holds no pairs, its vocabulary has no A and B, the
       window cannot hold its responses, or `output` holds another store.
   """
+  check_pairs(source)
   manifest = source.manifest
-  if manifest.schema != "pairs":
-    raise errors.UserError(
-      f"{source.path} holds {manifest.schema}; expected pairs to label"
-    )
   words = judge.words_of(manifest.vocabulary)
   _check_window(words, manifest.feature_lengths, input_length)
   settings: dict[str, str | int]
   settings = {"judge_input_length": input_length, "keep": keep}
-  writer = stores.create(output, _labelled(manifest, by, settings))
   compare = _comparing(config, params, words, input_length, keep)
-  size = manifest.chunk_rows
+
+  def verdict_of(values: Values) -> judge.Comparison:
+    return compare(*map(jnp.asarray, _filled(values, manifest.chunk_rows)))
+
+  return write(source, output, _labelled(manifest, by, settings), verdict_of)
+
+
+def check_pairs(source: stores.Store) -> None:
+  """Raises `UserError` unless a store holds pairs."""
+  if source.manifest.schema != "pairs":
+    raise errors.UserError(
+      f"{source.path} holds {source.manifest.schema}; expected pairs to label"
+    )
+
+
+def write(
+  source: stores.Store,
+  output: str,
+  described: stores.Manifest,
+  verdict_of: Callable[[Values], judge.Comparison],
+) -> Report:
+  """Writes a store's pairs with the winner as chosen, chunk by chunk.
+
+  An interrupted call resumes after the last committed chunk.
+
+  Args:
+    source: a store of pairs.
+    output: the new store's directory.
+    described: the new store, with no rows yet.
+    verdict_of: judges chosen against rejected, for at least a chunk's rows.
+
+  Returns:
+    Counts over the whole new store.
+
+  Raises:
+    UserError: `output` holds another store.
+  """
+  writer = stores.create(output, described)
+  size = described.chunk_rows
   with progress.bar("labelling", source.num_rows, "pairs") as bar:
     bar.update(writer.num_rows)
     for chunk in range(writer.num_chunks, -(-source.num_rows // size)):
       rows = range(chunk * size, min((chunk + 1) * size, source.num_rows))
       values = source.read(rows)
-      verdict = compare(*map(jnp.asarray, _filled(values, size)))
-      writer.append(chunk, relabel(values, verdict))
+      writer.append(chunk, relabel(values, verdict_of(values)))
       writer.commit()
       bar.update(len(rows))
-  writer.finish(dropped=dict(manifest.dropped))
-  return count(source, stores.open(output))
+  writer.finish(dropped=dict(source.manifest.dropped))
+  return _count(source, stores.open(output))
 
 
 def _labelled(
@@ -195,8 +228,7 @@ def _exchanged(flags: np.ndarray) -> np.ndarray:
   return (others | was_chosen | was_rejected).astype(flags.dtype)
 
 
-def count(source: stores.Store, labelled: stores.Store) -> Report:
-  """Returns the counts of a labelled store, given the store before."""
+def _count(source: stores.Store, labelled: stores.Store) -> Report:
   rows = range(labelled.num_rows)
   columns = ["chosen_tokens", "judge_r12", "judge_r21"]
   values = labelled.read(rows, columns)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from rlhf_gap import errors, progress, stores
+from rlhf_gap import stores
 from rlhf_gap.inference import judge, label
 
 Utilities = Callable[[Sequence[str], Sequence[str]], np.ndarray]
@@ -33,40 +33,24 @@ def label_store(
   Raises:
     UserError: the source holds no pairs, or `output` holds another store.
   """
-  manifest = source.manifest
-  if manifest.schema != "pairs":
-    raise errors.UserError(
-      f"{source.path} holds {manifest.schema}; expected pairs to label"
-    )
+  label.check_pairs(source)
   described = dataclasses.replace(
-    manifest,
+    source.manifest,
     label=stores.Label("utility"),
     rows=0,
     complete=False,
     dropped={},
   )
-  writer = stores.create(output, described)
-  decode = stores.decoder(manifest.vocabulary)
+  decode = stores.decoder(source.manifest.vocabulary)
 
-  def text(tokens: np.ndarray) -> list[str]:
-    return [decode(row.tolist()) for row in tokens]
+  def verdict_of(values: label.Values) -> judge.Comparison:
+    prompts, chosen, rejected = (
+      [decode(row.tolist()) for row in values[f"{name}_tokens"]]
+      for name in ("prompt", "chosen", "rejected")
+    )
+    return compare(utilities(prompts, chosen), utilities(prompts, rejected))
 
-  size = manifest.chunk_rows
-  with progress.bar("labelling", source.num_rows, "pairs") as bar:
-    bar.update(writer.num_rows)
-    for chunk in range(writer.num_chunks, -(-source.num_rows // size)):
-      rows = range(chunk * size, min((chunk + 1) * size, source.num_rows))
-      values = source.read(rows)
-      prompts = text(values["prompt_tokens"])
-      chosen, rejected = (
-        np.asarray(utilities(prompts, text(values[f"{side}_tokens"])))
-        for side in ("chosen", "rejected")
-      )
-      writer.append(chunk, label.relabel(values, compare(chosen, rejected)))
-      writer.commit()
-      bar.update(len(rows))
-  writer.finish(dropped=dict(manifest.dropped))
-  return label.count(source, stores.open(output))
+  return label.write(source, output, described, verdict_of)
 
 
 def compare(

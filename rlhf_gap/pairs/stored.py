@@ -12,8 +12,7 @@ from rlhf_gap import checks, errors, stores
 from rlhf_gap.batches import PreferenceBatch, ResponseBatch
 from rlhf_gap.pairs.sources import STORE, Context, FetchedBatch
 
-# Field of a batch -> column of a store.
-_PAIR_COLUMNS = {
+PAIR_COLUMNS = {
   "prompt": "prompt_tokens",
   "chosen": "chosen_tokens",
   "rejected": "rejected_tokens",
@@ -23,6 +22,8 @@ _PAIR_COLUMNS = {
   "judge_r21": "judge_r21",
   "weight": "weight",
 }
+"""Field of a `PreferenceBatch` -> column of a pair store."""
+
 _RESPONSE_COLUMNS = {
   "prompt": "prompt_tokens",
   "response": "response_tokens",
@@ -233,15 +234,15 @@ class _StoredPairs(_Stored):
   ):
     store = _open(path, "pairs", "the task's `_pairs` store, or a recorded run")
     if isinstance(order, stores.Blocks):
-      _check_as_recorded(store, context.batch_size)
+      check_as_recorded(store, context.batch_size)
     self._scored = _is_scored(store, context, rescore)
-    super().__init__(store, order, context, start_step, _PAIR_COLUMNS)
+    super().__init__(store, order, context, start_step, PAIR_COLUMNS)
 
   def fetch(self, step: int, params: Any) -> FetchedBatch:
     """Returns the pairs of `step`."""
     del params
     reference = self._context.reference
-    values = _with_labels_of_people(self._values(step))
+    values = with_labels_of_people(self._values(step))
     batch = PreferenceBatch(**self._placed(values))
     if reference is not None and not self._scored:
       responses = jnp.stack([batch.chosen, batch.rejected], axis=1)
@@ -252,10 +253,14 @@ class _StoredPairs(_Stored):
     return FetchedBatch(batch)
 
 
-def _with_labels_of_people(
+def with_labels_of_people(
   values: dict[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-  """Fills in certain labels for pairs that no judge read (NaN)."""
+  """Fills in certain labels for pairs that no judge read (NaN).
+
+  Args:
+    values: rows by field of a `PreferenceBatch`.
+  """
   filled = dict(values)
   for name, certain in (("judge_r12", 1.0), ("judge_r21", 0.0)):
     given = values[name]
@@ -263,7 +268,8 @@ def _with_labels_of_people(
   return filled
 
 
-def _check_as_recorded(store: stores.Store, batch_size: int) -> None:
+def check_as_recorded(store: stores.Store, batch_size: int) -> None:
+  """Raises `UserError` unless a store was recorded in batches of this size."""
   recorded = store.manifest.chunk_rows
   if recorded != batch_size:
     raise errors.UserError(

@@ -85,8 +85,8 @@ APPENDIX_E1 = Section(
       ),
       rule=(
         "Mean accuracy over checkpoints, by seed, for online and offline."
-        " Supported if both Student intervals lie in [0.45, 0.55],"
-        " contradicted if one at 97.5% lies outside."
+        f" Supported if both Student intervals lie in [{_CHANCE[0]:g},"
+        f" {_CHANCE[1]:g}], contradicted if one at 97.5% lies outside."
       ),
     ),
   ),

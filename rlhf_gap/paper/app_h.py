@@ -10,7 +10,7 @@ from rlhf_gap.analysis.claims import Answer, Claim
 from rlhf_gap.analysis.decline import negated
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
-from rlhf_gap.analysis.verdicts import exceeds
+from rlhf_gap.analysis.verdicts import SMALLEST_EFFECT, exceeds
 from rlhf_gap.analysis.wording import basis, signed
 from rlhf_gap.paper import rules
 from rlhf_gap.paper.section import Section
@@ -160,8 +160,8 @@ APPENDIX_H = Section(
       ),
       rule=(
         "The generating policy's win rate minus the arm's highest,"
-        " cross-fitted. Supported if its interval lies above 0, contradicted"
-        " if it lies below 0.02."
+        " cross-fitted. Supported if its interval lies above 0,"
+        f" contradicted if it lies below {SMALLEST_EFFECT:g}."
       ),
     ),
   ),

@@ -163,9 +163,9 @@ FIGURES_1_AND_4 = Section(
         " offline algorithms across all tasks (section 2.1)"
       ),
       rule=(
-        "The difference of the arms' highest win rates, each at its own KL,"
-        " cross-fitted. Supported if its interval lies above 0, contradicted"
-        " if it lies below 0.02."
+        "The difference of the arms' highest win rates, each at its own"
+        " KL, cross-fitted. Supported if its interval lies above 0,"
+        f" contradicted if it lies below {SMALLEST_EFFECT:g}."
       ),
     ),
     Claim(
@@ -181,8 +181,9 @@ FIGURES_1_AND_4 = Section(
       ),
       rule=(
         "The difference of the frontiers at every KL that both reach."
-        " Supported if every pointwise interval lies above -0.02,"
-        " contradicted if a simultaneous band lies below -0.02 anywhere."
+        " Supported if every pointwise interval lies above"
+        f" -{SMALLEST_EFFECT:g}, contradicted if a simultaneous band lies"
+        f" below -{SMALLEST_EFFECT:g} anywhere."
       ),
     ),
     Claim(

@@ -14,7 +14,7 @@ from rlhf_gap.analysis import seed_means
 from rlhf_gap.analysis.claims import Answer, Claim
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
-from rlhf_gap.analysis.verdicts import all_of, exceeds
+from rlhf_gap.analysis.verdicts import SMALLEST_EFFECT, all_of, exceeds
 from rlhf_gap.analysis.wording import pairs_basis, plain, signed
 from rlhf_gap.paper.section import Section, without_kl_axis
 from rlhf_gap.plotting import metric_over_steps, styles
@@ -206,9 +206,9 @@ FIGURE_6 = Section(
         " accuracy than both policy baselines (section 5.3.1)"
       ),
       rule=(
-        "Differences of mean accuracy over the windows of an online run, by"
-        " seed. Supported if both Student intervals lie above 0,"
-        " contradicted if one at 97.5% lies below 0.02."
+        "Differences of mean accuracy over the windows of an online run,"
+        " by seed. Supported if both Student intervals lie above 0,"
+        f" contradicted if one at 97.5% lies below {SMALLEST_EFFECT:g}."
       ),
     ),
     Claim(
@@ -224,8 +224,8 @@ FIGURE_6 = Section(
       ),
       rule=(
         "The difference of mean accuracy over the windows, by seed."
-        " Supported if its Student interval lies above 0, contradicted if it"
-        " lies below 0.02."
+        " Supported if its Student interval lies above 0, contradicted if"
+        f" it lies below {SMALLEST_EFFECT:g}."
       ),
     ),
   ),

@@ -20,6 +20,7 @@ from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
 from rlhf_gap.analysis.verdicts import (
   MIN_SEEDS,
+  SMALLEST_EFFECT,
   Verdict,
   all_of,
   exceeds,
@@ -286,8 +287,8 @@ FIGURE_7 = Section(
       ),
       rule=(
         "Pearson's r over the checkpoints of offline runs, jackknifed by"
-        " run. Supported if its interval lies within 0.5 of 0, contradicted"
-        " if it lies outside."
+        " run. Supported if its interval lies within"
+        f" {_STRONG_CORRELATION:g} of 0, contradicted if it lies outside."
       ),
     ),
   ),
@@ -319,8 +320,8 @@ FIGURE_8 = Section(
       ),
       rule=(
         "The difference of accuracy on golden pairs at the last step, by"
-        " seed. Supported if its Student interval lies above 0, contradicted"
-        " if it lies below 0.02."
+        " seed. Supported if its Student interval lies above 0,"
+        f" contradicted if it lies below {SMALLEST_EFFECT:g}."
       ),
     ),
     Claim(

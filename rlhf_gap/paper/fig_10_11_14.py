@@ -17,7 +17,13 @@ from rlhf_gap.analysis import (
 from rlhf_gap.analysis.claims import Answer, Claim
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import Estimate, UndefinedError
-from rlhf_gap.analysis.verdicts import Verdict, all_of, exceeds, within
+from rlhf_gap.analysis.verdicts import (
+  SMALLEST_EFFECT,
+  Verdict,
+  all_of,
+  exceeds,
+  within,
+)
 from rlhf_gap.analysis.wording import basis, signed
 from rlhf_gap.paper import rules
 from rlhf_gap.paper.section import PlotPicture, Section, without_kl_axis
@@ -337,9 +343,9 @@ FIGURES_10_11_AND_14 = Section(
         " 5.5)"
       ),
       rule=(
-        "The gap of the two arms at matched KL, smallest minus largest policy."
-        " Supported if its interval lies above 0, contradicted if it lies below"
-        " 0.02."
+        "The gap of the two arms at matched KL, smallest minus largest"
+        " policy. Supported if its interval lies above 0, contradicted if"
+        f" it lies below {SMALLEST_EFFECT:g}."
       ),
       judged=True,
     ),
@@ -359,7 +365,7 @@ FIGURES_10_11_AND_14 = Section(
         "Differences of the 90% quantile of win rate over checkpoints,"
         " largest minus smallest policy, in each arm. Supported if every"
         " interval lies above 0, contradicted if one at 1 - 5% / arms lies"
-        " below 0.02."
+        f" below {SMALLEST_EFFECT:g}."
       ),
     ),
     Claim(
@@ -376,9 +382,9 @@ FIGURES_10_11_AND_14 = Section(
       ),
       rule=(
         "The ratio of the KLs at online's peak, on a log scale. Supported"
-        " if every interval lies within a factor of 2, contradicted if one"
-        " at 1 - 5% / sizes lies outside, underpowered if a peak is an arm's"
-        " last point."
+        f" if every interval lies within a factor of {_SIMILAR_FACTOR:g},"
+        " contradicted if one at 1 - 5% / sizes lies outside, underpowered"
+        " if a peak is an arm's last point."
       ),
     ),
   ),

@@ -99,7 +99,7 @@ CLAIMS = (
       " increases and then decreases as a function of the KL divergence"
       " (section 2.1)"
     ),
-    rule=rules.DECLINE,
+    rule=rules.DECLINE + " Both must fall; one contradicts at 97.5%.",
   ),
   Claim(
     "the proxy is over-optimized",

@@ -15,7 +15,13 @@ from rlhf_gap.analysis import (
 from rlhf_gap.analysis.claims import Answer, Claim
 from rlhf_gap.analysis.evidence import Evidence
 from rlhf_gap.analysis.resampling import UndefinedError
-from rlhf_gap.analysis.verdicts import Verdict, all_of, exceeds, within
+from rlhf_gap.analysis.verdicts import (
+  SMALLEST_EFFECT,
+  Verdict,
+  all_of,
+  exceeds,
+  within,
+)
 from rlhf_gap.analysis.wording import basis, plain, signed
 
 _LOWEST_ACCURACY, _HIGHEST_ACCURACY = 0.70, 0.95
@@ -145,8 +151,9 @@ GOLDEN_JUDGES_WELL = Claim(
   requires_any=("online",),
   rule=(
     "Agreement with the hidden utility where it decides, at each step of"
-    " the online runs. Supported if every interval lies above 0.70,"
-    " contradicted if one at 1 - 5% / steps lies below."
+    " the online runs. Supported if every interval lies above"
+    f" {_LOWEST_ACCURACY:.2f}, contradicted if one at 1 - 5% / steps lies"
+    " below."
   ),
 )
 """The gate: if contradicted, golden win rates do not measure quality."""
@@ -159,7 +166,8 @@ CLAIMS = (
     _proxy_is_useful_and_fallible,
     rule=(
       "Accuracy on held-out golden-labelled pairs. Supported if its"
-      " interval lies in [0.70, 0.95], contradicted if it lies outside."
+      f" interval lies in [{_LOWEST_ACCURACY:.2f}, {_HIGHEST_ACCURACY:.2f}],"
+      " contradicted if it lies outside."
     ),
   ),
   Claim(
@@ -181,7 +189,7 @@ CLAIMS = (
     _there_is_room_to_rise,
     rule=(
       "SFT's win rate against the golden policy. Supported if its interval"
-      " lies below 0.35, contradicted if it lies above."
+      f" lies below {_HIGHEST_START:g}, contradicted if it lies above."
     ),
   ),
   Claim(
@@ -202,7 +210,7 @@ CLAIMS = (
     rule=(
       "The highest win rate minus SFT's, cross-fitted, for online and"
       " offline. Supported if both intervals lie above 0, contradicted if"
-      " one at 97.5% lies below 0.02."
+      f" one at 97.5% lies below {SMALLEST_EFFECT:g}."
     ),
   ),
 )

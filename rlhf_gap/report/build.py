@@ -124,49 +124,58 @@ def make(
   answered = [
     looks.final(answer, decided) for task in tasks for answer in task.answers()
   ]
-  holes = _holes(study, tasks)
-  warnings = _warnings(answered)
-  notes = [n for task in tasks for n in own_pairs.notes(task.described)]
+  report = Report(
+    os.path.join(output, "index.html"),
+    tuple(answered),
+    tuple(_holes(study, tasks)),
+    tuple(_warnings(answered)),
+    tuple(n for task in tasks for n in own_pairs.notes(task.described)),
+  )
   galleries = gallery.plot_all(tasks, options.log_base, output)
-  name = study.name if study else os.path.basename(os.path.abspath(workdir))
-  all_records = [r for task in tasks for r in task.evidence.records]
-  stages = study.stages if study else ()
-  miniature = any(t.described.name.startswith("mini_") for t in tasks)
+  views = [
+    _task_view(task, pictures, answered)
+    for task, pictures in zip(tasks, galleries, strict=True)
+  ]
+  # Without `study.json`, the folder's name is all that is known.
+  known = study or summary.Summary(os.path.basename(os.path.abspath(workdir)))
   text = page.render(
     "page.html.j2",
-    title=f"{name}: online against offline",
-    answers=[
+    report=report,
+    study=known,
+    tasks=views,
+    settings=settings,
+    **_about(known, tasks, answered),
+  )
+  files.write_text(report.path, text)
+  return report
+
+
+def _about(
+  study: summary.Summary,
+  tasks: Sequence[MeasuredTask],
+  answered: Sequence[AnsweredClaim],
+) -> dict[str, object]:
+  """Returns what the page shows besides its tasks and their answers."""
+  miniature = any(t.described.name.startswith("mini_") for t in tasks)
+  seconds = (stage.seconds or 0.0 for stage in study.stages)
+  return {
+    "answers": [
       view
       for each in _main_answers(answered)
       for view in _main_answers_by_judge(each)
     ],
-    holes=holes,
-    warnings=warnings,
-    notes=notes,
-    tasks=[
-      _task_view(task, pictures, answered)
-      for task, pictures in zip(tasks, galleries, strict=True)
-    ],
-    arm_header=tables.ARM_HEADER,
-    stages=stages,
-    total_seconds=math.fsum(stage.seconds or 0.0 for stage in stages),
-    settings=settings,
-    earlier_looks=study.earlier_looks if study else (),
-    num_seeds=study.num_seeds if study else 0,
-    claims_at_the_start=study.claims_sha256 if study else "",
-    claims_now=registry.fingerprint(),
-    smallest_effect=verdicts.SMALLEST_EFFECT,
-    min_seeds=verdicts.MIN_SEEDS,
-    least_kl_factor=comparison.LEAST_KL_FACTOR,
-    provenance=tables.provenance(all_records),
-    miniature=miniature,
-    departures=departures.select(miniature=miniature),
-  )
-  path = os.path.join(output, "index.html")
-  files.write_text(path, text)
-  return Report(
-    path, tuple(answered), tuple(holes), tuple(warnings), tuple(notes)
-  )
+    "arm_header": tables.ARM_HEADER,
+    "total_seconds": math.fsum(seconds),
+    "claims_now": registry.fingerprint(),
+    "smallest_effect": verdicts.SMALLEST_EFFECT,
+    "min_seeds": verdicts.MIN_SEEDS,
+    "least_kl_factor": comparison.LEAST_KL_FACTOR,
+    "provenance": tables.provenance(
+      [record for task in tasks for record in task.evidence.records]
+    ),
+    "miniature": miniature,
+    "departures": departures.select(miniature=miniature),
+  }
 
 
 def _holes(

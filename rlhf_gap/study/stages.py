@@ -137,6 +137,16 @@ class Ledger:
     """Records that a stage has finished."""
     self._write(self._path(name), done)
 
+  def finished(self) -> set[str]:
+    """Returns the names of all finished stages, of whatever study."""
+    if not os.path.isdir(self._folder):
+      return set()
+    return {
+      entry.removesuffix(".json").replace("--", "/")
+      for entry in os.listdir(self._folder)
+      if entry.endswith(".json") and not entry.endswith(".begun.json")
+    }
+
   def begun(self, name: str) -> Mapping[str, str] | None:
     """Returns the recipe of a started stage; None if it has not started."""
     return _read(self._begun_path(name), dict)

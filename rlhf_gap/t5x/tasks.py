@@ -11,19 +11,8 @@ import tensorflow as tf
 
 from rlhf_gap import errors, stores
 from rlhf_gap.data import vocabularies
+from rlhf_gap.pairs import stored
 from rlhf_gap.t5x import features
-
-_COLUMNS = {
-  "inputs": "prompt_tokens",
-  "chosen": "chosen_tokens",
-  "rejected": "rejected_tokens",
-  "chosen_reference": "chosen_reference_log_prob",
-  "rejected_reference": "rejected_reference_log_prob",
-  "judge_r12": "judge_r12",
-  "judge_r21": "judge_r21",
-  "weight": "weight",
-}
-_CERTAIN = {"judge_r12": 1.0, "judge_r21": 0.0}  # labels of people
 
 
 def offline(store: str, batch_size: int, seed: int = 0, **resume: Any) -> str:
@@ -68,12 +57,7 @@ def replay(
   Raises:
     UserError: as `offline`, or the batch size is not the recorded one.
   """
-  recorded = stores.open(store).manifest.chunk_rows
-  if recorded != batch_size:
-    raise errors.UserError(
-      f"{store} was recorded in batches of {recorded}, not {batch_size}; set"
-      f" BATCH_SIZE={recorded}"
-    )
+  stored.check_as_recorded(stores.open(store), batch_size)
   order = stores.Blocks(block_batches, unit)
   return _task(store, order, batch_size, seed, first_batch(**resume))
 
@@ -188,19 +172,23 @@ class _Source(seqio.DataSource):
         " False"
       )
     specs = {
-      name: tf.TensorSpec(
-        [None], tf.float32 if name in features.NUMBERS else tf.int32
+      _feature(field): tf.TensorSpec(
+        [None], tf.float32 if field in features.NUMBERS else tf.int32
       )
-      for name in _COLUMNS
+      for field in stored.PAIR_COLUMNS
     }
     return tf.data.Dataset.from_generator(self._rows, output_signature=specs)
 
   def _rows(self) -> Iterator[dict[str, np.ndarray]]:
     for batch in self._batches():
+      fields = {
+        field: batch[column] for field, column in stored.PAIR_COLUMNS.items()
+      }
+      fields = stored.with_labels_of_people(fields)
       for row in range(self._batch_size):
         yield {
-          name: _value(name, batch[column][row])
-          for name, column in _COLUMNS.items()
+          _feature(field): _value(field, values[row])
+          for field, values in fields.items()
         }
 
   def _batches(self) -> Iterator[Mapping[str, np.ndarray]]:
@@ -209,7 +197,7 @@ class _Source(seqio.DataSource):
       seed=self._seed,
       batch_size=self._batch_size,
       start_step=self._first,
-      columns=tuple(_COLUMNS.values()),
+      columns=tuple(stored.PAIR_COLUMNS.values()),
     )
     # seqio would repeat the rows; an online run has an end.
     rows = self._store.num_rows // self._batch_size
@@ -219,10 +207,14 @@ class _Source(seqio.DataSource):
     )
 
 
-def _value(name: str, value: np.ndarray | np.generic) -> np.ndarray:
-  number = np.atleast_1d(value)  # a row of a column without axis is a scalar
-  if name not in features.NUMBERS:
-    return number[: np.count_nonzero(number)]
-  if name in _CERTAIN:
-    number = np.where(np.isnan(number), np.float32(_CERTAIN[name]), number)
-  return number
+def _feature(field: str) -> str:
+  """Returns the feature of a field of `PreferenceBatch`."""
+  return "inputs" if field == "prompt" else field
+
+
+def _value(field: str, value: np.ndarray | np.generic) -> np.ndarray:
+  """Returns a number as a vector, or tokens without padding."""
+  values = np.atleast_1d(value)  # a row of a column without axis is a scalar
+  if field in features.NUMBERS:
+    return values
+  return values[: np.count_nonzero(values)]

@@ -2,8 +2,6 @@
 
 import argparse
 import dataclasses
-import json
-import pathlib
 
 import pytest
 
@@ -187,9 +185,3 @@ def test_two_decisions_in_one_folder(capsys, tmp_path):
   with scheduler.locked(str(tmp_path)):
     assert main.main([*command, "--decide"]) == 2
   assert "being run by another process" in capsys.readouterr().err
-
-
-def test_what_was_decided_survives_in_study_json(decided):
-  folder, _ = decided
-  text = pathlib.Path(folder, "study.json").read_text(encoding="utf-8")
-  assert json.loads(text)["decisions"]
