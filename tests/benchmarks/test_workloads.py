@@ -8,6 +8,8 @@ from rlhf_gap import errors
 from rlhf_gap.benchmarks import timing, workloads
 from rlhf_gap.models import t5
 
+pytestmark = pytest.mark.slow
+
 CONFIG = t5.T5Config(
   vocab_size=32,
   emb_dim=8,

@@ -12,6 +12,8 @@ from rlhf_gap.cli import main
 from rlhf_gap.models import t5
 from tests.checkpoints import tiny
 
+pytestmark = pytest.mark.slow
+
 SILU = dataclasses.replace(
   tiny.CONFIG, mlp_activations=("silu", "linear"), max_distance=64
 )

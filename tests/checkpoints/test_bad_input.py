@@ -15,6 +15,8 @@ from rlhf_gap.checkpoints import hf, t5x, t5x_orbax
 from rlhf_gap.cli import main
 from tests import reference
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def t5x_copy(tmp_path):

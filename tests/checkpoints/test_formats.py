@@ -19,6 +19,8 @@ from rlhf_gap.checkpoints import hf, safetensors_file, stored, t5x
 from rlhf_gap.models import precision, t5
 from tests import reference
 
+pytestmark = pytest.mark.slow
+
 TINY = t5.T5Config(
   vocab_size=16,
   emb_dim=8,

@@ -16,6 +16,8 @@ from rlhf_gap.checkpoints import t5x
 from rlhf_gap.cli import main
 from tests.checkpoints import tiny
 
+pytestmark = pytest.mark.slow
+
 _LEAF = "target.encoder.layers_0.mlp.wi_0.kernel"
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 

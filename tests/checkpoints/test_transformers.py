@@ -18,6 +18,8 @@ import safetensors.numpy
 from rlhf_gap import checkpoints, errors
 from rlhf_gap.models import t5
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 VARIANTS = sorted((GOLDEN / "hf_variants").iterdir())
 TOLERANCE = 1e-4  # nats

@@ -8,6 +8,8 @@ import pytest
 from rlhf_gap.benchmarks import machine
 from rlhf_gap.cli import main
 
+pytestmark = pytest.mark.slow
+
 MODEL = (
   "--gin_file=gin_configs/models/mini_policy.gin",
   "--gin.t5.T5Config.emb_dim=8",

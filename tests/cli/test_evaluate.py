@@ -14,6 +14,8 @@ from rlhf_gap import records, stores
 from rlhf_gap.cli import main
 from tests.evaluation import tiny
 
+pytestmark = pytest.mark.slow
+
 SIZES = ("--num_prompts=12", "--num_pairs=6", "--batch_size=8")
 
 

@@ -30,6 +30,8 @@ from rlhf_gap.models import t5
 from rlhf_gap.study import experiment
 from rlhf_gap.training import description
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 VALUES = (
   "nan",

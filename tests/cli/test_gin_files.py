@@ -11,6 +11,8 @@ from rlhf_gap.cli import gin_files, gin_mistakes, gin_sources, main
 from rlhf_gap.models import t5
 from rlhf_gap.training import description
 
+pytestmark = pytest.mark.slow
+
 _ROOT = pathlib.Path(__file__).parents[2]
 _MODELS = sorted((_ROOT / "gin_configs" / "models").glob("*.gin"))
 _RUNS = sorted((_ROOT / "gin_configs" / "runs").glob("*.gin"))

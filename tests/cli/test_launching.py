@@ -11,6 +11,8 @@ import pytest
 from rlhf_gap import errors
 from rlhf_gap.cli import launching, main
 
+pytestmark = pytest.mark.slow
+
 SLURM = {
   "SLURM_JOB_ID": "1",
   "SLURM_STEP_NODELIST": "node[1-2]",

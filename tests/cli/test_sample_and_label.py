@@ -20,6 +20,8 @@ from rlhf_gap.inference import judge, label, prompt_sources
 from rlhf_gap.models import t5
 from tests import oracles
 
+pytestmark = pytest.mark.slow
+
 CONFIG = t5.T5Config(
   vocab_size=256,
   emb_dim=8,

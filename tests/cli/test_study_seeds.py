@@ -11,6 +11,8 @@ from rlhf_gap.cli import gin_files, main, study_seeds
 from rlhf_gap.study import experiment, pipeline, scheduler, stages
 from tests.analysis import made_up
 
+pytestmark = pytest.mark.slow
+
 LAPTOP = "gin_configs/studies/laptop.gin"
 
 

@@ -18,6 +18,8 @@ from rlhf_gap.training import description, metric_log
 from tests.evaluation import tiny
 from tests.training import ingredients
 
+pytestmark = pytest.mark.slow
+
 STEPS = 2
 
 

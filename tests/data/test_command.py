@@ -14,6 +14,8 @@ from rlhf_gap.cli import main
 from tests.data import made_up
 from tests.data.test_pipeline import contents
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path, capsys):

@@ -12,6 +12,8 @@ from rlhf_gap.data import mini, pipeline, reports, vocabularies
 from tests import reference
 from tests.data import made_up
 
+pytestmark = pytest.mark.slow
+
 WINDOWS = {"inputs": 96, "targets": 24}
 
 

@@ -15,6 +15,8 @@ from rlhf_gap.data import preprocessors
 from rlhf_gap.stores import Truncated
 from tests import reference
 
+pytestmark = pytest.mark.slow
+
 BYTES = seqio.ByteVocabulary()
 FEATURES = {"inputs": seqio.Feature(BYTES)}
 

@@ -15,6 +15,8 @@ from rlhf_gap.data import mini, vocabularies
 from rlhf_gap.inference import score
 from rlhf_gap.pairs import online
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 COUNT = 600
 # Changing it is a decision: whoever does makes the pretrained checkpoints anew

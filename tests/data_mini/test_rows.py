@@ -16,6 +16,8 @@ from rlhf_gap.data import mini
 from rlhf_gap.data.mini import reading, writing
 from rlhf_gap.data.mini.random_stream import RandomStream
 
+pytestmark = pytest.mark.slow
+
 COUNT = 1_200
 MAX_PROMPT_WORDS = 12
 

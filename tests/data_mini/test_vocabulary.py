@@ -10,6 +10,8 @@ import sentencepiece
 from rlhf_gap.data import mini
 from rlhf_gap.data.mini import vocabulary
 
+pytestmark = pytest.mark.slow
+
 TOOL = pathlib.Path(__file__).parents[2] / "tools/make_mini_vocabulary.py"
 
 

@@ -18,6 +18,8 @@ from tests.data import made_up as published
 from tests.data_own import made_up
 from tests.stores.made_up import tree
 
+pytestmark = pytest.mark.slow
+
 MINI = f"--vocabulary={mini.VOCABULARY_PATH}"
 LENGTHS = ["--inputs_length=48", "--targets_length=16"]
 MINIATURES = sorted(

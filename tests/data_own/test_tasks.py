@@ -13,6 +13,8 @@ from rlhf_gap.data.own import build, tasks
 from rlhf_gap.data.own import request as requests
 from tests.data_own import made_up
 
+pytestmark = pytest.mark.slow
+
 WINDOWS = {"inputs": 48, "targets": 16}
 VOCABULARY = vocabularies.named(mini.VOCABULARY_PATH)
 _NUMBERS = itertools.count()

@@ -12,6 +12,8 @@ from rlhf_gap.evaluation import batches, kl, models, samples, win_rate
 from rlhf_gap.inference import judge
 from rlhf_gap.models import t5
 
+pytestmark = pytest.mark.slow
+
 POLICY = t5.T5Config(
   vocab_size=8,
   emb_dim=8,

@@ -15,6 +15,8 @@ from rlhf_gap.ops import logprobs
 from tests.evaluation import tiny
 from tests.training import ingredients
 
+pytestmark = pytest.mark.slow
+
 STEPS, SIZE = 6, 4
 
 

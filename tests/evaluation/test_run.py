@@ -17,6 +17,8 @@ from rlhf_gap.evaluation import models, provenance, run, samples, yardstick
 from rlhf_gap.inference import judge
 from tests.evaluation import tiny
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = yardstick.YardstickSettings(
   num_prompts=24,
   kl_prompts=16,

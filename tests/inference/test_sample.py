@@ -17,6 +17,8 @@ from rlhf_gap.models import t5
 from rlhf_gap.token_ids import EOS_ID, PAD_ID
 from tests import reference
 
+pytestmark = pytest.mark.slow
+
 TINY = t5.T5Config(
   vocab_size=7,
   emb_dim=8,

@@ -12,6 +12,8 @@ from rlhf_gap.models import t5
 from rlhf_gap.ops import logprobs
 from tests.inference.test_sample import PROMPTS, TINY
 
+pytestmark = pytest.mark.slow
+
 _logits = jax.jit(t5.logits, static_argnums=0)
 _response_log_probs = jax.jit(score.response_log_probs, static_argnums=0)
 _token_log_probs = jax.jit(score.token_log_probs, static_argnums=0)

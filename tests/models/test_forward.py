@@ -10,6 +10,8 @@ import pytest
 from rlhf_gap.models import attention, decode, layers, t5
 from tests.models import float64
 
+pytestmark = pytest.mark.slow
+
 # Few buckets and a short maximum distance, so that short sequences reach all.
 T5_1_1 = t5.T5Config(
   vocab_size=24,

@@ -10,6 +10,8 @@ import pytest
 from rlhf_gap.inference import sample
 from rlhf_gap.models import precision, t5
 
+pytestmark = pytest.mark.slow
+
 OWN_HEAD = t5.T5Config(
   vocab_size=128,
   emb_dim=16,

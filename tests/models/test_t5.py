@@ -11,6 +11,8 @@ from rlhf_gap import checkpoints
 from rlhf_gap.models import attention, layers, t5
 from tests import reference
 
+pytestmark = pytest.mark.slow
+
 TINY = t5.T5Config(
   vocab_size=32,
   emb_dim=8,

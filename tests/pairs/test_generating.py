@@ -9,6 +9,8 @@ from rlhf_gap.cli import main
 from tests.evaluation import tiny
 from tests.training import ingredients
 
+pytestmark = pytest.mark.slow
+
 SIZE = 6
 
 

@@ -12,6 +12,8 @@ from rlhf_gap.pairs.recording import columns_of
 from tests.evaluation import tiny
 from tests.training import ingredients
 
+pytestmark = pytest.mark.slow
+
 SIZE = 6
 SAMPLING = pairs.Sampling(max_length=tiny.LENGTHS["response"])
 

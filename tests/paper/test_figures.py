@@ -30,6 +30,8 @@ from rlhf_gap.paper import (
 from rlhf_gap.plotting import picture
 from tests.analysis import exact
 
+pytestmark = pytest.mark.slow
+
 _METRICS = {
   "pair_accuracy_sum": 0.6,
   "own_pair_accuracy_sum": 0.5,

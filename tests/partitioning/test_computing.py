@@ -12,6 +12,8 @@ from jax.sharding import PartitionSpec as Spec
 from rlhf_gap import partitioning
 from rlhf_gap.models import t5
 
+pytestmark = pytest.mark.slow
+
 CONFIG = t5.T5Config(
   vocab_size=24,
   emb_dim=8,

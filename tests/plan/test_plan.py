@@ -26,6 +26,8 @@ from rlhf_gap.plan.summary import Bound
 from rlhf_gap.training import configured
 from tests.training import ingredients
 
+pytestmark = pytest.mark.slow
+
 # Every kernel, even split over the model axis, is larger than one token's
 # activations and logits, so that a collective that moves one is recognised.
 CONFIG = t5.T5Config(

@@ -9,6 +9,8 @@ import textwrap
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 # Each process has two CPU devices; together they sum an array of four.
 PROGRAM = textwrap.dedent("""

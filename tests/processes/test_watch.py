@@ -9,6 +9,8 @@ from rlhf_gap import errors
 from rlhf_gap.processes import watch
 from tests.processes.boards import LocalBoard
 
+pytestmark = pytest.mark.slow
+
 LIMITS = watch.Limits(dead_seconds=10.0, hang_seconds=100.0)
 
 

@@ -20,6 +20,8 @@ from rlhf_gap.paper import departures, registry
 from rlhf_gap.report import build, page
 from tests.analysis import exact, made_up
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = build.Options(statistics.BootstrapSettings(replicates=100))
 SMALL = {"num_prompts": 60, "kl_prompts": 20, "num_checkpoints": 4}
 NAMES = ("mini_helpfulness", "mini_summarization")

@@ -22,6 +22,8 @@ from rlhf_gap.study import (
 )
 from rlhf_gap.training import description
 
+pytestmark = pytest.mark.slow
+
 _ROOT = pathlib.Path(__file__).parents[2]
 _STUDIES = _ROOT / "gin_configs" / "studies"
 _PAPER = sorted((_STUDIES / "paper").glob("*.gin"))

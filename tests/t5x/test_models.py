@@ -15,6 +15,8 @@ from rlhf_gap import losses, stores
 from rlhf_gap.models import t5
 from rlhf_gap.training import objectives
 
+pytestmark = pytest.mark.slow
+
 CONFIG = t5.T5Config(
   vocab_size=48,
   emb_dim=16,

@@ -19,6 +19,8 @@ from rlhf_gap import losses
 from rlhf_gap.batches import PreferenceBatch
 from rlhf_gap.training import objectives, optimizers, step
 
+pytestmark = pytest.mark.slow
+
 ARMS = 200
 EOS, FIRST_ARM = 1, 2
 

@@ -11,6 +11,8 @@ from rlhf_gap.training import configured, objectives, run, saving
 from tests.evaluation import tiny
 from tests.training import ingredients
 
+pytestmark = pytest.mark.slow
+
 MESHES = {
   "rows": partitioning.Mesh(data=4, model=2),
   "all axes": partitioning.Mesh(data=2, fsdp=2, model=2),

@@ -11,6 +11,8 @@ from rlhf_gap.checkpoints import stored
 from rlhf_gap.training import configured, optimizers
 from tests import oracles, reference
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("factored", "small", "scale", "zero")
 
 

@@ -23,6 +23,8 @@ from rlhf_gap.training import (
 from tests.evaluation import tiny
 from tests.training import ingredients
 
+pytestmark = pytest.mark.slow
+
 SAMPLING = pairs.Sampling(max_length=tiny.LENGTHS["response"])
 
 

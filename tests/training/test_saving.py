@@ -23,6 +23,8 @@ from rlhf_gap.training import (
 )
 from tests.evaluation import tiny
 
+pytestmark = pytest.mark.slow
+
 OPTIMIZER = optimizers.adamw(lambda count: 0.1 + 0 * count)
 
 

@@ -15,6 +15,8 @@ from tests.evaluation import tiny
 from tests.training import ingredients
 from tests.training.test_runs import check_equal
 
+pytestmark = pytest.mark.slow
+
 
 class Kept:
   """A tracker that keeps what it gets; a run's id is its number."""
